@@ -1,0 +1,80 @@
+"""What runs a bundle's network: ONNX Runtime by default, Keras where asked."""
+
+import os
+import pathlib
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+
+from flowers_model.errors import UserError
+from flowers_model.export import OUTPUTS
+
+BATCH = 32  # photos that go through the network at a time
+
+
+class Engine(Protocol):
+    """Runs the network of a bundle."""
+
+    def run(self, photos: np.ndarray, outputs: Sequence[str] = ("logits",)) -> list[np.ndarray]:
+        """Run the network.
+
+        Args:
+            photos: uint8 `(N, S, S, 3)`, as `flowers_model.photo.fit` makes them, N at least 1.
+            outputs: names out of `flowers_model.export.OUTPUTS`.
+
+        Returns:
+            One float32 array an output, N long.
+        """
+
+
+def open_engine(folder: str | os.PathLike, engine: str = "onnx") -> Engine:
+    """Open the network of a bundle.
+
+    Args:
+        engine: `"onnx"`, which loads neither Keras nor its backends, or `"keras"`.
+    """
+    engines = {"onnx": OnnxEngine, "keras": KerasEngine}
+    if engine not in engines:
+        raise UserError(f"no engine is called {engine!r}; there are {', '.join(engines)}")
+    return engines[engine](folder)
+
+
+class _Engine:
+    def run(self, photos: np.ndarray, outputs: Sequence[str] = ("logits",)) -> list[np.ndarray]:
+        parts = [
+            self._run(photos[start : start + BATCH].astype(np.float32), list(outputs))
+            for start in range(0, len(photos), BATCH)
+        ]
+        return [np.concatenate(arrays) for arrays in zip(*parts, strict=True)]
+
+
+class OnnxEngine(_Engine):
+    """ONNX Runtime on the CPU."""
+
+    def __init__(self, folder: str | os.PathLike):
+        import onnxruntime
+
+        self._session = onnxruntime.InferenceSession(
+            str(pathlib.Path(folder) / "model.onnx"), providers=["CPUExecutionProvider"]
+        )
+        self._options = onnxruntime.RunOptions()
+        self._options.only_execute_path_to_fetches = True
+
+    def _run(self, photos: np.ndarray, outputs: list[str]) -> list[np.ndarray]:
+        return self._session.run(outputs, {"photos": photos}, self._options)
+
+
+class KerasEngine(_Engine):
+    """The network as Keras loads it, on the backend of this process."""
+
+    def __init__(self, folder: str | os.PathLike):
+        import keras
+
+        from flowers_model.network import with_taps
+
+        self._network = with_taps(keras.saving.load_model(folder, compile=False))
+
+    def _run(self, photos: np.ndarray, outputs: list[str]) -> list[np.ndarray]:
+        values = dict(zip(OUTPUTS, self._network.predict_on_batch(photos), strict=True))
+        return [np.asarray(values[name]) for name in outputs]

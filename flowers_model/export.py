@@ -1,0 +1,108 @@
+"""Write `model.onnx` from the saved network of a bundle: `python -m flowers_model.export FOLDER`.
+
+Keras writes ONNX from its JAX backend, whichever backend trained the network: from TensorFlow's
+the graphs of some backbones fail at run time. A backend cannot be changed in a running process, so
+`write_onnx` starts one.
+"""
+
+import os
+import pathlib
+import subprocess
+import sys
+
+from flowers_model.files import replacing
+
+OUTPUTS = ("logits", "embedding", "features", "class_maps")
+
+
+def write_onnx(folder: str | os.PathLike) -> pathlib.Path:
+    """Write `folder/model.onnx` from the Keras network saved in `folder`.
+
+    The graph takes `photos`, float32 `(N, S, S, 3)` in 0..255 with any N, and gives `OUTPUTS`, in
+    the shapes that `flowers_model.network.with_taps` states.
+
+    Raises:
+        RuntimeError: where the export fails, with its output.
+    """
+    folder = pathlib.Path(folder)
+    root = pathlib.Path(__file__).resolve().parent.parent
+    environment = os.environ | {
+        "KERAS_BACKEND": "jax",
+        "JAX_PLATFORMS": "cpu",
+        "PYTHONPATH": os.pathsep.join([str(root), *filter(None, [os.getenv("PYTHONPATH")])]),
+    }
+    # XLA_FLAGS may ask for devices that this one-device job has no use for.
+    environment.pop("XLA_FLAGS", None)
+    command = [sys.executable, "-m", "flowers_model.export", str(folder)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"the ONNX export failed:\n{done.stdout}{done.stderr}")
+    return folder / "model.onnx"
+
+
+def _export(folder: pathlib.Path) -> None:
+    import keras
+    import onnx
+
+    from flowers_model.network import with_taps
+
+    network = with_taps(keras.saving.load_model(folder, compile=False))
+    photos = keras.InputSpec(shape=(None, *network.input.shape[1:]), dtype="float32", name="photos")
+    with replacing(folder / "model.onnx") as path:
+        network.export(str(path), format="onnx", verbose=False, input_signature=[photos])
+        graph = onnx.load(path)
+        _name_outputs(graph.graph)
+        _mend_max_pools(graph.graph)
+        onnx.checker.check_model(graph)
+        onnx.save(graph, path)
+
+
+def _name_outputs(graph) -> None:
+    """Give the graph's outputs, which the exporter numbers, the names of `OUTPUTS`."""
+    names = dict(zip((output.name for output in graph.output), OUTPUTS, strict=True))
+    for node in graph.node:
+        for values in (node.input, node.output):
+            for i, value in enumerate(values):
+                values[i] = names.get(value, value)
+    for value in (*graph.output, *graph.value_info):
+        value.name = names.get(value.name, value.name)
+
+
+def _mend_max_pools(graph) -> None:
+    """Turn max-pooling over all four axes of (N, H, W, C), which ONNX Runtime refuses, into 2D.
+
+    jax2onnx 0.17 writes Unsqueeze, Unsqueeze, MaxPool with four-sided windows, Squeeze.
+    """
+    import onnx
+
+    makers = {output: node for node in graph.node for output in node.output}
+    users = {value: node for node in graph.node for value in node.input}
+    for pool in [node for node in graph.node if node.op_type == "MaxPool"]:
+        window = {attribute.name: list(attribute.ints) for attribute in pool.attribute}
+        if len(window["kernel_shape"]) != 4:
+            continue
+        outer = makers[pool.input[0]]
+        inner = makers[outer.input[0]]
+        squeeze = users[pool.output[0]]
+        nchw, pooled = f"{pool.output[0]}_nchw", f"{pool.output[0]}_pooled"
+        sides = {name: values[1:3] for name, values in window.items() if name != "pads"}
+        if "pads" in window:  # befores of all axes, then afters
+            sides["pads"] = window["pads"][1:3] + window["pads"][5:7]
+        mended = [
+            onnx.helper.make_node("Transpose", [inner.input[0]], [nchw], perm=[0, 3, 1, 2]),
+            onnx.helper.make_node("MaxPool", [nchw], [pooled], **sides),
+            onnx.helper.make_node("Transpose", [pooled], [squeeze.output[0]], perm=[0, 2, 3, 1]),
+        ]
+        # A graph's nodes are in the order of execution.
+        place = list(graph.node).index(squeeze)
+        for number, node in enumerate(mended):
+            graph.node.insert(place + number, node)
+        for node in (inner, outer, pool, squeeze):
+            graph.node.remove(node)
+    used = {value for node in graph.node for value in node.input}
+    for constant in [c for c in graph.initializer if c.name not in used]:
+        graph.initializer.remove(constant)
+
+
+if __name__ == "__main__":
+    _export(pathlib.Path(sys.argv[1]))

@@ -1,0 +1,248 @@
+"""The network: raw RGB in, one logit a class out.
+
+    photos (N, S, S, 3), values 0..255
+      -> normalization   what the backbone's weights expect, inside the graph, exactly once
+      -> backbone        any Keras Applications network by its Keras name, or `ConvNet`
+      -> pool            global average: the embedding (N, D)
+      -> head            dropout and dense layers
+      -> logits (N, C)
+
+Only stock Keras layers are used, so `keras.saving.load_model` opens a saved network without any
+code of this project.
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import os
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from flowers_model.errors import UserError
+
+if TYPE_CHECKING:
+    import keras
+
+CONVNET = "ConvNet"
+
+
+class NetworkError(UserError):
+    """A network that cannot be built as asked."""
+
+
+def backbone_names() -> list[str]:
+    """Names that `build` knows: every Keras Applications network, and `ConvNet`."""
+    import keras
+
+    applications = vars(keras.applications)
+    return sorted([CONVNET, *(n for n in applications if n[0].isupper())])
+
+
+def build(
+    backbone: str,
+    class_count: int,
+    image_size: int,
+    *,
+    weights: str | os.PathLike | None = None,
+    alpha: float | None = None,
+    filters: tuple[int, ...] = (32, 64, 128, 128),
+    head_units: tuple[int, ...] = (),
+    dropout: float = 0.2,
+) -> keras.Model:
+    """Build a classifier.
+
+    Args:
+        backbone: a Keras Applications name such as `"EfficientNetV2B0"`, or `"ConvNet"`, a plain
+            stack of convolutions for training from scratch.
+        class_count: number of classes, at least 2.
+        image_size: side of the square input, in pixels.
+        weights: `"imagenet"` (Keras downloads them), a weights file for the backbone without its
+            top, or None for random ones.
+        alpha: width multiplier, for the backbones that have one (MobileNet and its successors).
+        filters: channels of each convolution of `ConvNet`; each one halves the resolution.
+        head_units: widths of the head's hidden layers; none makes the head linear.
+        dropout: share of the values dropped before each dense layer of the head, 0 to 1.
+
+    Returns:
+        A network from raw RGB, `(N, image_size, image_size, 3)` in 0..255, to logits
+        `(N, class_count)`.
+
+    Raises:
+        NetworkError: for an unknown backbone, and for weights or sizes that do not fit it.
+
+    Example:
+
+    >>> network = build("MobileNetV3Small", class_count=102, image_size=224, weights="imagenet")
+    """
+    import keras
+
+    photos = keras.Input((image_size, image_size, 3), name="photos")
+    trunk, scale, offset, reverse = _backbone(backbone, image_size, weights, alpha, filters)
+    x = photos
+    if reverse:
+        x = keras.ops.flip(x, axis=-1)
+    if scale != [1.0] * 3 or offset != [0.0] * 3:
+        x = keras.layers.Rescaling(scale, offset, name="normalization")(x)
+    x = trunk(x)
+    x = keras.layers.GlobalAveragePooling2D(name="pool")(x)
+    for number, units in enumerate(head_units, start=1):
+        x = keras.layers.Dropout(dropout, name=f"head_dropout_{number}")(x)
+        x = keras.layers.Dense(units, activation="relu", name=f"head_dense_{number}")(x)
+        x = keras.layers.BatchNormalization(name=f"head_norm_{number}")(x)
+    x = keras.layers.Dropout(dropout, name="dropout")(x)
+    # The softmax and the loss stay in float32 also where the network computes in bfloat16.
+    logits = keras.layers.Dense(class_count, dtype="float32", name="logits")(x)
+    return keras.Model(photos, logits, name=backbone.lower())
+
+
+def backbone_of(network: keras.Model) -> keras.Model:
+    """The backbone, a network of its own inside `network`."""
+    import keras
+
+    [backbone] = [layer for layer in network.layers if isinstance(layer, keras.Model)]
+    return backbone
+
+
+def head_layers(network: keras.Model) -> list[keras.layers.Layer]:
+    """The layers after the pooling, from the embedding `(N, D)` to the logits `(N, C)`."""
+    names = [layer.name for layer in network.layers]
+    return network.layers[names.index("pool") + 1 :]
+
+
+def embedder(network: keras.Model) -> keras.Model:
+    """The part before the head: photos `(N, S, S, 3)` to embeddings `(N, D)`."""
+    import keras
+
+    return keras.Model(network.input, network.get_layer("pool").output, name="embedder")
+
+
+def head(network: keras.Model) -> keras.Model:
+    """The head alone, sharing its layers with `network`: `(N, D)` to `(N, C)`."""
+    import keras
+
+    embedding = keras.Input(network.get_layer("pool").output.shape[1:], name="embedding")
+    x = embedding
+    for layer in head_layers(network):
+        x = layer(x)
+    return keras.Model(embedding, x, name="head")
+
+
+def with_taps(network: keras.Model) -> keras.Model:
+    """The same network with everything that serving reads.
+
+    Returns:
+        A network from photos `(N, S, S, 3)` to a list of `logits` `(N, C)`, `embedding` `(N, D)`,
+        `features` `(N, h, w, D)`, the last feature map, and `class_maps` `(N, h, w, C)`.
+
+        `class_maps` is what the head says of each place of the feature map. For a linear head it
+        is the class-activation map of Zhou et al. (https://arxiv.org/abs/1512.04150), and its
+        mean over the places is the logit.
+    """
+    import keras
+
+    pool = network.get_layer("pool")
+    _, height, width, depth = pool.input.shape
+    places = keras.ops.reshape(pool.input, (-1, depth))  # (N * h * w, D), as the head expects
+    class_maps = keras.ops.reshape(
+        head(network)(places), (-1, height, width, network.output.shape[-1])
+    )
+    return keras.Model(network.input, [network.output, pool.output, pool.input, class_maps])
+
+
+def set_trainable(network: keras.Model, unfreeze: int | None, *, train_norms: bool) -> None:
+    """Choose which layers learn; the head always does.
+
+    Args:
+        unfreeze: how many of the backbone's last layers learn; 0 freezes it, None frees it all.
+        train_norms: whether the backbone's BatchNormalization layers learn too. Frozen, they stay
+            in inference mode, which keeps pretrained statistics whole on small data.
+    """
+    import keras
+
+    backbone = backbone_of(network)
+    layers = backbone.layers
+    frozen = 0 if unfreeze is None else max(len(layers) - unfreeze, 0)
+    backbone.trainable = True
+    for number, layer in enumerate(layers):
+        norm = isinstance(layer, keras.layers.BatchNormalization)
+        layer.trainable = number >= frozen and (train_norms or not norm)
+
+
+def _backbone(
+    name: str,
+    size: int,
+    weights: str | os.PathLike | None,
+    alpha: float | None,
+    filters: tuple[int, ...],
+) -> tuple[keras.Model, list[float], list[float], bool]:
+    """The backbone, and the affine map (scale, offset, channels reversed) that its input needs."""
+    import keras
+
+    if name == CONVNET:
+        if weights is not None:
+            raise NetworkError("ConvNet is trained from scratch; use --weights none")
+        return _convnet(size, filters), [1 / 127.5] * 3, [-1.0] * 3, False
+    if name not in backbone_names():
+        close = difflib.get_close_matches(name, backbone_names(), n=3, cutoff=0.5)
+        hint = f"did you mean {', '.join(close)}?" if close else "see keras.applications"
+        raise NetworkError(f"no backbone is called {name!r}; {hint}")
+    function = getattr(keras.applications, name)
+    options = {}
+    if alpha is not None:
+        if "alpha" not in inspect.signature(function).parameters:
+            raise NetworkError(f"{name} has no width multiplier; leave --alpha out")
+        options["alpha"] = alpha
+    if weights is not None:
+        weights = os.fspath(weights)
+        if weights != "imagenet" and not os.path.isfile(weights):
+            raise NetworkError(
+                f"no weights file at {weights!r}; give a file, imagenet or none to --weights"
+            )
+    try:
+        trunk = function(
+            include_top=False,
+            weights=weights,
+            input_shape=(size, size, 3),
+            **options,
+        )
+    except Exception as error:
+        # Whatever Keras says of sizes, files and downloads concerns the user's own choices.
+        reason = " ".join(str(error).split())[:200]
+        raise NetworkError(
+            f"{name} cannot be built at {size} px with weights {weights or 'none'}: {reason}"
+        ) from error
+    return trunk, *_normalization(inspect.getmodule(function).preprocess_input)
+
+
+def _normalization(preprocess_input) -> tuple[list[float], list[float], bool]:
+    """Read off the affine map that a Keras Applications `preprocess_input` is.
+
+    It is the identity where the network normalises inside its own graph. Measuring it rather than
+    keeping a table makes new backbones right without any change here.
+    """
+    black = preprocess_input(np.zeros((1, 1, 1, 3), "float64"), data_format="channels_last")
+    offset = black.reshape(3)
+    # Row i of the response is what a unit of input channel i adds to the output channels.
+    units = 255.0 * np.eye(3).reshape(3, 1, 1, 3)
+    response = preprocess_input(units, data_format="channels_last").reshape(3, 3) - offset
+    reverse = not np.any(np.diag(response)[[0, 2]])
+    scale = response.max(axis=0) / 255.0
+    return [float(v) for v in scale], [float(v) for v in offset], bool(reverse)
+
+
+def _convnet(size: int, filters: tuple[int, ...]) -> keras.Model:
+    """Convolution, BatchNormalization and ReLU, each with stride 2 by pooling (but the last)."""
+    import keras
+
+    if size < 2 ** (len(filters) - 1):
+        raise NetworkError(f"ConvNet with {len(filters)} convolutions needs a larger --image-size")
+    x = inputs = keras.Input((size, size, 3))
+    for number, width in enumerate(filters, start=1):
+        x = keras.layers.Conv2D(width, 3, padding="same", use_bias=False, name=f"conv_{number}")(x)
+        x = keras.layers.BatchNormalization(name=f"norm_{number}")(x)
+        x = keras.layers.ReLU(name=f"relu_{number}")(x)
+        if number < len(filters):
+            x = keras.layers.MaxPooling2D(name=f"pool_{number}")(x)
+    return keras.Model(inputs, x, name="backbone")

@@ -1,0 +1,22 @@
+"""Every test runs offline, with caches, tokens and homes in a temporary folder."""
+
+import os
+import sys
+import tempfile
+
+# Libraries read these once, when they are imported, so they are set before any test module is.
+_home = tempfile.mkdtemp(prefix="flowers-tests-")
+os.environ.update(
+    HOME=_home,
+    HF_HOME=os.path.join(_home, "huggingface"),
+    KERAS_HOME=os.path.join(_home, "keras"),
+    FLOWERS_DATA=os.path.join(_home, "flowers"),
+    GRADIO_ANALYTICS_ENABLED="False",
+    HF_HUB_DISABLE_TELEMETRY="1",
+    TF_CPP_MIN_LOG_LEVEL="2",
+    MPLBACKEND="Agg",
+)
+os.environ.setdefault("KERAS_BACKEND", "jax")
+for _name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_ENDPOINT", "HF_HUB_OFFLINE"):
+    os.environ.pop(_name, None)
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))

@@ -1,0 +1,90 @@
+"""Tiny things that tests share: photos, networks, bundles."""
+
+import functools
+import io
+import pathlib
+import shutil
+import tempfile
+
+import numpy as np
+from PIL import Image
+
+from flowers_model import bundle
+from flowers_model.export import write_onnx
+
+COLOURS = {"blue iris": (60, 60, 220), "poppy": (220, 40, 30), "sunflower": (240, 200, 20)}
+
+
+def photo(colour: tuple[int, int, int], seed: int = 0, size: tuple[int, int] = (48, 40)) -> bytes:
+    """A JPEG, `size` (width, height) pixels, of one colour with a little noise."""
+    noise = np.random.default_rng(seed).integers(-12, 13, (size[1], size[0], 3))
+    pixels = (np.array(colour) + noise).clip(0, 255).astype(np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "JPEG", quality=92)
+    return file.getvalue()
+
+
+def write_photo_folder(folder: pathlib.Path, per_split: dict[str, int]) -> pathlib.Path:
+    """A folder of photos, `per_split` photos a class under each split's folder ("" for none)."""
+    for split, count in per_split.items():
+        for number, (name, colour) in enumerate(COLOURS.items()):
+            room = folder / split / name
+            room.mkdir(parents=True)
+            for i in range(count):
+                seed = sum(split.encode()) * 1000 + number * 100 + i
+                (room / f"{i:03}.jpg").write_bytes(photo(colour, seed))
+    return folder
+
+
+def write_tiny_bundle(folder: pathlib.Path) -> pathlib.Path:
+    """A whole bundle with a tiny untrained network, three classes at 32 px."""
+    shutil.copytree(_template(), folder, dirs_exist_ok=True)
+    return folder
+
+
+@functools.cache
+def _template() -> pathlib.Path:
+    from flowers_model import network
+
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="tiny-bundle-"))
+    import keras
+
+    keras.utils.set_random_seed(7)
+    net = network.build("ConvNet", len(COLOURS), 32, filters=(4, 8))
+    bundle.save_network(net, folder)
+    write_onnx(folder)
+    photos = []
+    for i, (name, colour) in enumerate(COLOURS.items()):
+        (folder / "gallery").mkdir(exist_ok=True)
+        (folder / "gallery" / f"{i}.jpg").write_bytes(photo(colour, i, (80, 60)))
+        photos.append(bundle.GalleryPhoto(file=f"{i}.jpg", label=name))
+    bundle.write_json(
+        folder / "gallery/index.json", bundle.Gallery(credits="Drawn for tests.", photos=photos)
+    )
+    figures = bundle.Metrics(top1=0.912, top5=1.0, loss=0.3, count=4141)
+    manifest = bundle.Manifest(
+        class_names=list(COLOURS),
+        input=bundle.Input(size=32, crop=0.9),
+        calibration=bundle.Calibration(temperature=1.5, fitted_on="valid"),
+        metrics={"test": figures},
+        onnx_difference=0.0,
+        provenance=bundle.Provenance(
+            preset="tiny",
+            command="python train/run.py --preset tiny",
+            seed=0,
+            created="2026-01-01T00:00:00+00:00",
+            seconds=1.0,
+            data="tests",
+            credits="Drawn for tests.",
+            splits={"train": 3, "test": 4141},
+            backbone="ConvNet",
+            weights="none",
+            parameters=net.count_params(),
+            backend=keras.backend.backend(),
+            versions={"keras": keras.__version__},
+        ),
+    )
+    bundle.write_json(folder / bundle.MANIFEST, manifest)
+    bundle.write_json(folder / "report/metrics.json", {"test": figures.model_dump()})
+    (folder / "README.md").write_text("---\nlibrary_name: keras\n---\n# tiny\n", "utf-8")
+    return folder

@@ -1,0 +1,141 @@
+"""What can be set in an experiment: every setting is a field here and a flag of `train/run.py`."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import pathlib
+import types
+from typing import Any
+
+from flowers_model.errors import UserError
+
+PRESETS = pathlib.Path(__file__).parent / "presets"
+
+
+def _setting(default: Any, group: str, help: str, **flag: Any) -> Any:
+    """A field whose metadata makes its flag; `flag` goes to `ArgumentParser.add_argument`."""
+    return dataclasses.field(default=default, metadata={"group": group, "help": help, **flag})
+
+
+def _units(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in text.split(",") if part)
+
+
+def _layers(text: str) -> int | None:
+    return None if text == "all" else int(text)
+
+
+def _weights(text: str) -> str | None:
+    return None if text == "none" else text
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    """The settings of one training run; the defaults are plain fine-tuning at 224 px."""
+
+    data: str = _setting(
+        "quickstart",
+        "data",
+        "where photos come from: quickstart, folder:PATH or oxford_flowers102[:PATH]",
+        metavar="SPEC",
+    )
+    image_size: int = _setting(224, "data", "side of the network's input, pixels")
+    crop: float = _setting(0.875, "data", "share of the short side that serving looks at, 0..1")
+    augment: str = _setting(
+        "inception", "data", "what fine-tuning does to photos", choices=("none", "inception")
+    )
+    gallery: int = _setting(3, "data", "held-out photos a class that go into the bundle's gallery")
+
+    backbone: str = _setting(
+        "MobileNetV3Small", "network", "a Keras Applications name, or ConvNet", metavar="NAME"
+    )
+    alpha: float | None = _setting(
+        None, "network", "width multiplier of MobileNets", type=float, metavar="SHARE"
+    )
+    filters: tuple[int, ...] = _setting(
+        (32, 64, 128, 128), "network", "channels of ConvNet's convolutions", type=_units
+    )
+    weights: str | None = _setting(
+        "imagenet",
+        "network",
+        "what the backbone starts from: imagenet (downloaded), none, or a weights file",
+        type=_weights,
+        metavar="imagenet|none|PATH",
+    )
+    head_units: tuple[int, ...] = _setting(
+        (), "network", "hidden layers of the head, as in 512 or 512,256; none: linear", type=_units
+    )
+    dropout: float = _setting(0.2, "network", "share dropped before each dense layer, 0..1")
+
+    epochs_head: int = _setting(20, "training", "epochs of the head on the frozen backbone")
+    epochs_finetune: int = _setting(10, "training", "epochs of fine-tuning")
+    unfreeze: int | None = _setting(
+        None, "training", "how many of the backbone's last layers fine-tuning frees", type=_layers
+    )
+    batch_size: int = _setting(32, "training", "photos a step")
+    learning_rate: float = _setting(1e-3, "training", "peak learning rate")
+    learning_rate_finetune: float | None = _setting(
+        None, "training", "peak rate of fine-tuning, where it differs", type=float
+    )
+    schedule: str = _setting(
+        "cosine",
+        "training",
+        "learning rate: warm-up and cosine to zero, constant, or reduced where valid stands still",
+        choices=("cosine", "constant", "plateau"),
+    )
+    warmup: float = _setting(0.1, "training", "share of a stage's steps that warms up (cosine)")
+    weight_decay: float = _setting(0.004, "training", "AdamW's decoupled weight decay")
+    label_smoothing: float = _setting(0.0, "training", "share of the label spread evenly, 0..1")
+    patience: int | None = _setting(
+        None, "training", "epochs without a better valid figure before a stage stops", type=int
+    )
+    monitor: str = _setting(
+        "val_accuracy",
+        "training",
+        "what the best epoch is judged by",
+        choices=("val_accuracy", "val_loss"),
+    )
+    precision: str = _setting(
+        "float32",
+        "training",
+        "what the network computes in",
+        choices=("float32", "mixed_bfloat16", "mixed_float16"),
+    )
+    cache_features: bool = _setting(
+        True, "training", "compute the frozen backbone's features once for the head"
+    )
+    seed: int = _setting(0, "training", "of photos, splits, order, augmentation and weights")
+
+    def __post_init__(self):
+        for name, low, high in (
+            ("image_size", 8, 4096),
+            ("crop", 0.1, 1),
+            ("gallery", 0, 1000),
+            ("dropout", 0, 0.99),
+            ("epochs_head", 0, 100_000),
+            ("epochs_finetune", 0, 100_000),
+            ("batch_size", 1, 1_000_000),
+            ("learning_rate", 0, float("inf")),
+            ("warmup", 0, 0.9),
+            ("label_smoothing", 0, 0.9),
+            ("seed", 0, 2**31 - 1),
+        ):
+            value = getattr(self, name)
+            if not low <= value <= high:
+                flag = name.replace("_", "-")
+                raise UserError(f"--{flag} must lie in {low}..{high}, not {value}")
+        if not self.epochs_head and not self.epochs_finetune:
+            raise UserError("nothing to train: --epochs-head and --epochs-finetune are both 0")
+
+
+def preset_names() -> list[str]:
+    """The presets, one Python file each."""
+    return sorted(path.stem for path in PRESETS.glob("[a-z]*.py"))
+
+
+def load_preset(name: str) -> types.ModuleType:
+    """The module of a preset: `EXPERIMENT`, and a docstring that says what to expect of it."""
+    if name not in preset_names():
+        raise UserError(f"no preset is called {name!r}; there are {', '.join(preset_names())}")
+    return importlib.import_module(f"train.presets.{name}")

@@ -1,0 +1,316 @@
+"""A trained network becomes a bundle: exported, checked, calibrated, measured, described."""
+
+from __future__ import annotations
+
+import datetime
+import importlib.metadata
+import io
+import logging
+import pathlib
+import platform
+import subprocess
+
+import huggingface_hub
+import keras
+import numpy as np
+from PIL import Image
+
+from flowers_model import bundle
+from flowers_model import network as networks
+from flowers_model.classifier import softmax
+from flowers_model.engine import Engine, open_engine
+from flowers_model.export import write_onnx
+from flowers_model.files import replacing
+from flowers_model.photo import PhotoError, decode
+from train import report, stages
+from train.evaluate import fit_temperature, measure
+from train.experiment import Experiment
+from train.pipeline import Photos
+from train.sources import Source, Split
+
+log = logging.getLogger("flowers")
+
+ONNX_TOLERANCE = 1e-3  # in probability
+CHECKED_PHOTOS = 64  # held-out photos on which the ONNX network is compared with Keras's
+GALLERY_SIDE = 384  # pixels, the longer side of a gallery photo
+
+
+class ExportError(Exception):
+    """The ONNX network does not compute what the trained one does."""
+
+
+def write_bundle(
+    folder: pathlib.Path,
+    network: keras.Model,
+    experiment: Experiment,
+    source: Source,
+    photos: dict[str, Photos],
+    history: list[stages.Row],
+    *,
+    preset: str,
+    command: str,
+) -> bundle.Manifest:
+    """Write the bundle of a trained network, whole or not at all.
+
+    Args:
+        folder: where the bundle goes; an older one there is replaced.
+        network: the trained network.
+        photos: decoded evaluation photos of each split that is to be measured.
+        history: the rows of `train.stages.train`.
+        preset, command: what to say in the manifest.
+
+    Raises:
+        ExportError: where the ONNX network differs by more than 1e-3 in probability.
+    """
+    held_out = "test" if "test" in photos else "valid"
+    class_names = list(source.class_names)
+    with replacing(folder) as room:
+        stock = _in_float32(network, experiment, len(class_names))
+        bundle.save_network(stock, room)
+        write_onnx(room)
+        engine = open_engine(room)
+        difference = _onnx_difference(stock, engine, photos[held_out])
+
+        logits = {name: engine.run(split.array)[0] for name, split in photos.items()}
+        calibration = bundle.Calibration(
+            temperature=fit_temperature(logits["valid"], photos["valid"].labels), fitted_on="valid"
+        )
+        probabilities = {
+            name: softmax(values, calibration.temperature) for name, values in logits.items()
+        }
+        metrics = {
+            name: measure(values, photos[name].labels) for name, values in probabilities.items()
+        }
+        manifest = bundle.Manifest(
+            class_names=class_names,
+            input=bundle.Input(size=experiment.image_size, crop=experiment.crop),
+            calibration=calibration,
+            metrics=metrics,
+            onnx_difference=difference,
+            provenance=_provenance(experiment, source, photos, history, stock, preset, command),
+        )
+        bundle.write_json(room / bundle.MANIFEST, manifest)
+        _write_gallery(room, source, held_out, experiment)
+        guesses = probabilities[held_out].argmax(axis=1)
+        labels = photos[held_out].labels
+        bundle.write_json(
+            room / "report/metrics.json", {name: m.model_dump() for name, m in metrics.items()}
+        )
+        stages.write_history_csv(history, room / "report/history.csv")
+        report.history_figure(history, room / "report/history.png")
+        report.write_per_class(labels, guesses, class_names, room / "report/per_class.csv")
+        report.confusion_figure(labels, guesses, class_names, room / "report/confusion.png")
+        _write_card(room, manifest)
+        bundle.check(room)
+    return manifest
+
+
+def _in_float32(network: keras.Model, experiment: Experiment, class_count: int) -> keras.Model:
+    """The same network, built anew in float32 with nothing frozen, as it is published."""
+    policy = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("float32")
+    try:
+        stock = build_network(experiment, class_count, weights=None)
+    finally:
+        keras.config.set_dtype_policy(policy)
+    stock.set_weights(network.get_weights())
+    return stock
+
+
+def build_network(experiment: Experiment, class_count: int, weights: str | None) -> keras.Model:
+    """The network that an experiment describes, starting from `weights`."""
+    return networks.build(
+        experiment.backbone,
+        class_count,
+        experiment.image_size,
+        weights=weights,
+        alpha=experiment.alpha,
+        filters=experiment.filters,
+        head_units=experiment.head_units,
+        dropout=experiment.dropout,
+    )
+
+
+def _onnx_difference(network: keras.Model, engine: Engine, photos: Photos) -> float:
+    inputs = photos.array[:: max(len(photos) // CHECKED_PHOTOS, 1)][:CHECKED_PHOTOS]
+    [onnx] = engine.run(inputs)
+    trained = np.asarray(network.predict(inputs.astype(np.float32), batch_size=16, verbose=0))
+    difference = float(np.abs(softmax(onnx) - softmax(trained)).max())
+    if not difference <= ONNX_TOLERANCE:
+        raise ExportError(
+            f"model.onnx differs from the trained network by {difference:.2g} in probability, "
+            f"more than {ONNX_TOLERANCE:g}; no bundle was written"
+        )
+    return difference
+
+
+def _provenance(
+    experiment: Experiment,
+    source: Source,
+    photos: dict[str, Photos],
+    history: list[stages.Row],
+    network: keras.Model,
+    preset: str,
+    command: str,
+) -> bundle.Provenance:
+    packages = ("keras", keras.backend.backend(), "onnxruntime", "numpy", "pillow")
+    weights = experiment.weights or "none"
+    return bundle.Provenance(
+        preset=preset,
+        command=command,
+        seed=experiment.seed,
+        created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        seconds=round(sum(row["seconds"] for row in history), 1),
+        data=source.name,
+        credits=source.credits,
+        splits={name: len(split) for name, split in photos.items()},
+        backbone=experiment.backbone,
+        weights=weights if weights in ("imagenet", "none") else pathlib.Path(weights).name,
+        parameters=network.count_params(),
+        backend=keras.backend.backend(),
+        versions={"python": platform.python_version()}
+        | {name: _version(name) for name in packages},
+        git_commit=_git_commit(),
+    )
+
+
+def _version(package: str) -> str:
+    names = (package, f"{package}-cpu")  # tensorflow comes under either name
+    for name in names:
+        try:
+            return importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return "unknown"
+
+
+def _git_commit() -> str | None:
+    root = pathlib.Path(__file__).resolve().parent.parent
+    try:
+        done = subprocess.run(
+            ["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip()
+
+
+def _write_gallery(room: pathlib.Path, source: Source, name: str, experiment: Experiment) -> None:
+    """The same number of photos of each class, drawn with the seed from a held-out split."""
+    split: Split = source.splits[name]
+    random = np.random.default_rng([experiment.seed, 0x6A11E])
+    photos = []
+    for label, class_name in enumerate(source.class_names):
+        kept = 0
+        for i in random.permutation(np.flatnonzero(split.labels == label)):
+            if kept == experiment.gallery:
+                break
+            try:
+                picture = Image.fromarray(decode(split.read(int(i))))
+            except PhotoError:
+                continue  # counted and named when the split was read
+            picture.thumbnail((GALLERY_SIDE, GALLERY_SIDE))
+            file = f"{label:03}-{kept}.jpg"
+            encoded = io.BytesIO()
+            picture.save(encoded, "JPEG", quality=88)
+            (room / "gallery").mkdir(exist_ok=True)
+            (room / "gallery" / file).write_bytes(encoded.getvalue())
+            photos.append(bundle.GalleryPhoto(file=file, label=class_name))
+            kept += 1
+    bundle.write_json(
+        room / "gallery/index.json", bundle.Gallery(credits=source.credits, photos=photos)
+    )
+
+
+def _write_card(room: pathlib.Path, manifest: bundle.Manifest) -> None:
+    made = manifest.provenance
+    data = huggingface_hub.ModelCardData(
+        library_name="keras",
+        pipeline_tag="image-classification",
+        tags=["flowers", "image-classification", "onnx"],
+        metrics=["accuracy"],
+        model_name=f"flowers-{made.preset}",
+        eval_results=[
+            huggingface_hub.EvalResult(
+                task_type="image-classification",
+                dataset_type=made.data,
+                dataset_name=made.data,
+                dataset_split=split,
+                metric_type=kind,
+                metric_name=title,
+                metric_value=round(value, 4),
+            )
+            for split, figures in manifest.metrics.items()
+            if split != "train"
+            for kind, title, value in (
+                ("accuracy", "top-1 accuracy", figures.top1),
+                ("top_5_accuracy", "top-5 accuracy", figures.top5),
+                ("loss", "negative log-likelihood", figures.loss),
+            )
+        ],
+    )
+    rows = "\n".join(
+        f"| {split} | {m.top1:.1%} | {m.top5:.1%} | {m.loss:.3f} | {m.count} |"
+        for split, m in manifest.metrics.items()
+    )
+    versions = ", ".join(f"{name} {version}" for name, version in made.versions.items())
+    size = manifest.input.size
+    card = f"""---
+{data.to_yaml()}
+---
+# Flower classifier: {made.preset}
+
+Names {len(manifest.class_names)} kinds of flowers in a photo. {made.backbone} with
+{made.parameters:,} parameters, {size} x {size} px, trained with Keras on {made.backend}.
+
+## Results
+
+Measured on `model.onnx`, one view a photo, with calibrated probabilities.
+
+| split | top-1 | top-5 | negative log-likelihood | photos |
+|---|---|---|---|---|
+{rows}
+
+![Loss, accuracy and learning rate](report/history.png)
+
+![Confusion matrix](report/confusion.png)
+
+## Use
+
+With this project's code, on ONNX Runtime:
+
+```python
+from flowers_model import FlowerClassifier
+
+classifier = FlowerClassifier.from_pretrained("USER/MODEL")
+print(classifier.classify("photo.jpg"))
+```
+
+With plain Keras, on any backend; the network takes raw RGB, 0..255, and gives logits:
+
+```python
+import keras
+from huggingface_hub import snapshot_download
+
+network = keras.saving.load_model(snapshot_download("USER/MODEL"))
+photo = keras.utils.load_img("photo.jpg", target_size=({size}, {size}), keep_aspect_ratio=True)
+logits = network.predict(keras.utils.img_to_array(photo)[None])
+```
+
+Class names are in `classifier.json`, in the order of the logits. Probabilities are
+`softmax(logits / {manifest.calibration.temperature:.4f})`, a temperature fitted on
+{manifest.calibration.fitted_on}.
+
+## Limits
+
+Every photo gets a name, also one that shows no flower, or a flower that is not in the list.
+
+## Provenance
+
+- Photos: {made.credits}
+- Command: `{made.command}`
+- Started from: {made.weights} weights; seed {made.seed}; {made.seconds:.0f} s of training
+- Photos in {", ".join(f"{name}: {count}" for name, count in made.splits.items())}
+- {versions}
+"""
+    (room / "README.md").write_text(card, "utf-8")

@@ -1,0 +1,225 @@
+"""From a source to batches: decode once, then augment and batch with tf.data.
+
+Evaluation inputs are made by the very functions that serve (`flowers_model.photo`). The order of
+photos and their augmentation are functions of the seed and the epoch alone.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import dataclasses
+import logging
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+import numpy as np
+import tqdm
+from PIL import Image
+
+from flowers_model.photo import PhotoError, decode, fit
+from train.augment import policy
+from train.sources import SourceError, Split
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+log = logging.getLogger("flowers")
+
+UNREADABLE_LIMIT = 0.05  # share of a split's photos that may be skipped
+ROOM = 1.25  # training keeps photos this much larger than the input, for random crops
+IN_MEMORY = 4 * 2**30  # bytes of decoded photos above which they go to a temporary file
+
+
+@dataclasses.dataclass(frozen=True)
+class Photos:
+    """The readable photos of a split, decoded.
+
+    `labels` is int32 `(N,)`. `read(i)` gives photo i, uint8 `(H, W, 3)`; for evaluation all have
+    the network's input size and `array`, uint8 `(N, S, S, 3)`, holds them.
+    """
+
+    names: list[str]
+    labels: np.ndarray
+    read: Callable[[int], np.ndarray]
+    array: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+def evaluation_photos(split: Split, title: str, size: int, crop: float) -> Photos:
+    """Decode a split just as serving does.
+
+    Raises:
+        SourceError: where more than 5 % of the photos cannot be read.
+    """
+    array = _room((len(split), size, size, 3))
+    kept = _decode(split, title, lambda photo: fit(photo, size, crop), array.__setitem__)
+    if len(kept) < len(split):
+        array = array[kept]
+    return Photos([split.names[i] for i in kept], split.labels[kept], array.__getitem__, array)
+
+
+def training_photos(split: Split, title: str, size: int) -> Photos:
+    """Decode a split whole, but for photos much larger than the input, which are reduced.
+
+    They stay in memory where they fit; else each is decoded again whenever it is read.
+
+    Raises:
+        SourceError: where more than 5 % of the photos cannot be read.
+    """
+    side = round(ROOM * size)
+    photos: dict[int, np.ndarray] = {}
+    fits = len(split) * 4 * side**2 <= IN_MEMORY  # 3 channels at 4:3
+    keep = photos.__setitem__ if fits else lambda i, photo: None
+    kept = _decode(split, title, lambda photo: _reduce(photo, side), keep)
+
+    def read(i: int) -> np.ndarray:
+        return photos[kept[i]] if fits else _reduce(decode(split.read(kept[i])), side)
+
+    return Photos([split.names[i] for i in kept], split.labels[kept], read)
+
+
+def training_batches(
+    photos: Photos,
+    class_count: int,
+    *,
+    augment: str,
+    size: int,
+    batch_size: int,
+    seed: int,
+    first_epoch: int,
+    epochs: int,
+) -> tf.data.Dataset:
+    """Batches of float32 `(B, S, S, 3)` in 0..255 and one-hot float32 `(B, C)`, epoch on epoch.
+
+    Each epoch has `steps(len(photos), batch_size)` batches.
+    """
+    import tensorflow as tf
+
+    indices = epoch_order(len(photos), batch_size, seed, first_epoch, epochs)
+    numbers = np.arange(len(indices)) + first_epoch * (len(indices) // max(epochs - first_epoch, 1))
+    change = None if augment == "none" else policy(augment, size)
+
+    def load(index: tf.Tensor, number: tf.Tensor, label: tf.Tensor):
+        photo = tf.numpy_function(photos.read, [index], tf.uint8, stateful=False)
+        if change is None:
+            x = tf.cast(tf.ensure_shape(photo, (size, size, 3)), tf.float32)
+        else:
+            photo.set_shape((None, None, 3))
+            x = change(photo, tf.stack([tf.constant(seed, tf.int32), number]))
+        return x, tf.one_hot(label, class_count)
+
+    data = tf.data.Dataset.from_tensor_slices(
+        (indices, numbers.astype(np.int32), photos.labels[indices])
+    )
+    data = data.map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    return data.batch(min(batch_size, len(photos)), drop_remainder=True).prefetch(2)
+
+
+def feature_batches(
+    features: np.ndarray,
+    labels: np.ndarray,
+    class_count: int,
+    *,
+    batch_size: int,
+    seed: int,
+    first_epoch: int,
+    epochs: int,
+) -> tf.data.Dataset:
+    """Batches of features `(B, D)` and one-hot float32 `(B, C)`, in `training_batches`'s order."""
+    import tensorflow as tf
+
+    indices = epoch_order(len(labels), batch_size, seed, first_epoch, epochs)
+    features, labels = tf.constant(features), tf.constant(labels)
+    data = tf.data.Dataset.from_tensor_slices(indices)
+    data = data.batch(min(batch_size, len(labels)), drop_remainder=True)
+    return data.map(
+        lambda batch: (
+            tf.gather(features, batch),
+            tf.one_hot(tf.gather(labels, batch), class_count),
+        )
+    ).prefetch(8)
+
+
+def steps(count: int, batch_size: int) -> int:
+    """Steps an epoch; the photos that do not fill a batch wait for the next epoch's shuffle."""
+    return max(count // batch_size, 1)
+
+
+def epoch_order(
+    count: int, batch_size: int, seed: int, first_epoch: int, epochs: int
+) -> np.ndarray:
+    """The order of photos over the epochs `first_epoch` to `epochs - 1`, int64."""
+    taken = steps(count, batch_size) * min(batch_size, count)
+    orders = [
+        np.random.default_rng([seed, epoch]).permutation(count)[:taken]
+        for epoch in range(first_epoch, epochs)
+    ]
+    return np.concatenate(orders) if orders else np.zeros(0, np.int64)
+
+
+def _decode(
+    split: Split,
+    title: str,
+    change: Callable[[np.ndarray], np.ndarray],
+    keep: Callable[[int, np.ndarray], None],
+) -> list[int]:
+    """Read, decode and change every photo on all cores; the numbers of those that could be."""
+
+    def one(i: int) -> str | None:
+        try:
+            keep(i, change(decode(split.read(i))))
+        except (PhotoError, OSError) as error:
+            return f"{split.names[i]}: {error}"
+        return None
+
+    workers = os.cpu_count() or 1
+    with concurrent.futures.ThreadPoolExecutor(workers) as pool:
+        answers = pool.map(one, range(len(split)))
+        bar = progress(answers, f"reading {title}", len(split), "photos")
+        failures = {i: failure for i, failure in enumerate(bar) if failure}
+    if failures:
+        some = "; ".join(list(failures.values())[:3])
+        what = f"{len(failures)} of {len(split)} {title} photos cannot be read ({some})"
+        if len(failures) > UNREADABLE_LIMIT * len(split):
+            raise SourceError(f"{what}; more than {UNREADABLE_LIMIT:.0%}, so mend the data first")
+        log.info("skipped: %s", what)
+    return [i for i in range(len(split)) if i not in failures]
+
+
+def progress(
+    values: Iterable | None, title: str, total: int, unit: str, done: int = 0
+) -> tqdm.tqdm:
+    """A progress bar; where nobody watches, a line every 20 seconds."""
+    watched = sys.stderr.isatty()
+    return tqdm.tqdm(
+        values,
+        title,
+        total,
+        initial=done,
+        unit=f" {unit}",
+        leave=False,
+        mininterval=0.1 if watched else 20,
+        file=sys.stderr,
+    )
+
+
+def _reduce(photo: np.ndarray, short_side: int) -> np.ndarray:
+    height, width = photo.shape[:2]
+    scale = short_side / min(height, width)
+    if scale >= 1:
+        return photo
+    shape = (max(round(width * scale), short_side), max(round(height * scale), short_side))
+    return np.asarray(Image.fromarray(photo).resize(shape, Image.Resampling.BILINEAR))
+
+
+def _room(shape: tuple[int, ...]) -> np.ndarray:
+    """Space for decoded photos: memory, or a temporary file where they would fill it."""
+    if np.prod(shape) <= IN_MEMORY:
+        return np.empty(shape, np.uint8)
+    with tempfile.TemporaryFile() as file:
+        return np.memmap(file, np.uint8, "w+", shape=shape)

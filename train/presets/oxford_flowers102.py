@@ -1,0 +1,17 @@
+"""Oxford 102 Flowers with MobileNet 0.75, fine-tuned whole on the official train split."""
+
+from train.experiment import Experiment
+
+EXPERIMENT = Experiment(
+    data="oxford_flowers102",
+    image_size=224,
+    crop=0.9,
+    backbone="MobileNet",
+    alpha=0.75,
+    weights="imagenet",
+    epochs_head=60,
+    epochs_finetune=24,
+    learning_rate=1e-2,
+    learning_rate_finetune=5e-4,
+    label_smoothing=0.1,
+)

@@ -1,0 +1,154 @@
+"""Train a flower classifier and leave a bundle: `KERAS_BACKEND=jax python train/run.py`."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import datetime
+import difflib
+import json
+import logging
+import os
+import pathlib
+import shlex
+import sys
+
+# `python train/run.py` puts train/ on the path, and the project's root is what is wanted.
+sys.path[0] = str(pathlib.Path(__file__).resolve().parent.parent)
+os.environ.setdefault("KERAS_BACKEND", "jax")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+from flowers_model.errors import UserError
+from flowers_model.files import replacing
+from train.experiment import Experiment, load_preset, preset_names
+
+log = logging.getLogger("flowers")
+
+SETTINGS = "experiment.json"
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line, and what would be right."""
+
+    def error(self, message: str):
+        word = message.removeprefix("unrecognized arguments: ").split()[0]
+        if message.startswith("unrecognized arguments"):
+            close = difflib.get_close_matches(word.split("=")[0], self._option_string_actions, n=1)
+            message = f"there is no {word}; " + (
+                f"did you mean {close[0]}?" if close else "--help lists what there is"
+            )
+        self.exit(2, f"error: {message}\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(description=__doc__, allow_abbrev=False)
+    parser.add_argument(
+        "--preset", default="quickstart", help=f"one of {', '.join(preset_names())}", metavar="NAME"
+    )
+    groups: dict[str, argparse._ArgumentGroup] = {}
+    for field in dataclasses.fields(Experiment):
+        flag = dict(field.metadata)
+        group = flag.pop("group")
+        groups.setdefault(group, parser.add_argument_group(group))
+        if isinstance(field.default, bool):
+            flag["action"] = argparse.BooleanOptionalAction
+        elif "choices" not in flag:
+            flag.setdefault("type", type(field.default))
+            if not isinstance(field.default, str):
+                flag.setdefault("metavar", "N")
+        name = "--" + field.name.replace("_", "-")
+        groups[group].add_argument(name, default=argparse.SUPPRESS, **flag)
+    output = parser.add_argument_group("output")
+    output.add_argument("--output", metavar="DIR", help="the run's folder (runs/PRESET-TIME)")
+    output.add_argument("--resume", metavar="RUN", help="go on with an interrupted run's folder")
+    output.add_argument("--push-to", metavar="USER/MODEL", help="publish the bundle on the Hub")
+    output.add_argument("--private", action="store_true", help="publish it for yourself alone")
+    output.add_argument("--tag", help="tag the published revision")
+    return parser
+
+
+def main(arguments: list[str]) -> int:
+    """Run the command; returns the exit status."""
+    settings = vars(_parser().parse_args(arguments))
+    options = {
+        name: settings.pop(name)
+        for name in ("preset", "output", "resume", "push_to", "private", "tag")
+    }
+    try:
+        folder, preset, experiment, command = _assemble(settings, options, arguments)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    _log_to(folder / "run.log")
+    from train.session import TrainingError, run
+
+    again = f"python train/run.py --resume {shlex.quote(str(folder))}"
+    try:
+        run(
+            experiment,
+            folder,
+            preset=preset,
+            command=command,
+            push_to=options["push_to"],
+            private=options["private"],
+            tag=options["tag"],
+        )
+    except UserError as error:
+        log.error("error: %s", error)
+        return 2
+    except TrainingError as error:
+        log.error("stopped: %s", error)
+        return 1
+    except KeyboardInterrupt:
+        log.error("interrupted; go on with: %s", again)
+        return 130
+    return 0
+
+
+def _assemble(
+    settings: dict, options: dict, arguments: list[str]
+) -> tuple[pathlib.Path, str, Experiment, str]:
+    """The run's folder and what it is to do: new from the flags, or as an earlier run began."""
+    if options["resume"]:
+        if settings or options["output"]:
+            raise UserError("--resume takes all settings from the run; leave the other flags out")
+        folder = pathlib.Path(options["resume"])
+        path = folder / SETTINGS
+        if not path.is_file():
+            raise UserError(f"{str(folder)!r} holds no run: there is no {SETTINGS} in it")
+        saved = json.loads(path.read_text("utf-8"))
+        values = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in saved["experiment"].items()
+        }
+        return folder, saved["preset"], Experiment(**values), saved["command"]
+    preset = options["preset"]
+    experiment = dataclasses.replace(load_preset(preset).EXPERIMENT, **settings)
+    time = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+    folder = pathlib.Path(options["output"] or f"runs/{preset}-{time}")
+    if (folder / SETTINGS).exists():
+        raise UserError(f"{str(folder)!r} holds a run; --resume it, or choose another --output")
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"--output {str(folder)!r} is a file; give a folder")
+    command = shlex.join(["python", "train/run.py", *arguments])
+    saved = {
+        "preset": preset,
+        "command": command,
+        "experiment": dataclasses.asdict(experiment),
+    }
+    with replacing(folder / SETTINGS) as temporary:
+        temporary.write_text(json.dumps(saved, indent=2) + "\n", "utf-8")
+    return folder, preset, experiment, command
+
+
+def _log_to(path: pathlib.Path) -> None:
+    log.setLevel(logging.INFO)
+    log.handlers[:] = [
+        logging.StreamHandler(sys.stdout),
+        logging.FileHandler(path, encoding="utf-8"),
+    ]
+    log.handlers[1].setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

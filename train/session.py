@@ -1,0 +1,86 @@
+"""One run from photos to a published bundle."""
+
+from __future__ import annotations
+
+import logging
+import pathlib
+import textwrap
+
+import keras
+
+from flowers_model import hub
+from flowers_model.bundle import Manifest
+from train import pipeline, sources, stages
+from train.experiment import Experiment, load_preset
+from train.package import build_network, write_bundle
+from train.stages import TrainingError
+
+__all__ = ["TrainingError", "run"]
+
+log = logging.getLogger("flowers")
+
+
+def run(
+    experiment: Experiment,
+    folder: pathlib.Path,
+    *,
+    preset: str,
+    command: str,
+    push_to: str | None = None,
+    private: bool = False,
+    tag: str | None = None,
+) -> Manifest:
+    """Train, or go on training, and write `folder/bundle`.
+
+    Raises:
+        UserError: for data, weights or a Hub repo that cannot be used.
+        TrainingError: for a training that cannot go on.
+    """
+    expectation = textwrap.dedent(load_preset(preset).__doc__ or "").strip()
+    log.info("preset %s: %s\n", preset, expectation)
+    log.info("run %s, Keras %s on %s", folder, keras.__version__, keras.backend.backend())
+    keras.utils.set_random_seed(experiment.seed)
+    keras.config.set_dtype_policy(experiment.precision)
+
+    source = sources.open_source(experiment.data, experiment.seed)
+    log.info(
+        "%s: %d classes; photos in %s",
+        source.name,
+        len(source.class_names),
+        ", ".join(f"{name} {len(split)}" for name, split in source.splits.items()),
+    )
+    network = build_network(experiment, len(source.class_names), experiment.weights)
+
+    def fitted(name: str) -> pipeline.Photos:
+        if name not in photos:
+            photos[name] = pipeline.evaluation_photos(
+                source.splits[name], name, experiment.image_size, experiment.crop
+            )
+        return photos[name]
+
+    photos: dict[str, pipeline.Photos] = {}
+    history = stages.train(
+        network,
+        experiment,
+        folder,
+        len(source.class_names),
+        fitted("valid"),
+        lambda: fitted("train"),
+        lambda: pipeline.training_photos(source.splits["train"], "train", experiment.image_size),
+    )
+    measured = {name: fitted(name) for name in ("valid", "test") if name in source.splits}
+    manifest = write_bundle(
+        folder / "bundle",
+        network,
+        experiment,
+        source,
+        measured,
+        history,
+        preset=preset,
+        command=command,
+    )
+    log.info("bundle: %s", folder / "bundle")
+    if push_to:
+        log.info("published: %s", hub.publish(folder / "bundle", push_to, private=private, tag=tag))
+    log.info("%s", manifest.headline)
+    return manifest

@@ -1,0 +1,56 @@
+"""Photo sources for training, opened by name: see `open_source`."""
+
+from collections.abc import Callable
+
+from train.sources.base import Source, SourceError, Split
+
+__all__ = ["Source", "SourceError", "Split", "open_source"]
+
+
+# A source is imported when it is opened, so that one does not wait for the others.
+def _quickstart(path: str, seed: int) -> Source:
+    from train.sources.quickstart import quickstart
+
+    if path:
+        raise SourceError(f"quickstart draws its own photos and takes no path: drop ':{path}'.")
+    return quickstart(seed)
+
+
+def _folder(path: str, seed: int) -> Source:
+    from train.sources.folder import open_folder
+
+    if not path:
+        raise SourceError("folder needs the path of a folder of photos: write folder:PATH.")
+    return open_folder(path, seed)
+
+
+def _oxford_flowers102(path: str, seed: int) -> Source:
+    from train.sources.oxford_flowers102 import open_oxford_flowers102
+
+    return open_oxford_flowers102(path or None)
+
+
+SOURCES: dict[str, Callable[[str, int], Source]] = {
+    "quickstart": _quickstart,
+    "folder": _folder,
+    "oxford_flowers102": _oxford_flowers102,
+}
+
+
+def open_source(spec: str, seed: int) -> Source:
+    """Open the photo source `spec`, written NAME or NAME:PATH.
+
+    Known are `quickstart`, `folder:PATH` and `oxford_flowers102[:PATH]`. The seed decides what
+    a source draws and every split that its photos do not bring along.
+
+    Raises:
+        SourceError: an unknown name, a path missing or too many, or photos that do not fit.
+    """
+    # Only the first colon: a Windows path has one of its own.
+    name, _, path = spec.partition(":")
+    if name not in SOURCES:
+        raise SourceError(
+            f"There is no photo source {name!r}: "
+            "known are quickstart, folder:PATH and oxford_flowers102[:PATH]."
+        )
+    return SOURCES[name](path, seed)

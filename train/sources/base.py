@@ -1,0 +1,48 @@
+"""What every photo source gives to a training run: named splits of labelled photos."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from flowers_model.errors import UserError
+
+
+class SourceError(UserError):
+    """A photo source that cannot be used; the message is one line that says what would be right."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """The photos of one split, read only when asked for.
+
+    Attributes:
+        names: one name a photo, unique within the source: its relative path where there is one.
+        labels: int32 (N,), indices into `Source.class_names`.
+        read: `read(i)` gives the encoded bytes of photo `i`, 0 <= i < N; nothing is decoded. It
+            raises OSError where the file has gone or must not be read. Threads may share it.
+    """
+
+    names: tuple[str, ...]
+    labels: np.ndarray
+    read: Callable[[int], bytes]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
+@dataclass(frozen=True)
+class Source:
+    """A labelled photo collection; every split has at least one photo of every class.
+
+    Attributes:
+        name: what the collection is called in reports, e.g. `oxford_flowers102`.
+        class_names: one a class, in label order.
+        splits: "train" and "valid" always, "test" where the collection has test photos.
+        credits: one line: where the photos come from, under what terms.
+    """
+
+    name: str
+    class_names: tuple[str, ...]
+    splits: dict[str, Split]
+    credits: str

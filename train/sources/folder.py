@@ -1,0 +1,246 @@
+"""Photos on disk, one folder a class, with or without `train/ valid/ test/` above them."""
+
+import os
+import pathlib
+import re
+from collections.abc import Iterable
+
+import numpy as np
+
+from train.sources.base import Source, SourceError, Split
+
+# What flowers_model.photo decodes. Anything else beside the photos is left alone.
+# fmt: off
+PHOTO_SUFFIXES = (
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".avif", ".heic", ".heif", ".gif",
+    ".bmp", ".dib", ".tif", ".tiff",
+)
+# fmt: on
+
+SPLIT_SPELLINGS = {
+    "train": "train",
+    "training": "train",
+    "valid": "valid",
+    "val": "valid",
+    "validation": "valid",
+    "dev": "valid",
+    "test": "test",
+    "testing": "test",
+}
+
+# The share of a class that each missing split gets; train keeps the rest.
+SHARE = 0.15
+
+
+def open_folder(path: str | os.PathLike, seed: int) -> Source:
+    """Open a folder that holds one folder a class, or split folders that hold those.
+
+    Split folders are recognised in many spellings: `Training`, `val`, `validation`, `test_set`,
+    and `images` where it stands beside a validation or test folder and no train folder does.
+    Without split folders each class is cut about 70 / 15 / 15 by the seed; where there is a test
+    folder but no validation folder, 15 % of train become valid; where there is no test folder
+    there is no test split. A folder around the whole, as archives leave it, is passed over.
+    Files that are no photos, hidden ones, and photos outside class folders are left alone.
+
+    Raises:
+        SourceError: wrong layout, one class only, a class without photos or with too few to cut,
+            splits that differ in their classes.
+    """
+    root = find_root(path)
+    folders = split_folders(root)
+    class_names, splits = read_splits(root, folders or {"train": root})
+    if not folders:
+        splits = _cut(splits["train"], ("train", "valid", "test"), class_names, seed)
+    elif "valid" not in splits:
+        cut = _cut(splits["train"], ("train", "valid"), class_names, seed)
+        splits = cut | {"test": splits["test"]}
+    name = pathlib.Path(path).expanduser().resolve().name
+    return Source(name=name, class_names=class_names, splits=splits, credits=f"Photos from {name}")
+
+
+def find_root(path: str | os.PathLike) -> pathlib.Path:
+    """The folder whose subfolders are classes or splits: `path`, or what is wrapped in it.
+
+    Raises:
+        SourceError: there is no such folder, or it cannot be read.
+    """
+    root = pathlib.Path(path).expanduser()
+    if not os.path.exists(root):
+        raise SourceError(f"There is no folder {root}: check the path.")
+    if not root.is_dir():
+        raise SourceError(f"{root} is a file: give a folder (unpack an archive first).")
+    while len(inner := _folders(root)) == 1 and _folders(inner[0]):
+        root = inner[0]
+    return root
+
+
+def split_folders(root: pathlib.Path) -> dict[str, pathlib.Path]:
+    """The split folders in `root` by split name; {} where `root` holds class folders.
+
+    Raises:
+        SourceError: two folders for one split, folders that are no split beside ones that are,
+            or no train folder among them.
+    """
+    found: dict[str, pathlib.Path] = {}
+    others: list[pathlib.Path] = []
+    for folder in _folders(root):
+        # "Training_set", "val images" and the like: the last word says nothing.
+        spelling = re.sub(r"[ _-]?(set|data|images)$", "", folder.name.strip().casefold())
+        split = SPLIT_SPELLINGS.get(spelling)
+        if split is None:
+            others.append(folder)
+        elif split in found:
+            raise SourceError(
+                f"{root} has two {split} folders, {found[split].name!r} and {folder.name!r}: "
+                "keep one."
+            )
+        else:
+            found[split] = folder
+    if not found:
+        return {}
+    if "train" not in found:
+        images = [folder for folder in others if folder.name.strip().casefold() == "images"]
+        if not images:
+            raise SourceError(
+                f"{root} has {_some(folder.name for folder in found.values())} but no train "
+                "folder: add one, or put class folders alone there."
+            )
+        found["train"] = images[0]
+        others.remove(images[0])
+    if others:
+        raise SourceError(
+            f"{root} mixes split folders ({_some(folder.name for folder in found.values())}) with "
+            f"others ({_some(folder.name for folder in others)}): move the others away."
+        )
+    return {split: found[split] for split in ("train", "valid", "test") if split in found}
+
+
+def read_splits(
+    root: pathlib.Path, folders: dict[str, pathlib.Path]
+) -> tuple[tuple[str, ...], dict[str, Split]]:
+    """The class names, sorted, and the splits, whose photo names are relative to `root`.
+
+    Args:
+        root: a folder around all the photos.
+        folders: split name -> the folder that holds its class folders; with "train".
+
+    Raises:
+        SourceError: see `open_folder`.
+    """
+    listings = {split: _photos_by_class(folder) for split, folder in folders.items()}
+    train = listings["train"]
+    if len(train) < 2:
+        raise SourceError(
+            f"{folders['train']} holds one class only ({_some(train)}): a classifier needs two or "
+            "more."
+        )
+    for split, listing in listings.items():
+        lacks = {split: train.keys() - listing.keys(), "train": listing.keys() - train.keys()}
+        if any(lacks.values()):
+            said = [f"{folders[s].name!r} lacks {_some(sorted(c))}" for s, c in lacks.items() if c]
+            raise SourceError(f"{root}: every split needs every class, but {' and '.join(said)}.")
+    splits = {}
+    for split, listing in listings.items():
+        photos = [photo for name in train for photo in listing[name]]
+        counts = [len(listing[name]) for name in train]
+        labels = np.repeat(np.arange(len(train), dtype=np.int32), counts)
+        splits[split] = files_split(root, [p.relative_to(root).as_posix() for p in photos], labels)
+    return tuple(train), splits
+
+
+def files_split(root: pathlib.Path, names: list[str], labels: np.ndarray) -> Split:
+    """A split of the files `root / name`."""
+
+    def read(i: int) -> bytes:
+        return (root / names[i]).read_bytes()
+
+    return Split(names=tuple(names), labels=labels.astype(np.int32), read=read)
+
+
+def entries(folder: pathlib.Path) -> list[os.DirEntry]:
+    """What lies in a folder, sorted, without hidden things and what systems leave behind.
+
+    Raises:
+        SourceError: the folder cannot be read.
+    """
+    try:
+        # scandir knows files from folders without asking the disk about every photo.
+        with os.scandir(folder) as found:
+            kept = [entry for entry in found if not entry.name.startswith((".", "__", "@"))]
+    except OSError as error:
+        raise SourceError(f"{folder} cannot be read: {error.strerror}.") from error
+    return sorted(kept, key=lambda entry: entry.name)
+
+
+def _photos_by_class(folder: pathlib.Path) -> dict[str, list[pathlib.Path]]:
+    classes = {inner.name: inner for inner in _folders(folder)}
+    if not classes:
+        raise SourceError(
+            f"{folder} has no class folders: put the photos of each class into a folder of its own."
+        )
+    photos = {}
+    for name, inner in classes.items():
+        if deeper := _folders(inner):
+            raise SourceError(
+                f"{inner} holds folders ({_some(d.name for d in deeper)}): photos must lie "
+                "directly in the folder of their class."
+            )
+        photos[name] = [
+            inner / entry.name
+            for entry in entries(inner)
+            if entry.name.lower().endswith(PHOTO_SUFFIXES)
+        ]
+    if empty := [name for name, found in photos.items() if not found]:
+        raise SourceError(
+            f"{folder} has class folders without photos: {_some(empty)}; add photos or remove them."
+        )
+    return photos
+
+
+def _cut(
+    split: Split, parts: tuple[str, ...], class_names: tuple[str, ...], seed: int
+) -> dict[str, Split]:
+    """Cut one split into `parts`: `SHARE` of each class for all but the first.
+
+    Class by class and with at least one photo each, where scikit-learn's stratified
+    `train_test_split` may leave a small class out of a split.
+    """
+    counts = np.bincount(split.labels, minlength=len(class_names))
+    if few := [
+        f"{name!r} with {n}" for name, n in zip(class_names, counts, strict=True) if n < len(parts)
+    ]:
+        raise SourceError(
+            f"Too few photos to cut {', '.join(parts)} from, which takes {len(parts)} or more a "
+            f"class: {_some(few, quote=False)}."
+        )
+    rng = np.random.default_rng(seed)
+    chosen: dict[str, list[np.ndarray]] = {part: [] for part in parts}
+    for label, count in enumerate(counts):
+        photos = rng.permutation(np.flatnonzero(split.labels == label))
+        size = max(1, round(SHARE * count))
+        for part in parts[1:]:
+            chosen[part].append(photos[:size])
+            photos = photos[size:]
+        chosen[parts[0]].append(photos)
+    return {
+        part: _subset(split, np.sort(np.concatenate(indices))) for part, indices in chosen.items()
+    }
+
+
+def _subset(split: Split, indices: np.ndarray) -> Split:
+    return Split(
+        names=tuple(split.names[i] for i in indices),
+        labels=split.labels[indices],
+        read=lambda i: split.read(indices[i]),
+    )
+
+
+def _folders(folder: pathlib.Path) -> list[pathlib.Path]:
+    return [folder / entry.name for entry in entries(folder) if entry.is_dir()]
+
+
+def _some(names: Iterable[str], quote: bool = True) -> str:
+    """The first names of many, for a message; quoted, so that a trailing blank shows."""
+    names = [repr(name) if quote else name for name in names]
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return ", ".join(names[:5]) + more

@@ -1,0 +1,351 @@
+"""Training in two stages: the head on a frozen backbone, then fine-tuning.
+
+After each epoch the run's folder holds all that is needed to go on as if nothing had happened:
+
+    history.json                      a row an epoch, across the stages
+    checkpoints/STAGE-EPOCH.weights.h5  weights and optimizer of the last and of the best epoch
+
+Everything else is a function of these and of the seed: the order of photos, their augmentation,
+dropout, the best epoch, reductions of the rate and early stopping.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+import logging
+import math
+import pathlib
+import time
+from collections.abc import Callable, Iterator
+
+import keras
+import numpy as np
+
+from flowers_model import network as networks
+from flowers_model.files import replacing
+from train import pipeline
+from train.experiment import Experiment
+
+log = logging.getLogger("flowers")
+
+PLATEAU_FACTOR, PLATEAU_PATIENCE = 0.3, 3  # the rate falls to 30 % after 3 epochs without a gain
+
+Row = dict[str, float | int | str]
+
+
+class TrainingError(Exception):
+    """A training that cannot go on; the message says what to try."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """One stretch of training with its own learning rate."""
+
+    name: str
+    epochs: int
+    learning_rate: float
+
+
+def stages(experiment: Experiment) -> list[Stage]:
+    """The stages of an experiment, those without epochs left out."""
+    finetune_rate = experiment.learning_rate_finetune
+    if finetune_rate is None:
+        finetune_rate = experiment.learning_rate
+    both = [
+        Stage("head", experiment.epochs_head, experiment.learning_rate),
+        Stage("finetune", experiment.epochs_finetune, finetune_rate),
+    ]
+    return [stage for stage in both if stage.epochs]
+
+
+def train(
+    network: keras.Model,
+    experiment: Experiment,
+    folder: pathlib.Path,
+    class_count: int,
+    valid: pipeline.Photos,
+    train_fitted: Callable[[], pipeline.Photos],
+    train_whole: Callable[[], pipeline.Photos],
+) -> list[Row]:
+    """Train `network` in place; it ends with the weights of the last stage's best epoch.
+
+    A folder that holds an interrupted run is gone on with.
+
+    Args:
+        folder: the run's folder.
+        valid: evaluation photos that choose the best epoch.
+        train_fitted: decodes the training photos at the network's input size.
+        train_whole: decodes them whole, for random crops.
+
+    Returns:
+        The history, a row an epoch.
+
+    Raises:
+        TrainingError: when the loss is no number any more.
+    """
+    history = read_history(folder)
+    for stage in stages(experiment):
+        rows = [row for row in history if row["stage"] == stage.name]
+        if not finished(rows, stage, experiment):
+            rows = _run_stage(
+                network,
+                stage,
+                experiment,
+                folder,
+                class_count,
+                valid,
+                train_fitted,
+                train_whole,
+                history,
+            )
+        part = _trained_part(network, stage, experiment)
+        part.load_weights(_checkpoint(folder, stage.name, best(rows, experiment.monitor)["epoch"]))
+    return history
+
+
+def read_history(folder: pathlib.Path) -> list[Row]:
+    """The rows of a run so far; none where it has not ended an epoch."""
+    path = folder / "history.json"
+    return json.loads(path.read_text("utf-8")) if path.exists() else []
+
+
+def write_history_csv(history: list[Row], path: pathlib.Path) -> None:
+    """Write the history as a table, a row an epoch."""
+    with replacing(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(history[0]))
+        writer.writeheader()
+        writer.writerows(history)
+
+
+def best(rows: list[Row], monitor: str) -> Row:
+    """The best epoch of a stage: the first one of those with the best figure."""
+    sign = 1 if monitor == "val_loss" else -1
+    return min(rows, key=lambda row: (sign * row[monitor], row["val_loss"]))
+
+
+def finished(rows: list[Row], stage: Stage, experiment: Experiment) -> bool:
+    """Whether a stage has run all its epochs, or has not got better for too long."""
+    if len(rows) >= stage.epochs:
+        return True
+    if not rows or experiment.patience is None:
+        return False
+    return rows[-1]["epoch"] - best(rows, experiment.monitor)["epoch"] >= experiment.patience
+
+
+def plateau_rate(rows: list[Row], rate: float, monitor: str) -> float:
+    """The rate after these epochs, where it is reduced whenever the figure stands still."""
+    sign = 1 if monitor == "val_loss" else -1
+    lowest, waited = math.inf, 0
+    for row in rows:
+        waited = 0 if sign * row[monitor] < lowest else waited + 1
+        lowest = min(lowest, sign * row[monitor])
+        if waited >= PLATEAU_PATIENCE:
+            rate, waited = rate * PLATEAU_FACTOR, 0
+    return rate
+
+
+def _run_stage(
+    network, stage, experiment, folder, class_count, valid, train_fitted, train_whole, history
+) -> list[Row]:
+    first_epoch = sum(row["stage"] == stage.name for row in history)
+    cached = _is_cached(stage, experiment)
+    whole = stage.name == "finetune" and experiment.augment != "none"
+    photos = train_whole() if whole else train_fitted()
+    shared = {
+        "batch_size": experiment.batch_size,
+        "seed": experiment.seed,
+        "first_epoch": first_epoch,
+        "epochs": stage.epochs,
+    }
+    if cached:
+        embedder = networks.embedder(network)
+        batches = pipeline.feature_batches(
+            features(embedder, photos, "train"), photos.labels, class_count, **shared
+        )
+        valid_inputs = features(embedder, valid, "valid")
+    else:
+        augment = experiment.augment if whole else "none"
+        batches = pipeline.training_batches(
+            photos, class_count, augment=augment, size=experiment.image_size, **shared
+        )
+        valid_inputs = valid.array
+    steps = pipeline.steps(len(photos), experiment.batch_size)
+
+    part = _trained_part(network, stage, experiment)
+    _compile(part, stage, experiment, steps)
+    if first_epoch:
+        part.optimizer.build(part.trainable_variables)
+        part.load_weights(_checkpoint(folder, stage.name, first_epoch - 1))
+    batch = min(experiment.batch_size, len(photos))
+    log.info(
+        "%s: %d epochs of %d steps with %d %s each, %s of %s weights learn",
+        stage.name,
+        stage.epochs - first_epoch,
+        steps,
+        batch,
+        "photos' features" if cached else "photos",
+        f"{_count(part.trainable_variables):,}",
+        f"{network.count_params():,}",
+    )
+    journal = _Journal(stage, experiment, folder, history, steps)
+    part.fit(
+        batches,
+        epochs=stage.epochs,
+        initial_epoch=first_epoch,
+        steps_per_epoch=steps,
+        validation_data=(valid_inputs, keras.ops.one_hot(valid.labels, class_count)),
+        validation_batch_size=max(batch, min(256, len(valid)) if cached else batch),
+        callbacks=[journal],
+        verbose=0,
+    )
+    return [row for row in history if row["stage"] == stage.name]
+
+
+def features(embedder: keras.Model, photos: pipeline.Photos, title: str) -> np.ndarray:
+    """The embeddings of evaluation photos, float32 `(N, D)`."""
+    size = 32
+    starts = range(0, len(photos), size)
+    bar = pipeline.progress(starts, f"features of {title}", len(starts), "batches")
+    parts = [
+        np.asarray(embedder.predict_on_batch(photos.array[start : start + size]), np.float32)
+        for start in bar
+    ]
+    return np.concatenate(parts)
+
+
+def _is_cached(stage: Stage, experiment: Experiment) -> bool:
+    return stage.name == "head" and experiment.cache_features
+
+
+def _trained_part(network: keras.Model, stage: Stage, experiment: Experiment) -> keras.Model:
+    """The part of the network that a stage trains, with the right layers free."""
+    if stage.name == "head":
+        networks.set_trainable(network, 0, train_norms=False)
+        return networks.head(network) if _is_cached(stage, experiment) else network
+    # Statistics that were learnt on millions of photos are kept; random ones have to be learnt.
+    scratch = experiment.weights is None
+    networks.set_trainable(network, experiment.unfreeze, train_norms=scratch)
+    return network
+
+
+def _compile(part: keras.Model, stage: Stage, experiment: Experiment, steps: int) -> None:
+    rate = stage.learning_rate
+    if experiment.schedule == "cosine":
+        total = stage.epochs * steps
+        warmup = max(round(experiment.warmup * total), 1)
+        rate = keras.optimizers.schedules.CosineDecay(
+            0.0, max(total - warmup, 1), warmup_target=rate, warmup_steps=warmup
+        )
+    part.compile(
+        optimizer=keras.optimizers.AdamW(rate, weight_decay=experiment.weight_decay),
+        loss=keras.losses.CategoricalCrossentropy(
+            from_logits=True, label_smoothing=experiment.label_smoothing
+        ),
+        metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")],
+        # On the CPU, XLA slows the TensorFlow backend down several times.
+        jit_compile=keras.backend.backend() == "jax" or _has_accelerator(),
+    )
+
+
+def _has_accelerator() -> bool:
+    return any(not name.startswith("cpu") for name in keras.distribution.list_devices())
+
+
+def _count(variables: list) -> int:
+    return sum(math.prod(variable.shape) for variable in variables)
+
+
+def _checkpoint(folder: pathlib.Path, stage: str, epoch: int) -> pathlib.Path:
+    return folder / "checkpoints" / f"{stage}-{epoch:04}.weights.h5"
+
+
+class _Journal(keras.callbacks.Callback):
+    """Keeps the run's folder such that it can be gone on with, and shows how it goes."""
+
+    def __init__(
+        self,
+        stage: Stage,
+        experiment: Experiment,
+        folder: pathlib.Path,
+        history: list[Row],
+        steps: int,
+    ):
+        super().__init__()
+        self.stage, self.experiment, self.folder = stage, experiment, folder
+        self.history, self.steps = history, steps
+
+    @property
+    def rows(self) -> list[Row]:
+        return [row for row in self.history if row["stage"] == self.stage.name]
+
+    def on_train_begin(self, logs=None):
+        total = self.stage.epochs * self.steps
+        done = len(self.rows) * self.steps
+        self.bar = pipeline.progress(None, self.stage.name, total, "steps", done)
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.started = time.monotonic()
+        if self.experiment.schedule == "plateau":
+            self.model.optimizer.learning_rate = plateau_rate(
+                self.rows, self.stage.learning_rate, self.experiment.monitor
+            )
+        # Dropout draws from the seed and the epoch alone, so a resumed run draws the same.
+        for number, layer in enumerate(_walk(self.model)):
+            generator = getattr(layer, "seed_generator", None)
+            if generator is not None:
+                generator.state.assign([self.experiment.seed + number, epoch << 20])
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.bar.update(1)
+
+    def on_epoch_end(self, epoch, logs=None):
+        row = {"stage": self.stage.name, "epoch": epoch}
+        row |= {name: float(value) for name, value in sorted(logs.items())}
+        row["learning_rate"] = float(self.model.optimizer.learning_rate)
+        row["seconds"] = round(time.monotonic() - self.started, 3)
+        if not math.isfinite(row["loss"]):
+            raise TrainingError(
+                f"the loss became {row['loss']} in epoch {epoch + 1} of the {self.stage.name} stage; "
+                "try a lower --learning-rate (a tenth), a longer --warmup, or --precision float32"
+            )
+        rows = [*self.rows, row]
+        top = best(rows, self.experiment.monitor)
+        # The checkpoint comes before the row that speaks of it, and old ones go last: whenever
+        # the power fails, the history's last epoch has its file.
+        with replacing(_checkpoint(self.folder, self.stage.name, epoch)) as path:
+            self.model.save_weights(path)
+        self.history.append(row)
+        with replacing(self.folder / "history.json") as path:
+            path.write_text(json.dumps(self.history, indent=1), "utf-8")
+        keep = {_checkpoint(self.folder, self.stage.name, e) for e in (epoch, top["epoch"])}
+        for path in (self.folder / "checkpoints").glob(f"{self.stage.name}-*.weights.h5"):
+            if path not in keep:
+                path.unlink()
+        self.bar.clear()
+        log.info(
+            "%s %d/%d  loss %.4f  accuracy %.4f  valid loss %.4f  accuracy %.4f  rate %.2g%s",
+            self.stage.name,
+            epoch + 1,
+            self.stage.epochs,
+            row["loss"],
+            row["accuracy"],
+            row["val_loss"],
+            row["val_accuracy"],
+            row["learning_rate"],
+            "  best" if top is row else "",
+        )
+        if finished(rows, self.stage, self.experiment):
+            self.model.stop_training = True
+
+    def on_train_end(self, logs=None):
+        self.bar.close()
+
+
+def _walk(network: keras.Model) -> Iterator[keras.layers.Layer]:
+    for layer in network.layers:
+        if isinstance(layer, keras.Model):
+            yield from _walk(layer)
+        else:
+            yield layer
