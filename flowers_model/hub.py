@@ -11,7 +11,7 @@ import pathlib
 import textwrap
 import time
 from collections.abc import Callable, Iterable
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 import httpx2  # what huggingface_hub speaks HTTP with, and whose errors it lets through
 import huggingface_hub
@@ -118,12 +118,7 @@ def publish(
         HubError: for all that keeps it from being published.
     """
     manifest = bundle.check(folder)
-    if not _is_repo_id(repo_id):
-        raise HubError(f"cannot publish to {repo_id!r}: give a Hub repo as USER/MODEL")
-    if huggingface_hub.get_token() is None:
-        raise HubError(
-            f"cannot publish to {repo_id}: not logged in; run `hf auth login` or set HF_TOKEN"
-        )
+    check_login(repo_id)
     api = _api()
     message = message or f"{manifest.provenance.preset}: {manifest.headline}"
     try:
@@ -138,6 +133,20 @@ def publish(
         except TROUBLE as error:
             _explain(error, f"published {repo_id}, but cannot tag it {tag!r}", api, repo_id)
     return f"{api.endpoint}/{repo_id}"
+
+
+def check_login(repo_id: str) -> None:
+    """Check, without asking the Hub, that there is a token with which to publish.
+
+    Raises:
+        HubError: where there is none, and for a `repo_id` that is none.
+    """
+    if not _is_repo_id(repo_id):
+        raise HubError(f"cannot publish to {repo_id!r}: give a Hub repo as USER/MODEL")
+    if huggingface_hub.get_token() is None:
+        raise HubError(
+            f"cannot publish to {repo_id}: not logged in; run `hf auth login` or set HF_TOKEN"
+        )
 
 
 def _api() -> huggingface_hub.HfApi:
@@ -326,7 +335,7 @@ def _explain(
     api: huggingface_hub.HfApi,
     repo_id: str,
     revision: str | None = None,
-) -> None:
+) -> NoReturn:
     """Raise a HubError for what the person, the Hub or the network caused; else `error` itself."""
     reason = _reason(error, api, repo_id, revision)
     if reason is None:
@@ -355,7 +364,9 @@ def _reason(
             return f"{api.endpoint} does not answer; check the connection"
         case httpx2.ConnectError() | httpx2.ProxyError() | httpx2.UnsupportedProtocol():
             return f"cannot reach {api.endpoint} ({_one_line(error)}); check the connection"
-        case httpx2.TransportError() | json.JSONDecodeError():
+        case json.JSONDecodeError():
+            return f"{api.endpoint} does not answer as a Hub; check HF_ENDPOINT or try again later"
+        case httpx2.TransportError():
             return f"the connection to {api.endpoint} broke off again and again; try again later"
         case OSError() if "xet-write-token" in str(error):
             return f"{api.endpoint} offers no Xet storage; set HF_HUB_DISABLE_XET=1"

@@ -233,16 +233,30 @@ def _normalization(preprocess_input) -> tuple[list[float], list[float], bool]:
 
 
 def _convnet(size: int, filters: tuple[int, ...]) -> keras.Model:
-    """Convolution, BatchNormalization and ReLU, each with stride 2 by pooling (but the last)."""
+    """3 x 3 convolutions with BatchNormalization and ReLU; every one halves the resolution.
+
+    The first does so by its stride, which saves most of the work; the others by max-pooling before
+    them.
+    """
     import keras
 
-    if size < 2 ** (len(filters) - 1):
-        raise NetworkError(f"ConvNet with {len(filters)} convolutions needs a larger --image-size")
+    if size < 2 ** len(filters):
+        raise NetworkError(
+            f"ConvNet with {len(filters)} convolutions needs at least {2 ** len(filters)} px"
+        )
     x = inputs = keras.Input((size, size, 3))
     for number, width in enumerate(filters, start=1):
-        x = keras.layers.Conv2D(width, 3, padding="same", use_bias=False, name=f"conv_{number}")(x)
-        x = keras.layers.BatchNormalization(name=f"norm_{number}")(x)
-        x = keras.layers.ReLU(name=f"relu_{number}")(x)
-        if number < len(filters):
+        if number > 1:
             x = keras.layers.MaxPooling2D(name=f"pool_{number}")(x)
+        x = keras.layers.Conv2D(
+            width,
+            3,
+            strides=2 if number == 1 else 1,
+            padding="same",
+            use_bias=False,
+            name=f"conv_{number}",
+        )(x)
+        # Training runs of a few hundred steps need statistics that follow soon.
+        x = keras.layers.BatchNormalization(momentum=0.9, name=f"norm_{number}")(x)
+        x = keras.layers.ReLU(name=f"relu_{number}")(x)
     return keras.Model(inputs, x, name="backbone")

@@ -13,8 +13,12 @@ os.environ.update(
     FLOWERS_DATA=os.path.join(_home, "flowers"),
     GRADIO_ANALYTICS_ENABLED="False",
     HF_HUB_DISABLE_TELEMETRY="1",
+    HF_HUB_DISABLE_XET="1",  # the tests' Hub server keeps large files by LFS
+    HF_HUB_DISABLE_PROGRESS_BARS="1",
     TF_CPP_MIN_LOG_LEVEL="2",
     MPLBACKEND="Agg",
+    JAX_COMPILATION_CACHE_DIR=os.path.join(_home, "jax"),
+    JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS="0",
 )
 os.environ.setdefault("KERAS_BACKEND", "jax")
 for _name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_ENDPOINT", "HF_HUB_OFFLINE"):

@@ -178,7 +178,9 @@ class RefusalError(Exception):
         self.headers = {"X-Error-Message": message.split("\n")[0], **(headers or {})}
         if code:
             self.headers["X-Error-Code"] = code
-        self.body = {"error": message, **more}
+        self.body = json.dumps({"error": message, **more}).encode()
+        if "Content-Type" in self.headers:
+            self.body = message.encode()
 
 
 @dataclasses.dataclass
@@ -260,7 +262,10 @@ class HubServer:
         headers: Mapping[str, str] | None = None,
         message: str = "a fault of the test",
     ) -> None:
-        """Answer the next requests whose path matches with an error; they are not carried out."""
+        """Answer the next requests whose path matches with an error; they are not carried out.
+
+        The body is the Hub's JSON, or just `message` where `headers` have a Content-Type.
+        """
         self.faults.append(
             Fault(pattern, method, times, status=status, headers=headers or {}, message=message)
         )
@@ -357,8 +362,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 answer = Answer(json.dumps(answer).encode())
                 answer.headers["Content-Type"] = "application/json"
         except RefusalError as refusal:
-            answer = Answer(json.dumps(refusal.body).encode(), refusal.status, refusal.headers)
-            answer.headers["Content-Type"] = "application/json"
+            answer = Answer(refusal.body, refusal.status, refusal.headers)
+            answer.headers.setdefault("Content-Type", "application/json")
         self.send(answer, None if fault is None or fault.status else fault)
 
     do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = do  # noqa: N815

@@ -65,6 +65,31 @@ def refusal(call, *args, **kwargs) -> str:
     return line
 
 
+def run_each(name: str, *arguments: list[str], **env: str) -> list[str]:
+    """`hub.NAME` on each argument, in a process that has `env` when it imports huggingface_hub.
+
+    The lines of what it returns or refuses.
+    """
+    code = """
+import sys, json
+from flowers_model import hub
+for arguments in json.loads(sys.argv[2]):
+    try:
+        print(getattr(hub, sys.argv[1])(*arguments))
+    except hub.HubError as error:
+        print(error)
+"""
+    process = subprocess.run(
+        [sys.executable, "-c", code, name, json.dumps(list(zip(*arguments, strict=True)))],
+        env={**os.environ, **env},
+        cwd=pathlib.Path(__file__).parents[1],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    return process.stdout.splitlines()
+
+
 # Publishing
 
 
@@ -222,23 +247,30 @@ def test_a_card_that_the_hub_refuses_is_told(server, repo_id, folder):
     assert '"colorFrom" must be one of [red, yellow, green, blue]' in line
 
 
+def test_a_hub_without_xet_storage_is_told(server, repo_id, folder):
+    [line] = run_each("publish", [str(folder)], [repo_id], HF_HUB_DISABLE_XET="0")
+    assert line == (
+        f"cannot publish to {repo_id}: {server.url} offers no Xet storage; set HF_HUB_DISABLE_XET=1"
+    )
+
+
 def test_nothing_is_published_without_a_connection(server, repo_id, folder):
     server.stop()
     line = refusal(hub.publish, folder, repo_id)
     assert line.startswith(f"cannot publish to {repo_id}: cannot reach {server.url} (")
 
 
-def break_once(server: HubServer, fault: str, path: str, method: str) -> None:
-    if fault.isdigit():
-        server.fail_next(path, int(fault), method=method, headers={"Retry-After": "0"})
+def break_once(server: HubServer, fault: str, path: str, method: str, status: int = 503) -> None:
+    if fault == "refused":
+        server.fail_next(path, status, method=method, headers={"Retry-After": "0"})
     else:
         server.drop_next(path, method=method, reset=fault == "reset")
 
 
-@pytest.mark.parametrize("fault", ["503", "429", "dropped", "reset"])
+@pytest.mark.parametrize("fault", ["refused", "dropped", "reset"])
 def test_publishing_goes_on_after_a_fault_that_passes(server, repo_id, folder, fault):
-    break_once(server, fault, f"/api/models/{repo_id}", "GET")
-    for path in ("/repos/create", "/commit/main", "/tag/main"):
+    break_once(server, fault, f"/api/models/{repo_id}", "GET", status=429)
+    for path in ("/repos/create", "/commit/main", "/tag/"):
         break_once(server, fault, path, "POST")
     hub.publish(folder, repo_id, tag="v1")
     assert contents(folder).items() <= server.repo(repo_id).files("v1").items()
@@ -283,6 +315,18 @@ def test_a_hub_that_stays_in_trouble_is_told(server, repo_id, folder):
     server.faults.clear()
     server.fail_next(f"/api/models/{repo_id}$", 429, headers={"Retry-After": "900"})
     assert "too many requests; try again in 900 seconds" in refusal(hub.publish, folder, repo_id)
+    limit = {"RateLimit": '"api";r=0;t=700'}
+    server.fail_next(f"/api/models/{repo_id}$", 429, headers=limit)
+    assert "too many requests; try again in 700 seconds" in refusal(hub.publish, folder, repo_id)
+
+
+def test_an_error_page_that_is_not_from_the_hub_passes_too(server, repo_id, folder):
+    page = {"headers": {"Content-Type": "text/html"}, "message": "<h1>Bad Gateway</h1>"}
+    server.fail_next("/api/validate-yaml", 502, **page)
+    hub.publish(folder, repo_id)
+    assert contents(folder).items() <= server.repo(repo_id).files().items()
+    server.fail_next("/api/validate-yaml", 502, times=9, **page)
+    assert f"{server.url} does not answer as a Hub" in refusal(hub.publish, folder, repo_id)
 
 
 # Fetching
@@ -514,28 +558,9 @@ def test_hf_hub_offline_is_obeyed(server, repo_id, folder):
     half = put(server, f"{repo_id}-half", folder)
     fetch_interrupted(server, f"{repo_id}-half")
     asked = len(server.requests)
-    # huggingface_hub reads the variable when it is imported.
-    code = """
-import sys
-from flowers_model import hub
-print(hub.fetch(sys.argv[1]))
-for source in sys.argv[2:]:
-    try:
-        hub.fetch(source)
-    except hub.HubError as error:
-        print(error)
-"""
     sources = [repo_id, f"{repo_id}-half@{half}", f"{repo_id}-other"]
-    process = subprocess.run(
-        [sys.executable, "-c", code, *sources],
-        env={**os.environ, "HF_HUB_OFFLINE": "1"},
-        cwd=pathlib.Path(__file__).parents[1],
-        capture_output=True,
-        text=True,
-    )
-    assert process.stderr == ""
     reason = "HF_HUB_OFFLINE is set; unset it to use the network"
-    assert process.stdout.splitlines() == [
+    assert run_each("fetch", sources, HF_HUB_OFFLINE="1") == [
         str(fetched),
         f"cannot fetch {sources[1]}, of which the cache has no whole copy: {reason}",
         f"cannot fetch {sources[2]}@main, of which the cache has no whole copy: {reason}",
@@ -556,10 +581,11 @@ def test_a_download_that_breaks_off_midway_is_completed(server, repo_id, folder,
     assert second.range == (None if reset else "bytes=10485760-")
 
 
-@pytest.mark.parametrize("fault", ["503", "429", "dropped", "reset"])
+@pytest.mark.parametrize("fault", ["refused", "dropped", "reset"])
 def test_fetching_goes_on_after_a_fault_that_passes(server, repo_id, folder, fault):
     put(server, repo_id, folder)
-    for path in ("/revision/main", "/tree/", "/resolve/.*/README", "/cdn/"):
+    break_once(server, fault, "/revision/main", "GET", status=429)
+    for path in ("/tree/", "/resolve/.*/README", "/cdn/"):
         break_once(server, fault, path, "GET")
     assert contents(hub.fetch(repo_id)) == contents(folder)
     assert [fault.times for fault in server.faults] == [0] * 4
@@ -614,6 +640,14 @@ def test_a_repo_that_holds_no_bundle_is_refused_before_it_is_downloaded(server, 
         "classifier.json, gallery/index.json, metadata.json, model.weights.h5"
     )
     assert server.asked("/resolve/") == []
+
+
+def test_a_repo_that_holds_no_bundle_is_refused_without_a_connection(server, repo_id):
+    server.put(repo_id, {"README.md": b"", "config.json": b"{}"})
+    huggingface_hub.snapshot_download(repo_id, endpoint=server.url)
+    server.stop()
+    line = refusal(hub.fetch, repo_id)
+    assert line.startswith(f"{repo_id}@main: it is not a whole bundle: metadata.json, ")
 
 
 def test_a_bundle_whose_manifest_does_not_fit_is_refused(server, repo_id, folder):

@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     Policy = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
 
-def policy(name: str, size: int) -> Policy:
+def policy(name: str, size: int, crop_scale: float) -> Policy:
     """The policy of that name.
 
     It takes a uint8 photo `(H, W, 3)` and an int32 seed `(2,)`, and gives a float32 `(size, size,
-    3)` in 0..255. `inception` is a random part of 35 to 100 % of the area, mirrored half the time,
-    with light changes of brightness, contrast and saturation (Szegedy et al., 2014,
-    https://arxiv.org/abs/1409.4842).
+    3)` in 0..255. `inception` is a random part of the photo, at least `crop_scale` of its area,
+    mirrored half the time, with light changes of brightness, contrast and saturation (Szegedy et
+    al., 2014, https://arxiv.org/abs/1409.4842).
     """
     import tensorflow as tf
 
@@ -33,7 +33,7 @@ def policy(name: str, size: int) -> Policy:
             seeds[0],
             min_object_covered=0.0,
             aspect_ratio_range=(3 / 4, 4 / 3),
-            area_range=(0.35, 1.0),
+            area_range=(crop_scale, 1.0),
             max_attempts=10,
             use_image_if_no_bounding_boxes=True,
         )

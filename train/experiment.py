@@ -45,6 +45,9 @@ class Experiment:
     augment: str = _setting(
         "inception", "data", "what fine-tuning does to photos", choices=("none", "inception")
     )
+    crop_scale: float = _setting(
+        0.35, "data", "smallest share of a photo's area that a random crop keeps, 0..1"
+    )
     gallery: int = _setting(3, "data", "held-out photos a class that go into the bundle's gallery")
 
     backbone: str = _setting(
@@ -111,6 +114,7 @@ class Experiment:
         for name, low, high in (
             ("image_size", 8, 4096),
             ("crop", 0.1, 1),
+            ("crop_scale", 0.01, 1),
             ("gallery", 0, 1000),
             ("dropout", 0, 0.99),
             ("epochs_head", 0, 100_000),

@@ -87,7 +87,7 @@ def write_bundle(
             calibration=calibration,
             metrics=metrics,
             onnx_difference=difference,
-            provenance=_provenance(experiment, source, photos, history, stock, preset, command),
+            provenance=_provenance(experiment, source, history, stock, preset, command),
         )
         bundle.write_json(room / bundle.MANIFEST, manifest)
         _write_gallery(room, source, held_out, experiment)
@@ -147,7 +147,6 @@ def _onnx_difference(network: keras.Model, engine: Engine, photos: Photos) -> fl
 def _provenance(
     experiment: Experiment,
     source: Source,
-    photos: dict[str, Photos],
     history: list[stages.Row],
     network: keras.Model,
     preset: str,
@@ -163,7 +162,7 @@ def _provenance(
         seconds=round(sum(row["seconds"] for row in history), 1),
         data=source.name,
         credits=source.credits,
-        splits={name: len(split) for name, split in photos.items()},
+        splits={name: len(split) for name, split in source.splits.items()},
         backbone=experiment.backbone,
         weights=weights if weights in ("imagenet", "none") else pathlib.Path(weights).name,
         parameters=network.count_params(),

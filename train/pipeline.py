@@ -20,11 +20,12 @@ import tqdm
 from PIL import Image
 
 from flowers_model.photo import PhotoError, decode, fit
-from train.augment import policy
 from train.sources import SourceError, Split
 
 if TYPE_CHECKING:
     import tensorflow as tf
+
+    from train.augment import Policy
 
 log = logging.getLogger("flowers")
 
@@ -87,7 +88,7 @@ def training_batches(
     photos: Photos,
     class_count: int,
     *,
-    augment: str,
+    augment: Policy | None,
     size: int,
     batch_size: int,
     seed: int,
@@ -96,21 +97,21 @@ def training_batches(
 ) -> tf.data.Dataset:
     """Batches of float32 `(B, S, S, 3)` in 0..255 and one-hot float32 `(B, C)`, epoch on epoch.
 
-    Each epoch has `steps(len(photos), batch_size)` batches.
+    Each epoch has `steps(len(photos), batch_size)` batches. `augment` is a policy of
+    `train.augment`, or None for photos that have the input's size already.
     """
     import tensorflow as tf
 
     indices = epoch_order(len(photos), batch_size, seed, first_epoch, epochs)
     numbers = np.arange(len(indices)) + first_epoch * (len(indices) // max(epochs - first_epoch, 1))
-    change = None if augment == "none" else policy(augment, size)
 
     def load(index: tf.Tensor, number: tf.Tensor, label: tf.Tensor):
         photo = tf.numpy_function(photos.read, [index], tf.uint8, stateful=False)
-        if change is None:
+        if augment is None:
             x = tf.cast(tf.ensure_shape(photo, (size, size, 3)), tf.float32)
         else:
             photo.set_shape((None, None, 3))
-            x = change(photo, tf.stack([tf.constant(seed, tf.int32), number]))
+            x = augment(photo, tf.stack([tf.constant(seed, tf.int32), number]))
         return x, tf.one_hot(label, class_count)
 
     data = tf.data.Dataset.from_tensor_slices(

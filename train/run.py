@@ -80,7 +80,8 @@ def main(arguments: list[str]) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     _log_to(folder / "run.log")
-    from train.session import TrainingError, run
+    from train.job import run
+    from train.stages import TrainingError
 
     again = f"python train/run.py --resume {shlex.quote(str(folder))}"
     try:

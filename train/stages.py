@@ -26,6 +26,7 @@ import numpy as np
 from flowers_model import network as networks
 from flowers_model.files import replacing
 from train import pipeline
+from train.augment import policy
 from train.experiment import Experiment
 
 log = logging.getLogger("flowers")
@@ -166,9 +167,10 @@ def _run_stage(
         )
         valid_inputs = features(embedder, valid, "valid")
     else:
-        augment = experiment.augment if whole else "none"
+        size, crop_scale = experiment.image_size, experiment.crop_scale
+        augment = policy(experiment.augment, size, crop_scale) if whole else None
         batches = pipeline.training_batches(
-            photos, class_count, augment=augment, size=experiment.image_size, **shared
+            photos, class_count, augment=augment, size=size, **shared
         )
         valid_inputs = valid.array
     steps = pipeline.steps(len(photos), experiment.batch_size)
@@ -198,6 +200,7 @@ def _run_stage(
         validation_data=(valid_inputs, keras.ops.one_hot(valid.labels, class_count)),
         validation_batch_size=max(batch, min(256, len(valid)) if cached else batch),
         callbacks=[journal],
+        shuffle=False,  # the batches come in their order
         verbose=0,
     )
     return [row for row in history if row["stage"] == stage.name]
@@ -307,8 +310,8 @@ class _Journal(keras.callbacks.Callback):
         row["seconds"] = round(time.monotonic() - self.started, 3)
         if not math.isfinite(row["loss"]):
             raise TrainingError(
-                f"the loss became {row['loss']} in epoch {epoch + 1} of the {self.stage.name} stage; "
-                "try a lower --learning-rate (a tenth), a longer --warmup, or --precision float32"
+                f"the loss became {row['loss']} in epoch {epoch + 1} of {self.stage.name}; try a "
+                "lower --learning-rate (a tenth), a longer --warmup, or --precision float32"
             )
         rows = [*self.rows, row]
         top = best(rows, self.experiment.monitor)

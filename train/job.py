@@ -1,10 +1,13 @@
-"""One run from photos to a published bundle."""
+"""One job: from photos to a published bundle."""
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import logging
 import pathlib
 import textwrap
+from collections.abc import Callable
 
 import keras
 
@@ -13,9 +16,7 @@ from flowers_model.bundle import Manifest
 from train import pipeline, sources, stages
 from train.experiment import Experiment, load_preset
 from train.package import build_network, write_bundle
-from train.stages import TrainingError
-
-__all__ = ["TrainingError", "run"]
+from train.sources import Source
 
 log = logging.getLogger("flowers")
 
@@ -39,9 +40,46 @@ def run(
     expectation = textwrap.dedent(load_preset(preset).__doc__ or "").strip()
     log.info("preset %s: %s\n", preset, expectation)
     log.info("run %s, Keras %s on %s", folder, keras.__version__, keras.backend.backend())
+    if push_to:
+        hub.check_login(push_to)
+    trained = train(experiment, folder)
+    splits = [name for name in ("valid", "test") if name in trained.source.splits]
+    manifest = write_bundle(
+        folder / "bundle",
+        trained.network,
+        experiment,
+        trained.source,
+        {name: trained.fitted(name) for name in splits},
+        trained.history,
+        preset=preset,
+        command=command,
+    )
+    log.info("bundle: %s", folder / "bundle")
+    if push_to:
+        log.info("published: %s", hub.publish(folder / "bundle", push_to, private=private, tag=tag))
+    log.info("%s", manifest.headline)
+    return manifest
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """A trained network, and what it was trained on."""
+
+    network: keras.Model
+    source: Source
+    history: list[stages.Row]
+    fitted: Callable[[str], pipeline.Photos]  # evaluation photos by the name of a split
+
+
+def train(experiment: Experiment, folder: pathlib.Path) -> Trained:
+    """Open the source, build the network and train it, or go on training it.
+
+    Raises:
+        UserError: for data or weights that cannot be used.
+        TrainingError: for a training that cannot go on.
+    """
     keras.utils.set_random_seed(experiment.seed)
     keras.config.set_dtype_policy(experiment.precision)
-
     source = sources.open_source(experiment.data, experiment.seed)
     log.info(
         "%s: %d classes; photos in %s",
@@ -51,14 +89,12 @@ def run(
     )
     network = build_network(experiment, len(source.class_names), experiment.weights)
 
+    @functools.cache
     def fitted(name: str) -> pipeline.Photos:
-        if name not in photos:
-            photos[name] = pipeline.evaluation_photos(
-                source.splits[name], name, experiment.image_size, experiment.crop
-            )
-        return photos[name]
+        return pipeline.evaluation_photos(
+            source.splits[name], name, experiment.image_size, experiment.crop
+        )
 
-    photos: dict[str, pipeline.Photos] = {}
     history = stages.train(
         network,
         experiment,
@@ -68,19 +104,4 @@ def run(
         lambda: fitted("train"),
         lambda: pipeline.training_photos(source.splits["train"], "train", experiment.image_size),
     )
-    measured = {name: fitted(name) for name in ("valid", "test") if name in source.splits}
-    manifest = write_bundle(
-        folder / "bundle",
-        network,
-        experiment,
-        source,
-        measured,
-        history,
-        preset=preset,
-        command=command,
-    )
-    log.info("bundle: %s", folder / "bundle")
-    if push_to:
-        log.info("published: %s", hub.publish(folder / "bundle", push_to, private=private, tag=tag))
-    log.info("%s", manifest.headline)
-    return manifest
+    return Trained(network, source, history, fitted)

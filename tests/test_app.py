@@ -1,0 +1,323 @@
+"""The page's process and its API: what answers, what is refused, what is loaded and served."""
+
+import contextlib
+import io
+import os
+import pathlib
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+
+import gradio_client
+import httpx
+import numpy as np
+import pillow_heif
+import pytest
+from gradio_client.exceptions import AppError
+from helpers import write_tiny_bundle
+from PIL import Image
+
+import app
+from flowers_model import bundle
+from flowers_model.classifier import FlowerClassifier
+from flowers_model.errors import UserError
+
+ROOT = pathlib.Path(app.__file__).parent
+
+
+@contextlib.contextmanager
+def serving(model: pathlib.Path, room: pathlib.Path) -> Iterator[str]:
+    """`python app.py --model …` on a free port; its address."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    environment = {
+        **os.environ,
+        "GRADIO_SERVER_PORT": str(port),
+        "GRADIO_TEMP_DIR": str(room / "uploads"),
+    }
+    environment.pop("GRADIO_ANALYTICS_ENABLED")  # the page turns it off by itself
+    log = room / "log.txt"
+    with open(log, "w") as output:
+        process = subprocess.Popen(
+            [sys.executable, ROOT / "app.py", "--model", model],
+            env=environment,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+    url = f"http://127.0.0.1:{port}"
+    try:
+        for _ in range(600):
+            assert process.poll() is None, log.read_text()
+            with contextlib.suppress(httpx.TransportError):
+                httpx.get(url)
+                break
+            time.sleep(0.1)
+        yield url
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def encoded(kind: str, **options) -> bytes:
+    """A photo that is no square and looks different from every side."""
+    down, across = np.mgrid[0:90, 0:120] / 120
+    pixels = np.stack([across * 255, down * 255, 200 - across * down * 200], axis=-1)
+    file = io.BytesIO()
+    picture = Image.fromarray(pixels.astype(np.uint8))
+    turn = options.pop("turn", None)
+    (picture.transpose(turn) if turn is not None else picture).save(file, kind, **options)
+    return file.getvalue()
+
+
+def lying() -> bytes:
+    """The same as a phone stores it that was held upright: lying, with a note to turn it."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    return encoded("PNG", turn=Image.Transpose.ROTATE_90, exif=exif)
+
+
+def heic() -> bytes:
+    pillow_heif.register_heif_opener()
+    return encoded("HEIF")
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory) -> pathlib.Path:
+    """A bundle as the Hub's cache holds it: all its files are links into another folder."""
+    blobs = write_tiny_bundle(tmp_path_factory.mktemp("blobs"))
+    snapshot = tmp_path_factory.mktemp("snapshot")
+    for file in blobs.rglob("*"):
+        if file.is_file():
+            link = snapshot / file.relative_to(blobs)
+            link.parent.mkdir(exist_ok=True)
+            link.symlink_to(file)
+    return snapshot
+
+
+@pytest.fixture(scope="module")
+def server(model, tmp_path_factory) -> Iterator[str]:
+    with serving(model, tmp_path_factory.mktemp("server")) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def client(server, tmp_path_factory) -> gradio_client.Client:
+    return gradio_client.Client(
+        server, download_files=str(tmp_path_factory.mktemp("downloads")), verbose=False
+    )
+
+
+def send(client: gradio_client.Client, path: pathlib.Path):
+    return client.predict(gradio_client.handle_file(path), api_name="/classify")
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [("photo.jpg", encoded("JPEG")), ("IMG_0001.HEIC", heic()), ("lying.png", lying())],
+)
+def test_the_api_gives_what_the_classifier_gives_to_the_last_bit(
+    client, model, tmp_path, name, data
+):
+    path = tmp_path / name
+    path.write_bytes(data)
+    answer, picture = send(client, path)
+    [expected] = FlowerClassifier.from_pretrained(model).classify(path)
+    assert answer["label"] == expected.labels[0]
+    assert [one["label"] for one in answer["confidences"]] == expected.labels
+    assert [one["confidence"] for one in answer["confidences"]] == expected.probabilities
+    assert sum(expected.probabilities) == pytest.approx(1)  # there are but three names
+    with Image.open(picture) as opened:
+        assert opened.size == (448, 448)
+
+
+def test_a_rotated_phone_photo_is_answered_like_the_upright_one(client, tmp_path):
+    (tmp_path / "upright.png").write_bytes(encoded("PNG"))
+    (tmp_path / "lying.png").write_bytes(lying())
+    assert send(client, tmp_path / "upright.png")[0] == send(client, tmp_path / "lying.png")[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("notes.jpg", b"Dear diary"),
+        ("notes.txt", b"Dear diary"),
+        ("empty.png", b""),
+        ("half.jpg", encoded("JPEG")[:900]),
+        ("page.svg", b"<svg xmlns='http://www.w3.org/2000/svg'/>"),
+    ],
+)
+def test_a_bad_file_gets_a_friendly_sentence(client, tmp_path, name, data):
+    path = tmp_path / name
+    path.write_bytes(data)
+    with pytest.raises(AppError, match=r"^Sorry, this photo is .* is needed\.$") as caught:
+        send(client, path)
+    assert "\n" not in str(caught.value)
+    assert name not in str(caught.value)  # nor the server's path to it
+
+
+def test_no_file_at_all_gets_a_friendly_sentence(client):
+    with pytest.raises(AppError, match="Sorry, there is no photo here; send one as a file"):
+        client.predict(None, api_name="/classify")
+
+
+def test_a_file_above_the_limit_is_refused(server):
+    answer = httpx.post(
+        f"{server}/gradio_api/upload", files={"files": ("big.jpg", bytes(51 * 1024 * 1024))}
+    )
+    assert answer.status_code == 413
+    assert "maximum allowed size" in answer.text
+
+
+def test_only_classify_is_public_and_it_is_documented(client):
+    endpoints = client.view_api(return_format="dict")["named_endpoints"]
+    assert list(endpoints) == ["/classify"]
+    assert "Name the flower in a photo" in endpoints["/classify"]["description"]
+    assert [one["parameter_name"] for one in endpoints["/classify"]["parameters"]] == ["photo"]
+
+
+def gallery_urls(client: gradio_client.Client) -> list[str]:
+    [gallery] = [one for one in client.config["components"] if one["type"] == "gallery"]
+    return [one["image"]["url"] for one in gallery["props"]["value"]]
+
+
+def test_gallery_photos_are_served_from_links_into_the_hub_cache(client, model):
+    urls = gallery_urls(client)
+    photos = bundle.read_gallery(model).photos
+    assert len(urls) == len(photos) == 3
+    for url, photo in zip(urls, photos, strict=True):
+        answer = httpx.get(url)
+        assert answer.headers["content-type"] == "image/jpeg"
+        assert answer.content == (model / "gallery" / photo.file).read_bytes()
+
+
+def test_no_other_file_of_the_machine_is_served(client, server, model):
+    folder = gallery_urls(client)[0].rpartition("/")[0]
+    others = [
+        f"{server}/gradio_api/file={path}"
+        for path in ("/etc/passwd", ROOT / "app.py", model / "classifier.json", "app.py")
+    ]
+    others += [f"{folder}/..%2f..%2fetc%2fpasswd", f"{folder}/index.json", f"{folder}/"]
+    assert [httpx.get(url).status_code for url in others] == [403] * len(others)
+
+
+def test_a_path_that_was_not_uploaded_is_not_read(server, model):
+    path = (model / "gallery/0.jpg").resolve()
+    file = {"path": str(path), "meta": {"_type": "gradio.FileData"}}
+    join = httpx.post(f"{server}/gradio_api/call/classify", json={"data": [file]}).json()
+    answer = httpx.get(f"{server}/gradio_api/call/classify/{join['event_id']}").text
+    assert "event: error" in answer
+    assert "confidences" not in answer
+    assert str(path) not in answer
+
+
+def test_the_page_loads_no_training_framework(model):
+    script = (
+        "import sys, app; app.demo;"
+        "heavy = {'keras', 'tensorflow', 'jax', 'jaxlib', 'torch', 'train'};"
+        "print(sorted(heavy & {name.partition('.')[0] for name in sys.modules}))"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=ROOT,
+        env={**os.environ, "FLOWERS_MODEL": str(model)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert result.stdout == "[]\n"
+
+
+def test_a_start_that_cannot_work_ends_with_one_line_and_status_2(tmp_path):
+    environment = {name: value for name, value in os.environ.items() if name != "FLOWERS_MODEL"}
+    result = subprocess.run(
+        [sys.executable, ROOT / "app.py"],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 2
+    assert result.stderr == (
+        "error: there is no model yet: train one with `python train/run.py`, "
+        "or name one with --model PATH or --model USER/MODEL\n"
+    )
+    assert result.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--model", "nowhere at all"], "'nowhere at all' is neither a folder here nor a Hub repo"),
+        (["--model", "."], "is not a whole bundle"),
+        (["--modle", "x"], "unrecognized arguments: --modle x"),
+    ],
+)
+def test_what_is_no_model_is_the_persons_error(tmp_path, monkeypatch, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=message):
+        app.open_page(arguments)
+
+
+def relabel(folder: pathlib.Path, command: str) -> None:
+    """Make a bundle's card tell it from others."""
+    manifest = bundle.read_manifest(folder)
+    manifest.provenance.command = command
+    bundle.write_json(folder / bundle.MANIFEST, manifest)
+
+
+def test_without_a_model_named_the_newest_run_is_opened(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("FLOWERS_MODEL", raising=False)
+    with pytest.raises(UserError, match="there is no model yet"):
+        app.open_page()
+    for run, age in (("a", 10), ("b", 0), ("c", 20)):
+        folder = write_tiny_bundle(tmp_path / "runs" / run / "bundle")
+        relabel(folder, f"command of run {run}")
+        then = time.time() - age
+        os.utime(folder / bundle.MANIFEST, (then, then))
+    shown = str(app.open_page().get_config_file())
+    assert "command of run b" in shown
+    assert "command of run c" not in shown
+    monkeypatch.setenv("FLOWERS_MODEL", "runs/c/bundle")
+    assert "command of run c" in str(app.open_page().get_config_file())
+    assert "command of run a" in str(app.open_page(["--model", "runs/a/bundle"]).get_config_file())
+
+
+def test_uploads_and_what_was_made_of_them_are_deleted_soon(model, tmp_path, monkeypatch):
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "uploads"))
+    monkeypatch.setattr(app, "FORGET", (1, 1))  # as the page does, but in seconds
+    demo = app.page(FlowerClassifier.from_pretrained(model))
+    _, url, _ = demo.launch(prevent_thread_lock=True, quiet=True)
+    try:
+        client = gradio_client.Client(url, download_files=False, verbose=False)
+        path = tmp_path / "photo.jpg"
+        path.write_bytes(encoded("JPEG"))
+        send(client, path)
+
+        def kept() -> list[pathlib.Path]:
+            return [path for path in (tmp_path / "uploads").rglob("*") if path.is_file()]
+
+        assert len(kept()) == 2  # the photo and the picture of where the network looked
+        for _ in range(100):
+            if not kept():
+                break
+            time.sleep(0.1)
+        assert kept() == []
+    finally:
+        demo.close()
+        shutil.rmtree(tmp_path / "uploads", ignore_errors=True)
+
+
+def test_a_server_that_is_stopped_leaves_no_photo_behind(model, tmp_path):
+    (tmp_path / "photo.jpg").write_bytes(encoded("JPEG"))
+    with serving(model, tmp_path) as url:
+        client = gradio_client.Client(url, download_files=False, verbose=False)
+        send(client, tmp_path / "photo.jpg")
+        gallery = pathlib.Path(gallery_urls(client)[0].partition("file=")[2])
+        assert gallery.is_file()
+    assert [path for path in (tmp_path / "uploads").rglob("*") if path.is_file()] == []
+    assert not gallery.parent.exists()

@@ -1,0 +1,151 @@
+"""The network: any backbone by its Keras name, raw RGB in, normalised exactly once."""
+
+import keras
+import numpy as np
+import pytest
+
+from flowers_model import bundle, network
+from flowers_model.engine import KerasEngine, OnnxEngine
+from flowers_model.export import OUTPUTS, write_onnx
+
+
+def first_values(net: keras.Model, photo: np.ndarray) -> np.ndarray:
+    """What reaches the first convolution of the backbone."""
+    backbone = network.backbone_of(net)
+    convolution = next(x for x in backbone.layers if isinstance(x, keras.layers.Conv2D))
+    before_backbone = [x for x in net.layers if x.name == "normalization"]
+    x = before_backbone[0](photo) if before_backbone else photo
+    return np.asarray(keras.Model(backbone.input, convolution.input)(x))
+
+
+# What each family's ImageNet weights were trained on, from the papers' published code: the values
+# that black (0) and white (255) become. One value a channel of the network, in its order.
+RANGES = {
+    "MobileNetV2": ([-1, -1, -1], [1, 1, 1]),
+    "DenseNet121": ([-2.1179, -2.0357, -1.8044], [2.2489, 2.4286, 2.6400]),
+    "VGG16": ([-103.939, -116.779, -123.68], [151.061, 138.221, 131.32]),
+    "EfficientNetV2B0": ([-2.1179, -2.0357, -1.8044], [2.2489, 2.4286, 2.6400]),
+}
+
+
+@pytest.mark.parametrize("name", RANGES)
+def test_photos_are_normalised_exactly_once(name):
+    net = network.build(name, 3, 64)
+    for value, expected in zip((0.0, 255.0), RANGES[name], strict=True):
+        photo = np.full((1, 64, 64, 3), value, np.float32)
+        centre = first_values(net, photo)[0, 32, 32]
+        np.testing.assert_allclose(centre, expected, atol=1e-3)
+
+
+def test_caffe_style_backbones_see_blue_first():
+    net = network.build("VGG16", 3, 32)
+    red = np.zeros((1, 32, 32, 3), np.float32)
+    red[..., 0] = 200
+    flipped = keras.Model(net.input, net.get_layer("normalization").input)
+    assert np.asarray(flipped(red))[0, 0, 0].tolist() == [0, 0, 200]
+
+
+def test_every_keras_application_is_known_by_its_name():
+    names = network.backbone_names()
+    assert {"EfficientNetV2B3", "VGG16", "DenseNet201", "Xception", "ConvNet"} <= set(names)
+
+
+def test_mlp_head_has_the_layers_asked_for():
+    net = network.build("ConvNet", 5, 32, filters=(4, 8), head_units=(16, 12), dropout=0.5)
+    dense = [x.units for x in network.head_layers(net) if isinstance(x, keras.layers.Dense)]
+    assert dense == [16, 12, 5]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"backbone": "MobilNetV2"}, "did you mean MobileNetV2"),
+        ({"backbone": "VGG16", "alpha": 0.5}, "no width multiplier"),
+        ({"backbone": "MobileNetV2", "weights": "/nowhere/file.h5"}, "no weights file"),
+        ({"backbone": "ConvNet", "weights": "imagenet"}, "from scratch"),
+        ({"backbone": "InceptionV3"}, "cannot be built at 32 px"),
+    ],
+)
+def test_what_cannot_be_built_gets_one_clear_line(options, words):
+    with pytest.raises(network.NetworkError, match=words) as caught:
+        network.build(class_count=3, image_size=32, **options)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_weights_file_for_another_network_gets_one_clear_line(tmp_path):
+    other = keras.applications.MobileNet(include_top=False, weights=None, alpha=0.25)
+    path = tmp_path / "other.weights.h5"
+    other.save_weights(path)
+    with pytest.raises(network.NetworkError, match="cannot be built"):
+        network.build("MobileNet", 3, 32, alpha=0.5, weights=path)
+
+
+def test_weights_from_a_file_are_those_in_the_file(tmp_path):
+    trunk = keras.applications.MobileNet(
+        include_top=False, weights=None, alpha=0.25, input_shape=(32, 32, 3)
+    )
+    path = tmp_path / "trunk.weights.h5"
+    trunk.save_weights(path)
+    net = network.build("MobileNet", 3, 32, alpha=0.25, weights=path)
+    for ours, theirs in zip(
+        network.backbone_of(net).get_weights(), trunk.get_weights(), strict=True
+    ):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def learning(net: keras.Model) -> set[str]:
+    return {layer.name for layer in network.backbone_of(net).layers if layer.trainable_variables}
+
+
+def test_unfreezing_frees_just_the_last_layers():
+    net = network.build("ConvNet", 3, 32, filters=(4, 8, 8))
+    network.set_trainable(net, 0, train_norms=True)
+    assert learning(net) == set()
+    network.set_trainable(net, 3, train_norms=True)
+    assert learning(net) == {"conv_3", "norm_3"}
+    network.set_trainable(net, 3, train_norms=False)
+    assert learning(net) == {"conv_3"}
+    network.set_trainable(net, None, train_norms=True)
+    assert learning(net) == {f"{kind}_{n}" for kind in ("conv", "norm") for n in (1, 2, 3)}
+    assert net.get_layer("logits").trainable
+
+
+def test_frozen_norms_stay_in_inference_mode():
+    net = network.build("ConvNet", 3, 32, filters=(4, 8))
+    photos = np.random.default_rng(0).uniform(0, 255, (4, 32, 32, 3)).astype(np.float32)
+    network.set_trainable(net, None, train_norms=False)
+    norm = network.backbone_of(net).get_layer("norm_1")
+    before = [np.array(w) for w in norm.get_weights()]
+    net.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    net.train_on_batch(photos, np.array([0, 1, 2, 0]))
+    for now, then in zip(norm.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(now, then)
+
+
+@pytest.mark.parametrize(("name", "head_units"), [("ConvNet", ()), ("MobileNetV3Small", (16,))])
+def test_onnx_gives_what_keras_gives_for_any_batch(tmp_path, name, head_units):
+    keras.utils.set_random_seed(3)
+    net = network.build(name, 5, 32, head_units=head_units)
+    net.set_weights(
+        [w + np.random.default_rng(0).normal(0, 0.02, w.shape) ** 2 for w in net.get_weights()]
+    )
+    bundle.save_network(net, tmp_path)
+    write_onnx(tmp_path)
+    onnx, plain = OnnxEngine(tmp_path), KerasEngine(tmp_path)
+    random = np.random.default_rng(1)
+    for count in (1, 3, 40):
+        photos = random.integers(0, 256, (count, 32, 32, 3), np.uint8)
+        for ours, theirs in zip(onnx.run(photos, OUTPUTS), plain.run(photos, OUTPUTS), strict=True):
+            assert len(ours) == count
+            np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-4)
+
+
+def test_class_maps_of_a_linear_head_average_to_the_logits():
+    net = network.build("ConvNet", 4, 32, filters=(4, 8, 8))
+    photos = np.random.default_rng(0).uniform(0, 255, (2, 32, 32, 3)).astype(np.float32)
+    logits, embedding, features, maps = (
+        np.asarray(x) for x in network.with_taps(net).predict_on_batch(photos)
+    )
+    np.testing.assert_allclose(maps.mean(axis=(1, 2)), logits, atol=1e-4)
+    np.testing.assert_allclose(features.mean(axis=(1, 2)), embedding, atol=1e-4)
+    np.testing.assert_allclose(net.predict_on_batch(photos), logits, atol=1e-5)

@@ -1,0 +1,138 @@
+"""From a source to batches: the same pixels as serving, the same order for the same seed."""
+
+import io
+import logging
+
+import numpy as np
+import pytest
+from helpers import photo, write_photo_folder
+from PIL import Image
+
+from flowers_model.photo import decode, fit
+from train import pipeline
+from train.augment import policy
+from train.sources import SourceError, Split, open_source
+
+
+def split_of(photos: list[bytes]) -> Split:
+    labels = np.arange(len(photos), dtype=np.int32) % 3
+    return Split(tuple(f"{i}.jpg" for i in range(len(photos))), labels, photos.__getitem__)
+
+
+@pytest.fixture
+def photos() -> list[bytes]:
+    return [photo((40 * i, 200 - 30 * i, 90), i, (50 + i, 60 - i)) for i in range(6)]
+
+
+def test_evaluation_sees_bit_for_bit_what_serving_sees(photos):
+    ours = pipeline.evaluation_photos(split_of(photos), "test", 32, 0.9)
+    for data, array in zip(photos, ours.array, strict=True):
+        np.testing.assert_array_equal(array, fit(decode(data), 32, 0.9))
+
+
+def test_unaugmented_training_sees_bit_for_bit_what_serving_sees(photos):
+    source = pipeline.evaluation_photos(split_of(photos), "train", 32, 0.9)
+    data = batches(source, augmented=False, size=32)
+    order = pipeline.epoch_order(6, 2, 5, 0, 1)
+    seen = np.concatenate([x for x, _ in data])
+    np.testing.assert_array_equal(seen, source.array[order].astype(np.float32))
+
+
+def test_a_turned_phone_photo_trains_as_it_is_served():
+    picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    turned = io.BytesIO()
+    picture.save(turned, "PNG", exif=exif)
+    whole = pipeline.training_photos(split_of([turned.getvalue()]), "train", 100)
+    np.testing.assert_array_equal(whole.read(0), np.asarray(picture.rotate(270, expand=True)))
+
+
+def batches(photos, augmented=True, size=24, first_epoch=0, epochs=1, seed=5):
+    return [
+        (np.asarray(x), np.asarray(y))
+        for x, y in pipeline.training_batches(
+            photos,
+            3,
+            augment=policy("inception", size, 0.35) if augmented else None,
+            size=size,
+            batch_size=2,
+            seed=seed,
+            first_epoch=first_epoch,
+            epochs=epochs,
+        )
+    ]
+
+
+def test_batches_are_a_function_of_seed_and_epoch_alone(photos):
+    whole = pipeline.training_photos(split_of(photos), "train", 24)
+    three = batches(whole, epochs=3)
+    assert len(three) == 9
+    resumed = batches(whole, first_epoch=2, epochs=3)
+    for (x, y), (again_x, again_y) in zip(three[6:], resumed, strict=True):
+        np.testing.assert_array_equal(x, again_x)
+        np.testing.assert_array_equal(y, again_y)
+    other = batches(whole, seed=6)
+    assert not all(np.array_equal(a[0], b[0]) for a, b in zip(three, other, strict=False))
+
+
+def test_an_epoch_shows_each_photo_once_and_differently_each_time(photos):
+    whole = pipeline.training_photos(split_of(photos), "train", 24)
+    order = pipeline.epoch_order(6, 2, 5, 0, 2)
+    assert sorted(order[:6]) == sorted(order[6:]) == list(range(6))
+    two = np.concatenate([x for x, _ in batches(whole, epochs=2)])
+    again = {int(i): two[6:][k] for k, i in enumerate(order[6:])}
+    assert all(not np.array_equal(two[k], again[int(i)]) for k, i in enumerate(order[:6]))
+
+
+def test_augmented_photos_stay_in_range_and_keep_their_labels(photos):
+    whole = pipeline.training_photos(split_of(photos), "train", 24)
+    order = pipeline.epoch_order(6, 2, 5, 0, 1)
+    data = batches(whole)
+    x = np.concatenate([x for x, _ in data])
+    assert x.shape == (6, 24, 24, 3)
+    assert x.dtype == np.float32
+    assert x.min() >= 0
+    assert x.max() <= 255
+    assert np.concatenate([y for _, y in data]).argmax(axis=1).tolist() == (order % 3).tolist()
+
+
+def test_large_photos_are_reduced_but_keep_their_shape():
+    large = photo((10, 200, 10), size=(400, 200))
+    whole = pipeline.training_photos(split_of([large]), "train", 40)
+    assert whole.read(0).shape == (50, 100, 3)
+
+
+def test_photos_that_do_not_fit_in_memory_are_read_again(photos, monkeypatch):
+    kept = pipeline.training_photos(split_of(photos), "train", 24)
+    monkeypatch.setattr(pipeline, "IN_MEMORY", 0)
+    again = pipeline.training_photos(split_of(photos), "train", 24)
+    fitted = pipeline.evaluation_photos(split_of(photos), "test", 24, 1.0)
+    for i in range(6):
+        np.testing.assert_array_equal(kept.read(i), again.read(i))
+        np.testing.assert_array_equal(fitted.array[i], fit(decode(photos[i]), 24))
+
+
+def test_a_few_unreadable_photos_are_counted_named_and_skipped(tmp_path, caplog):
+    folder = write_photo_folder(tmp_path, {"train": 10, "valid": 2})
+    (folder / "train/poppy/003.jpg").write_bytes(b"broken")
+    split = open_source(f"folder:{folder}", 0).splits["train"]
+    with caplog.at_level(logging.INFO, "flowers"):
+        photos = pipeline.evaluation_photos(split, "train", 16, 1.0)
+    assert len(photos) == len(photos.array) == 29
+    assert "poppy/003.jpg" not in " ".join(photos.names)
+    assert "1 of 30 train photos cannot be read" in caplog.text
+    assert "003.jpg" in caplog.text
+    for name, label, array in zip(photos.names, photos.labels, photos.array, strict=True):
+        i = split.names.index(name)
+        assert split.labels[i] == label
+        np.testing.assert_array_equal(array, fit(decode(split.read(i)), 16))
+
+
+def test_too_many_unreadable_photos_are_an_error(tmp_path):
+    folder = write_photo_folder(tmp_path, {"train": 10, "valid": 2})
+    for i in (3, 4):
+        (folder / f"train/poppy/00{i}.jpg").write_bytes(b"broken")
+    split = open_source(f"folder:{folder}", 0).splits["train"]
+    with pytest.raises(SourceError, match="2 of 30 train photos.*more than 5%"):
+        pipeline.training_photos(split, "train", 16)

@@ -1,0 +1,200 @@
+"""Training: what learns, when it stops, and that an interruption loses nothing."""
+
+import dataclasses
+import json
+
+import keras
+import numpy as np
+import pytest
+from helpers import COLOURS, write_photo_folder
+
+from train import job, stages
+from train.experiment import Experiment
+from train.stages import Stage, TrainingError, best, finished, plateau_rate
+
+TINY = Experiment(
+    image_size=24,
+    crop=1.0,
+    backbone="ConvNet",
+    weights=None,
+    filters=(4, 8),
+    dropout=0.3,
+    epochs_head=2,
+    epochs_finetune=3,
+    batch_size=4,
+    learning_rate=1e-2,
+)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = write_photo_folder(tmp_path_factory.mktemp("data"), {"train": 6, "valid": 2})
+    return f"folder:{folder}"
+
+
+def train(data, folder, **settings):
+    """Run the stages; the trained network and the history."""
+    experiment = dataclasses.replace(TINY, data=data, **settings)
+    folder.mkdir(exist_ok=True)
+    return job.train(experiment, folder).network, stages.read_history(folder)
+
+
+def test_history_spans_the_stages_with_the_learning_rate(data, tmp_path):
+    _, history = train(data, tmp_path / "run", learning_rate_finetune=1e-3)
+    assert [row["stage"] for row in history] == ["head"] * 2 + ["finetune"] * 3
+    assert [row["epoch"] for row in history] == [0, 1, 0, 1, 2]
+    for row in history:
+        assert {"loss", "accuracy", "val_loss", "val_accuracy", "learning_rate"} <= row.keys()
+    assert max(r["learning_rate"] for r in history[2:]) <= 1e-3 < history[0]["learning_rate"]
+
+
+def test_the_head_stage_leaves_the_backbone_alone(data, tmp_path):
+    from flowers_model import network as networks
+
+    keras.utils.set_random_seed(0)
+    fresh = job.train(
+        dataclasses.replace(TINY, data=data, epochs_head=1, epochs_finetune=0, learning_rate=0),
+        tmp_path / "fresh",
+    ).network
+    trained, _ = train(data, tmp_path / "trained", epochs_finetune=0)
+    for a, b in zip(
+        networks.backbone_of(fresh).get_weights(),
+        networks.backbone_of(trained).get_weights(),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(a, b)
+    before, after = (n.get_layer("logits").get_weights()[0] for n in (fresh, trained))
+    assert not np.allclose(before, after)
+
+
+def test_cached_features_train_the_same_head(data, tmp_path):
+    settings = {"epochs_finetune": 0, "dropout": 0.0, "epochs_head": 3}
+    cached, one = train(data, tmp_path / "cached", **settings)
+    plain, two = train(data, tmp_path / "plain", cache_features=False, **settings)
+    for a, b in zip(cached.get_weights(), plain.get_weights(), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-4)
+    assert [r["val_loss"] for r in one] == pytest.approx([r["val_loss"] for r in two], abs=1e-3)
+
+
+def test_fine_tuning_a_few_layers_leaves_the_others_alone(data, tmp_path):
+    from flowers_model import network as networks
+
+    head_only, _ = train(data, tmp_path / "head", epochs_finetune=0)
+    tuned, _ = train(data, tmp_path / "tuned", unfreeze=3)
+    one, two = networks.backbone_of(head_only), networks.backbone_of(tuned)
+    same = [
+        np.array_equal(one.get_layer(f"conv_{n}").kernel, two.get_layer(f"conv_{n}").kernel)
+        for n in (1, 2)
+    ]
+    assert same == [True, False]
+
+
+class Interrupted(Exception):
+    pass
+
+
+@pytest.mark.parametrize("after", [1, 2, 4])
+def test_an_interrupted_run_goes_on_to_the_same_result(data, tmp_path, monkeypatch, after):
+    whole, history = train(data, tmp_path / "whole")
+    ended = []
+    journal_epoch_end = stages._Journal.on_epoch_end
+
+    def interrupt(self, epoch, logs=None):
+        if len(ended) == after:
+            raise Interrupted  # in the middle of an epoch's work: before anything of it is kept
+        journal_epoch_end(self, epoch, logs)
+        ended.append(epoch)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(stages._Journal, "on_epoch_end", interrupt)
+        with pytest.raises(Interrupted):
+            train(data, tmp_path / "cut")
+    assert len(stages.read_history(tmp_path / "cut")) == after
+    resumed, again = train(data, tmp_path / "cut")
+    assert len(again) == len(history)
+    for a, b in zip(whole.get_weights(), resumed.get_weights(), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-5)
+    for name in ("loss", "val_loss", "learning_rate"):
+        assert [r[name] for r in history] == pytest.approx([r[name] for r in again], abs=1e-5)
+
+
+def test_only_the_last_and_the_best_checkpoints_stay(data, tmp_path):
+    _, history = train(data, tmp_path / "run", epochs_head=0, epochs_finetune=4)
+    kept = {path.name for path in (tmp_path / "run/checkpoints").iterdir()}
+    top = best(history, "val_accuracy")["epoch"]
+    assert kept == {f"finetune-{e:04}.weights.h5" for e in {3, top}}
+
+
+def test_the_network_ends_with_the_best_epochs_weights(data, tmp_path):
+    network, history = train(data, tmp_path / "run", epochs_head=0, learning_rate=0.05)
+    top = best(history, "val_accuracy")
+    other = keras.models.clone_model(network)
+    other.load_weights(tmp_path / f"run/checkpoints/finetune-{top['epoch']:04}.weights.h5")
+    for a, b in zip(network.get_weights(), other.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_a_loss_that_is_no_number_stops_the_run_with_advice(data, tmp_path):
+    with pytest.raises(TrainingError, match="lower --learning-rate"):
+        train(data, tmp_path / "run", epochs_head=0, learning_rate=1e30, schedule="constant")
+    assert not stages.read_history(tmp_path / "run")
+
+
+def rows(values, name="val_accuracy"):
+    return [
+        {"epoch": i, name: value, "val_loss": 1.0} | {name: value} for i, value in enumerate(values)
+    ]
+
+
+def test_the_best_epoch_is_the_first_of_the_best():
+    assert best(rows([0.1, 0.7, 0.5, 0.7]), "val_accuracy")["epoch"] == 1
+    assert best(rows([3.0, 1.0, 2.0], "val_loss"), "val_loss")["epoch"] == 1
+
+
+def test_a_stage_stops_early_when_it_gets_no_better():
+    stage, patient = Stage("head", 10, 0.1), dataclasses.replace(TINY, patience=2)
+    assert not finished(rows([0.1, 0.5, 0.4]), stage, patient)
+    assert finished(rows([0.1, 0.5, 0.4, 0.5]), stage, patient)
+    assert not finished(rows([0.1, 0.5, 0.4, 0.5]), stage, TINY)
+    assert finished(rows([0.1] * 10), stage, TINY)
+
+
+def test_the_rate_falls_where_the_figure_stands_still():
+    assert plateau_rate(rows([0.1, 0.2, 0.3]), 1.0, "val_accuracy") == 1.0
+    assert plateau_rate(rows([0.3, 0.2, 0.3, 0.1]), 1.0, "val_accuracy") == pytest.approx(0.3)
+    falling = rows([1.0, 1.1, 1.1, 1.1, 1.2, 1.2, 1.3], "val_loss")
+    assert plateau_rate(falling, 1.0, "val_loss") == pytest.approx(0.09)
+
+
+def test_the_plateau_schedule_is_followed(data, tmp_path):
+    _, history = train(
+        data,
+        tmp_path / "run",
+        epochs_head=0,
+        epochs_finetune=5,
+        schedule="plateau",
+        learning_rate=1e-12,
+    )
+    rates = [row["learning_rate"] for row in history]
+    assert rates == pytest.approx([1e-12] * 4 + [3e-13], rel=1e-3)
+
+
+def test_early_stopping_ends_the_stage(data, tmp_path):
+    _, history = train(
+        data, tmp_path / "run", epochs_head=0, epochs_finetune=50, learning_rate=0.0, patience=2
+    )
+    assert len(history) <= 4
+
+
+def test_mixed_precision_trains_and_publishes_float32(data, tmp_path):
+    from flowers_model import bundle
+
+    experiment = dataclasses.replace(
+        TINY, data=data, precision="mixed_bfloat16", epochs_head=1, epochs_finetune=1
+    )
+    folder = tmp_path / "run"
+    folder.mkdir()
+    job.run(experiment, folder, preset="quickstart", command="test")
+    config = json.loads((folder / "bundle/config.json").read_text("utf-8"))
+    assert "bfloat16" not in json.dumps(config)
+    assert bundle.check(folder / "bundle").class_names == sorted(COLOURS)
