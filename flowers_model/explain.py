@@ -7,10 +7,15 @@ from flowers_model.classifier import FlowerClassifier, Photo
 from flowers_model.errors import UserError
 from flowers_model.photo import decode, fit
 
-# Transparent blue to nearly opaque yellow; the photo stays visible under all of it.
-_STOPS = [0.0, 0.35, 0.7, 1.0]
-_RED, _GREEN, _BLUE = [38, 90, 240, 255], [52, 20, 90, 224], [148, 160, 40, 70]
-_OPACITY = [0.0, 0.12, 0.45, 0.62]
+# From transparent blue to warm yellow; the photo stays visible under all of it.
+_STOPS = (0.0, 0.35, 0.7, 1.0)
+_COLOURS = ((38, 52, 148), (90, 20, 160), (240, 90, 40), (255, 224, 70))
+_OPACITIES = (0.0, 0.12, 0.45, 0.62)
+_HEAT = np.linspace(0, 1, 256)
+_OPACITY = np.interp(_HEAT, _STOPS, _OPACITIES)
+_COLOUR = [np.interp(_HEAT, _STOPS, channel) for channel in zip(*_COLOURS, strict=True)]
+# float32 (256, 4): red, green and blue times the opacity, and what is left of the photo.
+_PALETTE = np.stack([*np.multiply(_COLOUR, _OPACITY), 1 - _OPACITY], axis=1).astype(np.float32)
 
 
 def class_map(classifier: FlowerClassifier, photo: Photo, label: str | None = None) -> np.ndarray:
@@ -51,9 +56,9 @@ def explain(
         UserError: for a name that the model does not know.
     """
     photo = decode(photo)
-    heat = Image.fromarray(class_map(classifier, photo, label))
-    heat = np.asarray(heat.resize((size, size), Image.Resampling.BICUBIC)).clip(0, 1)
-    colour = np.stack([np.interp(heat, _STOPS, c) for c in (_RED, _GREEN, _BLUE)], axis=-1)
-    opacity = np.interp(heat, _STOPS, _OPACITY)[..., None]
+    heat = np.rint(255 * class_map(classifier, photo, label)).astype(np.uint8)
+    heat = Image.fromarray(heat).resize((size, size), Image.Resampling.BICUBIC)
+    colour = _PALETTE[np.asarray(heat)]
     shown = fit(photo, size, classifier.manifest.input.crop)
-    return Image.fromarray((shown * (1 - opacity) + colour * opacity).round().astype(np.uint8))
+    mixed = shown * colour[..., 3:] + colour[..., :3]
+    return Image.fromarray(np.rint(mixed).astype(np.uint8))

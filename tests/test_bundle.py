@@ -62,7 +62,7 @@ def test_a_manifest_that_does_not_fit_names_the_field(folder, change, field):
 
 def test_a_manifest_that_is_no_json_is_refused(folder):
     (folder / bundle.MANIFEST).write_text("{", "utf-8")
-    with pytest.raises(BundleError, match="classifier.json: the whole file"):
+    with pytest.raises(BundleError, match=r"classifier\.json: the whole file"):
         bundle.check(folder)
 
 
@@ -81,7 +81,7 @@ def test_a_gallery_label_must_be_a_class(folder):
 
 def test_a_gallery_photo_must_be_there(folder):
     (folder / "gallery/1.jpg").unlink()
-    with pytest.raises(BundleError, match="1.jpg"):
+    with pytest.raises(BundleError, match=r"1\.jpg"):
         bundle.check(folder)
 
 
@@ -124,16 +124,15 @@ def test_a_lambda_in_a_network_is_never_run(folder, tmp_path):
     photos = keras.Input((32, 32, 3))
     evil = keras.Model(photos, keras.layers.Lambda(lambda x: x * len(str(trap)))(photos))
     bundle.save_network(evil, folder)
-    with pytest.raises(ValueError, match="[Ll]ambda"):
+    with pytest.raises(ValueError, match=r"[Ll]ambda"):
         KerasEngine(folder)
 
 
 def test_replacing_keeps_the_old_file_when_writing_fails(tmp_path):
     path = tmp_path / "file.txt"
     path.write_text("old")
-    with pytest.raises(RuntimeError, match="power"), replacing(path) as temporary:
-        temporary.write_text("half")
-        raise RuntimeError("power cut")
+    with pytest.raises(FileNotFoundError), replacing(path) as temporary:
+        temporary.with_name("elsewhere").write_text(path.with_name("missing").read_text())
     assert path.read_text() == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["file.txt"]
 

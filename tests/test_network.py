@@ -1,5 +1,8 @@
 """The network: any backbone by its Keras name, raw RGB in, normalised exactly once."""
 
+import os
+import pathlib
+
 import keras
 import numpy as np
 import pytest
@@ -7,6 +10,7 @@ import pytest
 from flowers_model import bundle, network
 from flowers_model.engine import KerasEngine, OnnxEngine
 from flowers_model.export import OUTPUTS, write_onnx
+from flowers_model.photo import decode, fit
 
 
 def first_values(net: keras.Model, photo: np.ndarray) -> np.ndarray:
@@ -149,3 +153,27 @@ def test_class_maps_of_a_linear_head_average_to_the_logits():
     np.testing.assert_allclose(maps.mean(axis=(1, 2)), logits, atol=1e-4)
     np.testing.assert_allclose(features.mean(axis=(1, 2)), embedding, atol=1e-4)
     np.testing.assert_allclose(net.predict_on_batch(photos), logits, atol=1e-5)
+
+
+def test_real_weights_tell_real_flowers_apart():
+    """Nearest mean of frozen features on a few Oxford photos: wrong weights or ranges fail."""
+    weights, data = os.environ.get("FLOWERS_TEST_WEIGHTS"), os.environ.get("FLOWERS_TEST_DATA")
+    if not weights or not data:
+        pytest.skip("FLOWERS_TEST_WEIGHTS and FLOWERS_TEST_DATA do not say where real files are")
+    file = pathlib.Path(weights) / "mobilenet_0.75_224_imagenet_no_top.weights.h5"
+    net = network.build("MobileNet", 5, 224, alpha=0.75, weights=file)
+    train, valid = (pathlib.Path(data) / "oxford_flowers102" / x for x in ("train", "valid"))
+    classes = sorted(path.name for path in train.iterdir())[::20][:5]
+
+    def features(folder: pathlib.Path) -> np.ndarray:
+        photos = [
+            fit(decode(path), 224, 0.9)
+            for name in classes
+            for path in sorted((folder / name).glob("*.jpg"))[:5]
+        ]
+        return np.asarray(network.embedder(net).predict_on_batch(np.stack(photos)))
+
+    means = features(train).reshape(5, 5, -1).mean(axis=1)
+    distances = ((features(valid)[:, None] - means) ** 2).sum(axis=-1)
+    right = distances.argmin(axis=1) == np.repeat(np.arange(5), 5)
+    assert right.mean() >= 0.9

@@ -134,5 +134,5 @@ def test_too_many_unreadable_photos_are_an_error(tmp_path):
     for i in (3, 4):
         (folder / f"train/poppy/00{i}.jpg").write_bytes(b"broken")
     split = open_source(f"folder:{folder}", 0).splits["train"]
-    with pytest.raises(SourceError, match="2 of 30 train photos.*more than 5%"):
+    with pytest.raises(SourceError, match=r"2 of 30 train photos.*more than 5%"):
         pipeline.training_photos(split, "train", 16)

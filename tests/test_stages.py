@@ -26,6 +26,12 @@ TINY = Experiment(
 )
 
 
+@pytest.fixture(autouse=True)
+def _precision():
+    yield
+    keras.config.set_dtype_policy("float32")
+
+
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     folder = write_photo_folder(tmp_path_factory.mktemp("data"), {"train": 6, "valid": 2})
@@ -33,7 +39,7 @@ def data(tmp_path_factory):
 
 
 def train(data, folder, **settings):
-    """Run the stages; the trained network and the history."""
+    """Train; the network and the history."""
     experiment = dataclasses.replace(TINY, data=data, **settings)
     folder.mkdir(exist_ok=True)
     return job.train(experiment, folder).network, stages.read_history(folder)
@@ -89,7 +95,7 @@ def test_fine_tuning_a_few_layers_leaves_the_others_alone(data, tmp_path):
     assert same == [True, False]
 
 
-class Interrupted(Exception):
+class PowerCutError(Exception):
     pass
 
 
@@ -101,13 +107,13 @@ def test_an_interrupted_run_goes_on_to_the_same_result(data, tmp_path, monkeypat
 
     def interrupt(self, epoch, logs=None):
         if len(ended) == after:
-            raise Interrupted  # in the middle of an epoch's work: before anything of it is kept
+            raise PowerCutError  # in the middle of an epoch's work: before anything of it is kept
         journal_epoch_end(self, epoch, logs)
         ended.append(epoch)
 
     with monkeypatch.context() as patched:
         patched.setattr(stages._Journal, "on_epoch_end", interrupt)
-        with pytest.raises(Interrupted):
+        with pytest.raises(PowerCutError):
             train(data, tmp_path / "cut")
     assert len(stages.read_history(tmp_path / "cut")) == after
     resumed, again = train(data, tmp_path / "cut")

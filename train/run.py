@@ -6,6 +6,7 @@ import argparse
 import dataclasses
 import datetime
 import difflib
+import itertools
 import json
 import logging
 import os
@@ -125,8 +126,7 @@ def _assemble(
         return folder, saved["preset"], Experiment(**values), saved["command"]
     preset = options["preset"]
     experiment = dataclasses.replace(load_preset(preset).EXPERIMENT, **settings)
-    time = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-    folder = pathlib.Path(options["output"] or f"runs/{preset}-{time}")
+    folder = pathlib.Path(options["output"] or _new_folder(preset))
     if (folder / SETTINGS).exists():
         raise UserError(f"{str(folder)!r} holds a run; --resume it, or choose another --output")
     if folder.exists() and not folder.is_dir():
@@ -140,6 +140,13 @@ def _assemble(
     with replacing(folder / SETTINGS) as temporary:
         temporary.write_text(json.dumps(saved, indent=2) + "\n", "utf-8")
     return folder, preset, experiment, command
+
+
+def _new_folder(preset: str) -> pathlib.Path:
+    """A folder under runs/ that no run has yet."""
+    name = f"{preset}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
+    names = itertools.chain([name], (f"{name}-{number}" for number in itertools.count(2)))
+    return next(path for path in map(pathlib.Path("runs").joinpath, names) if not path.exists())
 
 
 def _log_to(path: pathlib.Path) -> None:

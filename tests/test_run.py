@@ -1,0 +1,264 @@
+"""`train/run.py` as a person runs it: one command, a whole bundle, one line for each mistake."""
+
+import json
+import os
+import pathlib
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from helpers import COLOURS, write_photo_folder
+from hub_server import HubServer
+
+from flowers_model import FlowerClassifier, bundle
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+TINY = [
+    *("--backbone", "ConvNet", "--weights", "none", "--filters", "4,8", "--image-size", "24"),
+    *("--epochs-head", "1", "--epochs-finetune", "2", "--batch-size", "8", "--gallery", "2"),
+    *("--learning-rate", "0.01", "--seed", "3"),
+]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data")
+    return write_photo_folder(folder, {"train": 8, "valid": 3, "test": 4})
+
+
+def start(*arguments, backend: str = "jax", **options) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, ROOT / "train/run.py", *map(str, arguments)],
+        env=os.environ | {"KERAS_BACKEND": backend},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        **options,
+    )
+
+
+def run(*arguments, **options) -> tuple[int, str, str]:
+    process = start(*arguments, **options)
+    out, err = process.communicate()
+    return process.returncode, out, err
+
+
+@pytest.mark.parametrize("backend", ["jax", "tensorflow"])
+def test_one_command_leaves_a_whole_bundle(data, tmp_path, backend):
+    status, out, err = run(
+        "--data", f"folder:{data}", *TINY, "--output", tmp_path / "run", backend=backend
+    )
+    assert status == 0, err
+    folder = tmp_path / "run/bundle"
+    manifest = bundle.check(folder)
+    assert manifest.provenance.backend == backend
+    assert manifest.provenance.splits == {"train": 24, "valid": 9, "test": 12}
+    assert manifest.onnx_difference < 1e-4
+    assert re.fullmatch(r"test top-1 \d\.\d{3} \(12 photos\)", out.strip().splitlines()[-1])
+
+    metrics = json.loads((folder / "report/metrics.json").read_text("utf-8"))
+    assert set(metrics["test"]) == {"top1", "top5", "loss", "count"}
+    names = sorted(COLOURS)
+    photos = sorted((data / "test").glob("*/*.jpg"))
+    answers = FlowerClassifier.from_pretrained(folder).classify(photos)
+    right = [a.labels[0] == path.parent.name for a, path in zip(answers, photos, strict=True)]
+    assert metrics["test"]["top1"] == pytest.approx(np.mean(right))
+    losses = [
+        -np.log(dict(zip(a.labels, a.probabilities, strict=True))[path.parent.name])
+        for a, path in zip(answers, photos, strict=True)
+    ]
+    assert metrics["test"]["loss"] == pytest.approx(np.mean(losses), rel=1e-5)
+
+    gallery = bundle.read_gallery(folder)
+    assert sorted(photo.label for photo in gallery.photos) == sorted(names * 2)
+    assert {path.name for path in (folder / "report").iterdir()} == {
+        *("metrics.json", "history.csv", "history.png", "per_class.csv", "confusion.png")
+    }
+    assert "epoch" in (folder / "report/history.csv").read_text("utf-8").splitlines()[0]
+    assert (tmp_path / "run/run.log").stat().st_size > 0
+
+
+def test_the_card_states_the_measured_results(data, tmp_path):
+    import huggingface_hub
+
+    run("--data", f"folder:{data}", *TINY, "--output", tmp_path / "run")
+    card = huggingface_hub.ModelCard.load(tmp_path / "run/bundle/README.md")
+    metrics = json.loads((tmp_path / "run/bundle/report/metrics.json").read_text("utf-8"))
+    stated = {(r.dataset_split, r.metric_type): r.metric_value for r in card.data.eval_results}
+    assert stated["test", "accuracy"] == pytest.approx(metrics["test"]["top1"], abs=1e-4)
+    assert card.data.pipeline_tag == "image-classification"
+    assert card.data.library_name == "keras"
+
+
+FETCH_WITH_PLAIN_LIBRARIES = """
+import sys, keras, numpy
+from huggingface_hub import snapshot_download
+network = keras.saving.load_model(snapshot_download(sys.argv[1]))
+photo = keras.utils.load_img(sys.argv[2], target_size=(24, 24))
+print(int(network.predict(keras.utils.img_to_array(photo)[None], verbose=0).argmax()))
+assert "flowers_model" not in sys.modules
+"""
+
+
+def test_a_published_model_is_opened_elsewhere(data, tmp_path, monkeypatch):
+    with HubServer() as hub:
+        hub.add_token("hf_writer", user="ada", write=True)
+        monkeypatch.setenv("HF_ENDPOINT", hub.url)
+        with monkeypatch.context() as patched:
+            patched.setenv("HF_TOKEN", "hf_writer")
+            status, out, err = run(
+                *("--data", f"folder:{data}", *TINY, "--output", tmp_path / "run"),
+                *("--push-to", "ada/flowers", "--tag", "v1"),
+            )
+        assert status == 0, err
+        assert f"published: {hub.url}/ada/flowers" in out
+        assert "hf_writer" not in out + err + (tmp_path / "run/run.log").read_text("utf-8")
+        head = hub.repo("ada/flowers").head
+        accuracy = json.loads((tmp_path / "run/bundle/report/metrics.json").read_text("utf-8"))
+        assert f"{accuracy['test']['top1']:.3f}" in head.title
+
+        photo = data / "test/poppy/000.jpg"
+        fetched = FlowerClassifier.from_pretrained("ada/flowers@v1")
+        kept = FlowerClassifier.from_pretrained(tmp_path / "run/bundle")
+        assert fetched.classify(photo) == kept.classify(photo)
+        done = subprocess.run(
+            [sys.executable, "-c", FETCH_WITH_PLAIN_LIBRARIES, "ada/flowers", photo],
+            cwd=tmp_path,
+            env=os.environ | {"KERAS_BACKEND": "jax"},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert int(done.stdout.splitlines()[-1]) in range(3)
+
+
+def test_kill_9_loses_nothing(data, tmp_path):
+    long = [*TINY, "--epochs-finetune", "6", "--dropout", "0.4", "--data", f"folder:{data}"]
+    status, _, err = run(*long, "--output", tmp_path / "whole")
+    assert status == 0, err
+
+    process = start(*long, "--output", tmp_path / "cut", start_new_session=True)
+    history = tmp_path / "cut/history.json"
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and process.poll() is None:
+        if history.exists() and len(json.loads(history.read_text("utf-8"))) >= 3:
+            break
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert not (tmp_path / "cut/bundle").exists()
+    status, _, err = run("--resume", tmp_path / "cut")
+    assert status == 0, err
+
+    rows = [
+        json.loads((tmp_path / name / "history.json").read_text("utf-8"))
+        for name in ("whole", "cut")
+    ]
+    assert len(rows[0]) == len(rows[1]) == 7
+    for whole, cut in zip(*rows, strict=True):
+        for name in ("loss", "accuracy", "val_loss", "learning_rate"):
+            assert whole[name] == pytest.approx(cut[name], abs=1e-4)
+
+
+def test_a_loss_that_is_no_number_exits_with_advice(data, tmp_path):
+    status, out, err = run(
+        *("--data", f"folder:{data}", *TINY, "--epochs-head", "0", "--schedule", "constant"),
+        *("--learning-rate", "1e30", "--output", tmp_path / "run"),
+    )
+    assert status == 1
+    assert "lower --learning-rate" in out
+    assert "Traceback" not in out + err
+
+
+def test_ctrl_c_says_how_to_go_on(data, tmp_path):
+    process = start(
+        *("--data", f"folder:{data}", *TINY, "--epochs-finetune", "10000"),
+        *("--output", tmp_path / "run"),
+    )
+    history = tmp_path / "run/history.json"
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and process.poll() is None and not history.exists():
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate()
+    assert process.returncode == 130
+    assert f"--resume {tmp_path / 'run'}" in out
+    assert "Traceback" not in out + err
+
+
+MISTAKES = {
+    "--epoch-head 3": "did you mean --epochs-head",
+    "--nonsense 3": "there is no --nonsense",
+    "--preset oxford": "no preset is called 'oxford'; there are oxford_flowers102, quickstart",
+    "--data folder:/nowhere": "/nowhere",
+    "--data nonsense:x": "nonsense",
+    "--backbone MobilNet": "did you mean MobileNet",
+    "--image-size 4": "--image-size must lie in",
+    "--image-size big": "--image-size: invalid int value: 'big'",
+    "--augment everything": "invalid choice: 'everything'",
+    "--epochs-head 0 --epochs-finetune 0": "nothing to train",
+    "--weights /nowhere.h5 --backbone MobileNet": "no weights file",
+    "--resume /nowhere": "holds no run",
+    "--resume /nowhere --seed 3": "leave the other flags out",
+    "--push-to not-a-repo": "USER/MODEL",
+    "--push-to ada/flowers": "not logged in",
+}
+
+
+@pytest.fixture(scope="module")
+def mistakes(tmp_path_factory):
+    """All the mistakes in one process: each starts with the same half minute of imports."""
+    script = """
+import contextlib, io, json, sys
+sys.path.insert(0, sys.argv[1] + "/train")
+import run
+answers = {}
+for line in json.loads(sys.argv[2]):
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            status = run.main(line.split())
+        except SystemExit as exit:
+            status = exit.code
+    answers[line] = [status, out.getvalue() + err.getvalue()]
+print(json.dumps(answers))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script, ROOT, json.dumps(list(MISTAKES))],
+        cwd=tmp_path_factory.mktemp("cwd"),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.parametrize("line", MISTAKES)
+def test_a_mistake_gets_one_line_and_status_2(mistakes, line):
+    status, output = mistakes[line]
+    assert status == 2
+    [error] = [text for text in output.splitlines() if text.startswith("error: ")]
+    assert MISTAKES[line] in error
+    assert "Traceback" not in output
+
+
+def test_a_run_is_never_overwritten(data, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/experiment.json").write_text("{}")
+    status, _, err = run("--data", f"folder:{data}", *TINY, "--output", tmp_path / "run")
+    assert status == 2
+    assert "holds a run" in err
+    assert (tmp_path / "run/experiment.json").read_text() == "{}"
+
+
+def test_every_setting_has_a_flag_with_help():
+    status, out, _ = run("--help")
+    assert status == 0
+    flags = """--preset --data --backbone --weights --image-size --epochs-head --epochs-finetune
+        --batch-size --learning-rate --seed --output --resume --push-to"""
+    for flag in flags.split():
+        assert flag in out
