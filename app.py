@@ -34,6 +34,8 @@ from flowers_model.errors import UserError
 from flowers_model.explain import explain
 from flowers_model.photo import decode
 
+# Where a Space keeps the name of its model, on one line; spaces/deploy.py writes it.
+MODEL_FILE = pathlib.Path(__file__).with_name("model.txt")
 ALL = "One of each"
 PREVIEW = 1024  # longest side of the photo that the page shows, pixels
 UPLOAD_LIMIT = "50mb"
@@ -253,7 +255,10 @@ def page(classifier: FlowerClassifier) -> gr.Blocks:
 
 
 def open_page(arguments: Sequence[str] = ()) -> gr.Blocks:
-    """Build the page of the model that the arguments name, else FLOWERS_MODEL, else the newest run.
+    """Build the page of the model that the arguments name.
+
+    Without one, it is FLOWERS_MODEL's, else that of model.txt beside this file, which a Space has,
+    else the newest run's.
 
     Raises:
         UserError: for arguments that do not fit, and for a model that cannot be opened.
@@ -263,9 +268,11 @@ def open_page(arguments: Sequence[str] = ()) -> gr.Blocks:
         "--model",
         metavar="PATH|USER/MODEL[@REVISION]",
         default=os.environ.get("FLOWERS_MODEL"),
-        help="a bundle's folder or a Hub repo (FLOWERS_MODEL, else the newest of runs/*/bundle)",
+        help="a bundle's folder or a Hub repo (FLOWERS_MODEL, else a Space's own, else the newest run's)",
     )
     model = parser.parse_args(arguments).model
+    if not model and MODEL_FILE.is_file():
+        model = MODEL_FILE.read_text("utf-8").strip()
     if not model:
         manifests = pathlib.Path("runs").glob(f"*/bundle/{bundle.MANIFEST}")
         newest = max(manifests, key=lambda path: path.stat().st_mtime, default=None)

@@ -1,4 +1,4 @@
-"""A bundle's way to the Hugging Face Hub and back.
+"""A bundle's way to the Hugging Face Hub and back, and the way of the page that shows it.
 
 The token is the one of `hf auth login` or HF_TOKEN, the Hub the one of HF_ENDPOINT where that is
 set, the cache that of huggingface_hub (HF_HOME, HF_HUB_CACHE), whose HF_HUB_OFFLINE is obeyed too.
@@ -10,7 +10,7 @@ import os
 import pathlib
 import textwrap
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import NoReturn, TypeVar
 
 import httpx2  # what huggingface_hub speaks HTTP with, and whose errors it lets through
@@ -73,12 +73,13 @@ def fetch(source: str | os.PathLike, revision: str | None = None) -> pathlib.Pat
             )
         bundle.check(folder)
         return folder
-    repo_id, at, named = str(source).partition("@")
-    if isinstance(source, os.PathLike) or not _is_repo_id(repo_id) or (at and not named):
+    parts = None if isinstance(source, os.PathLike) else split_name(source)
+    if parts is None:
         raise HubError(
             f"{str(source)!r} is neither a folder here nor a Hub repo: "
             "give a bundle's folder, USER/MODEL or USER/MODEL@REVISION"
         )
+    repo_id, named = parts
     if named and revision is not None:
         raise HubError(f"two revisions, {named!r} and {revision!r}: give one")
     revision = named or revision or "main"
@@ -135,26 +136,74 @@ def publish(
     return f"{api.endpoint}/{repo_id}"
 
 
-def check_login(repo_id: str) -> None:
+def publish_space(
+    folder: str | os.PathLike, repo_id: str, patterns: Sequence[str], message: str
+) -> str:
+    """Put a folder into a Gradio Space, in one commit on its main branch.
+
+    Args:
+        folder: what the Space is to hold.
+        repo_id: `USER/SPACE`, made where it does not exist.
+        patterns: which files are ours, as `fnmatch` reads it. Those of the folder are published;
+            those of the Space that the folder does not have are deleted in the same commit. All
+            others stay. What the Space has already makes no commit.
+        message: the commit's.
+
+    Returns:
+        The Space's URL.
+
+    Raises:
+        HubError: for all that keeps it from being published.
+    """
+    check_login(repo_id, "space")
+    api = _api()
+    try:
+        _persist(api.create_repo, repo_id, repo_type="space", space_sdk="gradio", exist_ok=True)
+        _persist(_commit, api, pathlib.Path(folder), repo_id, message, patterns, "space")
+    except TROUBLE as error:
+        _explain(error, f"cannot publish to {repo_id}", api, repo_id)
+    return f"{api.endpoint}/spaces/{repo_id}"
+
+
+def check_published(repo_id: str, revision: str | None = None) -> None:
+    """Check that a Hub repo holds a bundle, as far as its list of files tells.
+
+    Raises:
+        HubError: where it does not, and for all that keeps it from being looked up.
+    """
+    api = _api()
+    revision = revision or "main"
+    try:
+        _look_up(api, repo_id, revision)
+    except TROUBLE as error:
+        _explain(error, f"cannot look up {repo_id}@{revision}", api, repo_id, revision)
+
+
+def check_login(repo_id: str, repo_type: str = "model") -> None:
     """Check, without asking the Hub, that there is a token with which to publish.
 
     Raises:
         HubError: where there is none, and for a `repo_id` that is none.
     """
-    if not _is_repo_id(repo_id):
-        raise HubError(f"cannot publish to {repo_id!r}: give a Hub repo as USER/MODEL")
+    if not is_repo_id(repo_id):
+        form = f"USER/{repo_type.upper()}"
+        raise HubError(f"cannot publish to {repo_id!r}: give a Hub repo as {form}")
     if huggingface_hub.get_token() is None:
         raise HubError(
             f"cannot publish to {repo_id}: not logged in; run `hf auth login` or set HF_TOKEN"
         )
 
 
-def _api() -> huggingface_hub.HfApi:
-    endpoint = os.environ.get("HF_ENDPOINT", "").rstrip("/")
-    return huggingface_hub.HfApi(endpoint=endpoint or None, library_name="flowers_model")
+def split_name(name: str) -> tuple[str, str | None] | None:
+    """Repo and revision of `USER/MODEL` or `USER/MODEL@REVISION`; None for what is neither."""
+    repo_id, at, revision = name.partition("@")
+    if not is_repo_id(repo_id) or (at and not revision):
+        return None
+    return repo_id, revision or None
 
 
-def _is_repo_id(text: str) -> bool:
+def is_repo_id(text: str) -> bool:
+    """Whether it has the form `USER/NAME`, in letters that the Hub takes."""
     try:
         validate_repo_id(text)
     except errors.HFValidationError:
@@ -162,22 +211,24 @@ def _is_repo_id(text: str) -> bool:
     return text.count("/") == 1
 
 
-def _of_bundle(paths: Iterable[str]) -> list[str]:
-    return list(filter_repo_objects(paths, allow_patterns=BUNDLE, ignore_patterns=HIDDEN))
+def _api() -> huggingface_hub.HfApi:
+    endpoint = os.environ.get("HF_ENDPOINT", "").rstrip("/")
+    return huggingface_hub.HfApi(endpoint=endpoint or None, library_name="flowers_model")
+
+
+def _ours(paths: Iterable[str], patterns: Sequence[str] = BUNDLE) -> list[str]:
+    return list(filter_repo_objects(paths, allow_patterns=patterns, ignore_patterns=HIDDEN))
 
 
 def _fetch(api: huggingface_hub.HfApi, repo_id: str, revision: str) -> pathlib.Path:
     name = f"{repo_id}@{revision}"
     while True:
         try:
-            info = _persist(api.model_info, repo_id, revision=revision, timeout=TIMEOUT)
+            info = _look_up(api, repo_id, revision)
         except TROUBLE as error:
             if not _is_out_of_reach(error):
                 raise
             return _fetched_before(api, repo_id, revision, error)
-        missing = set(bundle.REQUIRED_FILES) - {file.rfilename for file in info.siblings}
-        if missing:
-            raise HubError(f"{name} is not a flower bundle: it has no {', '.join(sorted(missing))}")
         folder = _persist(_snapshot, api, repo_id, info.sha)
         if damaged := _damaged(folder, repo_id):
             for path in damaged:  # after a power cut, for example; huggingface_hub would keep it
@@ -189,6 +240,17 @@ def _fetch(api: huggingface_hub.HfApi, repo_id: str, revision: str) -> pathlib.P
         # always a commit which is there whole. Once more, where it has moved on meanwhile.
         if _persist(api.resolve_revision, repo_id, revision=revision).resolved == info.sha:
             return folder
+
+
+def _look_up(api: huggingface_hub.HfApi, repo_id: str, revision: str) -> huggingface_hub.ModelInfo:
+    """What the Hub tells about a revision that holds all files of a bundle."""
+    info = _persist(api.model_info, repo_id, revision=revision, timeout=TIMEOUT)
+    missing = set(bundle.REQUIRED_FILES) - {file.rfilename for file in info.siblings}
+    if missing:
+        raise HubError(
+            f"{repo_id}@{revision} is not a flower bundle: it has no {', '.join(sorted(missing))}"
+        )
+    return info
 
 
 def _fetched_before(
@@ -234,7 +296,7 @@ def _damaged(folder: pathlib.Path, repo_id: str) -> list[pathlib.Path]:
     sizes = {file.path: file.size for file in listed}
     return [
         folder / path
-        for path in _of_bundle(sizes)
+        for path in _ours(sizes)
         if not (folder / path).is_file() or (folder / path).stat().st_size != sizes[path]
     ]
 
@@ -262,15 +324,22 @@ def _make_ready(api: huggingface_hub.HfApi, repo_id: str, private: bool, tag: st
         raise HubError(f"{repo_id} has a tag {tag!r} already: choose another, or delete it there")
 
 
-def _commit(api: huggingface_hub.HfApi, folder: pathlib.Path, repo_id: str, message: str) -> str:
-    """The sha of the commit that holds the bundle."""
+def _commit(
+    api: huggingface_hub.HfApi,
+    folder: pathlib.Path,
+    repo_id: str,
+    message: str,
+    patterns: Sequence[str] = BUNDLE,
+    repo_type: str = "model",
+) -> str:
+    """The sha of the commit that holds those files of the folder that the patterns match."""
     # Not `upload_folder`: that makes several commits of many files. All is listed anew on each
     # try: if only the answer to a commit was lost, there is nothing left to commit.
-    info = api.model_info(repo_id, timeout=TIMEOUT)
+    info = api.repo_info(repo_id, repo_type=repo_type, timeout=TIMEOUT)
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     files = {path.relative_to(folder).as_posix(): path for path in files}
-    ours = _of_bundle(files)
-    stale = set(_of_bundle(file.rfilename for file in info.siblings)) - set(ours)
+    ours = _ours(files, patterns)
+    stale = set(_ours((file.rfilename for file in info.siblings), patterns)) - set(ours)
     commit = api.create_commit(
         repo_id,
         [
@@ -281,6 +350,7 @@ def _commit(api: huggingface_hub.HfApi, folder: pathlib.Path, repo_id: str, mess
             *(huggingface_hub.CommitOperationAdd(path, files[path]) for path in ours),
         ],
         commit_message=message,
+        repo_type=repo_type,
         parent_commit=info.sha,  # so that two that publish at once cannot mix their files
     )
     return commit.oid

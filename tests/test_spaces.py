@@ -1,0 +1,362 @@
+"""The Space: its card, its requirements, and the command that assembles and pushes it."""
+
+import contextlib
+import importlib.metadata
+import importlib.util
+import os
+import pathlib
+import re
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+
+import gradio_client
+import helpers
+import httpx
+import huggingface_hub
+import pytest
+import yaml
+from hub_server import HubServer
+from packaging.requirements import Requirement
+
+from flowers_model import hub
+from flowers_model.classifier import FlowerClassifier
+
+ROOT = pathlib.Path(hub.__file__).parents[1]
+WRITER, READER = "hf_tokenOfAda", "hf_tokenThatReads"
+MODEL, SPACE = "ada/flowers-of-the-space", "ada/which-flower"
+HEAVY = {"keras", "tensorflow", "jax", "jaxlib", "torch", "sklearn", "scipy", "matplotlib", "train"}
+
+_spec = importlib.util.spec_from_file_location("deploy", ROOT / "spaces" / "deploy.py")
+deploy = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(deploy)
+
+
+def contents(folder: pathlib.Path) -> dict[str, bytes]:
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+
+
+def requirements(path: str) -> list[str]:
+    lines = (ROOT / path).read_text("utf-8").splitlines()
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+def card(text: str) -> dict:
+    """The front matter."""
+    _, front_matter, body = text.split("---\n", 2)
+    assert body.strip()
+    return yaml.safe_load(front_matter)
+
+
+@pytest.fixture(scope="module")
+def bundle_folder(tmp_path_factory) -> pathlib.Path:
+    return helpers.write_tiny_bundle(tmp_path_factory.mktemp("bundle"))
+
+
+@pytest.fixture(scope="module")
+def shared_hub(bundle_folder) -> Iterator[HubServer]:
+    with HubServer() as server:
+        server.add_token(WRITER, "ada", write=True)
+        server.add_token(READER, "ada")
+        sha = server.put(MODEL, contents(bundle_folder)).sha
+        server.repo(MODEL).tags["v1"] = sha
+        yield server
+
+
+@pytest.fixture
+def server(shared_hub, monkeypatch) -> HubServer:
+    """A Hub with the model and no Space; the person is logged in."""
+    shared_hub.repos.pop(("space", SPACE), None)
+    monkeypatch.setenv("HF_ENDPOINT", shared_hub.url)
+    monkeypatch.setenv("HF_TOKEN", WRITER)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
+    monkeypatch.setattr(hub, "PAUSES", (0, 0, 0))
+    huggingface_hub.close_session()
+    return shared_hub
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> pathlib.Path:
+    """What a dry run writes."""
+    folder = tmp_path_factory.mktemp("dry") / "space"
+    assert deploy.main([SPACE, "--model", f"{MODEL}@v1", "--dry-run", str(folder)]) == 0
+    return folder
+
+
+def link_distributions(room: pathlib.Path, lines: list[str]) -> None:
+    """Have `room` hold what requirements install, what that requires in turn, and nothing else."""
+    seen: set[str] = set()
+    left = [Requirement(line) for line in lines]
+    while left:
+        one = left.pop()
+        if one.name in seen or (one.marker and not one.marker.evaluate({"extra": ""})):
+            continue
+        seen.add(one.name)
+        distribution = importlib.metadata.distribution(one.name)
+        left += map(Requirement, distribution.requires or [])
+        for name in {file.parts[0] for file in distribution.files} - {"..", "__pycache__"}:
+            if not (room / name).exists():
+                (room / name).symlink_to(distribution.locate_file(name))
+
+
+@pytest.fixture(scope="module")
+def page(folder, shared_hub, tmp_path_factory) -> Iterator[str]:
+    """`python app.py` in the folder, where only its own requirements are there; its address."""
+    room = tmp_path_factory.mktemp("page")
+    (room / "packages").mkdir()
+    link_distributions(room / "packages", requirements("spaces/requirements.txt"))
+    assert not HEAVY & {path.name for path in (room / "packages").iterdir()}
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(room / "packages"),
+        "HF_ENDPOINT": shared_hub.url,
+        "HF_HOME": str(room / "huggingface"),
+        "NO_PROXY": "127.0.0.1,localhost",
+        "GRADIO_SERVER_PORT": str(port),
+        "GRADIO_TEMP_DIR": str(room / "uploads"),
+    }
+    for name in ("FLOWERS_MODEL", "HF_TOKEN"):
+        environment.pop(name, None)
+    log = room / "log.txt"
+    with open(log, "w") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-S", "app.py"],  # without site-packages
+            cwd=folder,
+            env=environment,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        url = f"http://127.0.0.1:{port}"
+        for _ in range(600):
+            assert process.poll() is None, log.read_text()[-2000:]
+            with contextlib.suppress(httpx.TransportError):
+                httpx.get(url)
+                break
+            time.sleep(0.1)
+        yield url
+    finally:
+        process.terminate()
+        process.wait()
+
+
+# The card and the requirements.
+
+
+def test_the_card_has_only_what_the_hub_documents():
+    text = (ROOT / "spaces" / "README.md").read_text("utf-8")
+    fields = card(text)
+    # https://huggingface.co/docs/hub/spaces-config-reference
+    documented = {
+        *("title", "emoji", "colorFrom", "colorTo", "sdk", "sdk_version", "python_version"),
+        *("app_file", "pinned", "license", "short_description", "models", "tags"),
+    }
+    assert set(fields) == documented
+    colours = {"red", "yellow", "green", "blue", "indigo", "purple", "pink", "gray"}
+    assert {fields["colorFrom"], fields["colorTo"]} <= colours
+    assert not fields["emoji"].isascii()
+    assert len(fields["short_description"]) <= 60
+    assert re.fullmatch(r"3\.\d+(\.\d+)?", fields["python_version"])
+    assert huggingface_hub.SpaceCard(text).data.to_dict() == fields
+
+
+def test_the_card_names_what_the_project_runs_on():
+    fields = card((ROOT / "spaces" / "README.md").read_text("utf-8"))
+    assert f"gradio~={fields['sdk_version']}" in requirements("requirements.txt")
+    assert fields["sdk"] == "gradio"
+    assert fields["app_file"] == "app.py"
+    assert fields["license"] == "apache-2.0"
+
+
+def test_the_requirements_are_the_projects_without_the_heavy_ones():
+    lean = requirements("spaces/requirements.txt")
+    assert set(lean) < set(requirements("requirements.txt"))
+    names = {Requirement(line).name for line in lean}
+    assert not names & {*HEAVY, "tensorflow-cpu", "onnx", "jax2onnx", "scikit-learn"}
+
+
+def test_the_requirements_leave_room_for_what_spaces_install_beside_them():
+    """They install gradio[oauth,mcp], in the same command."""
+    ours = {Requirement(line).name: Requirement(line) for line in requirements("requirements.txt")}
+    seen = 0
+    for line in importlib.metadata.requires("gradio"):
+        extra = Requirement(line)
+        if "extra" in str(extra.marker) and extra.name in ours:
+            seen += 1
+            newest = [limit.version for limit in extra.specifier if limit.operator == "<="]
+            assert all(ours[extra.name].specifier.contains(version) for version in newest), line
+    assert seen
+
+
+# The dry run.
+
+
+def test_a_dry_run_writes_the_page_the_package_and_the_filled_card(folder):
+    files = contents(folder)
+    package = {path for path in files if path.startswith("flowers_model/")}
+    sources = {f"flowers_model/{path.name}" for path in (ROOT / "flowers_model").glob("*.py")}
+    assert {path for path in package if "__pycache__" not in path} == sources
+    assert set(files) - package == {
+        *("LICENSE", "README.md", "app.py", "model.txt", "requirements.txt")
+    }
+    assert files["app.py"] == (ROOT / "app.py").read_bytes()
+    assert files["requirements.txt"] == (ROOT / "spaces" / "requirements.txt").read_bytes()
+    assert files["model.txt"] == f"{MODEL}@v1\n".encode()
+    text = files["README.md"].decode()
+    assert card(text)["models"] == [MODEL]
+    assert f"[{MODEL}](https://huggingface.co/{MODEL})" in text
+    assert "USER/MODEL" not in text
+
+
+def test_a_dry_run_needs_no_token_and_no_network_and_tells_how_to_start(
+    server, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.delenv("HF_TOKEN")
+    before = len(server.requests)
+    folder = tmp_path / "my space"
+    assert deploy.main([SPACE, "--model", MODEL, "--dry-run", str(folder)]) == 0
+    assert len(server.requests) == before
+    assert f"cd '{folder}' && pip install -r requirements.txt" in capsys.readouterr().out
+
+
+def test_a_dry_run_takes_the_place_of_an_earlier_one(tmp_path):
+    folder = tmp_path / "space"
+    folder.mkdir()
+    assert deploy.main([SPACE, "--model", "ada/older", "--dry-run", str(folder)]) == 0
+    (folder / "flowers_model" / "stale.py").write_text("")
+    assert deploy.main([SPACE, "--model", "ada/newer", "--dry-run", str(folder)]) == 0
+    assert (folder / "model.txt").read_text() == "ada/newer\n"
+    assert not (folder / "flowers_model" / "stale.py").exists()
+    assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_a_dry_run_overwrites_nothing_else(tmp_path, capsys):
+    (tmp_path / "app.py").write_text("mine")
+    assert deploy.main([SPACE, "--model", MODEL, "--dry-run", str(tmp_path)]) == 2
+    assert "holds something else than a Space; give a new or" in capsys.readouterr().err
+    assert contents(tmp_path) == {"app.py": b"mine"}
+    assert deploy.main([SPACE, "--model", MODEL, "--dry-run", str(tmp_path / "app.py")]) == 2
+    error = f"error: cannot write {str(tmp_path / 'app.py')!r}: Not a directory\n"
+    assert capsys.readouterr().err == error
+    assert contents(tmp_path) == {"app.py": b"mine"}
+
+
+def test_the_dry_run_starts_on_its_own_requirements_fetches_its_model_and_answers(
+    page, bundle_folder, tmp_path
+):
+    photo = tmp_path / "photo.jpg"
+    photo.write_bytes(helpers.photo((240, 200, 20)))
+    client = gradio_client.Client(page, download_files=False, verbose=False)
+    answer, _ = client.predict(gradio_client.handle_file(photo), api_name="/classify")
+    [expected] = FlowerClassifier.from_pretrained(bundle_folder).classify(photo)
+    assert [one["label"] for one in answer["confidences"]] == expected.labels
+    assert [one["confidence"] for one in answer["confidences"]] == expected.probabilities
+
+
+# Pushing.
+
+
+def test_a_space_is_pushed_in_one_commit_and_its_address_is_printed(server, folder, capsys):
+    assert deploy.main([SPACE, "--model", f"{MODEL}@v1"]) == 0
+    assert capsys.readouterr().out == f"{server.url}/spaces/{SPACE}\n"
+    space = server.repo(SPACE, "space")
+    assert space.sdk == "gradio"
+    assert [commit.title for commit in space.history()] == [f"Show {MODEL}@v1", "initial commit"]
+    files = space.files()
+    assert files.pop(".gitattributes")
+    written = {path: data for path, data in contents(folder).items() if "__pycache__" not in path}
+    assert files == written
+
+
+def test_pushing_anew_changes_only_what_is_ours_and_differs(server):
+    assert deploy.main([SPACE, "--model", MODEL]) == 0
+    space = server.repo(SPACE, "space")
+    first = space.head()
+    assert deploy.main([SPACE, "--model", MODEL]) == 0
+    assert space.head() == first  # no needless commit
+    others = {"thumbnail.txt": b"the owner's", "flowers_model/gone.py": b"from an older version"}
+    server.put(SPACE, {**space.files(), **others}, type="space")
+    assert deploy.main([SPACE, "--model", f"{MODEL}@v1"]) == 0
+    assert len(space.history()) == 4
+    expected = {**space.files(first.sha), "model.txt": f"{MODEL}@v1\n".encode()}
+    assert space.files() == {**expected, "thumbnail.txt": b"the owner's"}
+
+
+def test_pushing_goes_on_after_faults_that_pass(server):
+    server.fail_next("/api/repos/create", 503)
+    server.fail_next("/commit/", 500)
+    server.drop_next("/commit/")  # this one is carried out, and its answer gets lost
+    assert deploy.main([SPACE, "--model", MODEL]) == 0
+    assert len(server.repo(SPACE, "space").history()) == 2
+
+
+def refusal(capsys, *arguments: str) -> str:
+    """The one line that the command ends with."""
+    assert deploy.main(arguments) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+    assert WRITER not in err
+    return err.removeprefix("error: ").rstrip("\n")
+
+
+@pytest.mark.parametrize("name", ["which-flower", "ada/which/flower", "ada/which flower", "a/b@v1"])
+def test_a_space_has_a_user_and_a_name(server, capsys, name):
+    line = refusal(capsys, name, "--model", MODEL)
+    assert line == f"{name!r} is no name for a Space: give USER/SPACE"
+
+
+@pytest.mark.parametrize("name", ["flowers", "runs/quickstart/bundle", "ada/flowers@", "@v1", ""])
+def test_a_model_is_one_on_the_hub(server, capsys, tmp_path, name):
+    for more in ([], ["--dry-run", str(tmp_path / "space")]):
+        line = refusal(capsys, SPACE, "--model", name, *more)
+        assert f"{name!r} is no model on the Hub: give USER/MODEL or USER/MODEL@REVISION" in line
+    assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        ("ada/nowhere", "has no such model, or it is private"),
+        (f"{MODEL}@v9", "it has no branch, tag or commit 'v9'"),
+        ("ada/empty", "ada/empty@main is not a flower bundle: it has no classifier.json"),
+    ],
+)
+def test_a_model_that_the_space_could_not_open_is_not_deployed(server, capsys, model, message):
+    server.put("ada/empty", {"README.md": b""})
+    assert message in refusal(capsys, SPACE, "--model", model)
+    assert ("space", SPACE) not in server.repos
+
+
+def test_without_a_token_that_may_write_nothing_is_pushed(server, capsys, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", READER)
+    line = refusal(capsys, SPACE, "--model", MODEL)
+    assert line.startswith(f"cannot publish to {SPACE}: the Hub forbids it (")
+    monkeypatch.delenv("HF_TOKEN")
+    line = refusal(capsys, SPACE, "--model", MODEL)
+    assert line == f"cannot publish to {SPACE}: not logged in; run `hf auth login` or set HF_TOKEN"
+    assert ("space", SPACE) not in server.repos
+
+
+def test_a_hub_out_of_reach_is_told(server, capsys, monkeypatch):
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    assert "cannot reach http://127.0.0.1:9 (" in refusal(capsys, SPACE, "--model", MODEL)
+
+
+def test_the_command_works_from_anywhere_and_ends_with_one_line_and_status_2(tmp_path):
+    result = subprocess.run(
+        [sys.executable, ROOT / "spaces" / "deploy.py", SPACE, "--hardwear", "cpu-basic"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 2
+    assert result.stdout == ""
+    assert re.fullmatch(r"error: .*--model; --help lists what there is\n", result.stderr)
