@@ -268,7 +268,7 @@ def open_page(arguments: Sequence[str] = ()) -> gr.Blocks:
         "--model",
         metavar="PATH|USER/MODEL[@REVISION]",
         default=os.environ.get("FLOWERS_MODEL"),
-        help="a bundle's folder or a Hub repo (FLOWERS_MODEL, else a Space's own, else the newest run's)",
+        help="a bundle's folder or a Hub repo (else FLOWERS_MODEL, else the newest run's)",
     )
     model = parser.parse_args(arguments).model
     if not model and MODEL_FILE.is_file():
