@@ -85,9 +85,7 @@ def build(
         x = keras.ops.flip(x, axis=-1)
     if scale != [1.0] * 3 or offset != [0.0] * 3:
         x = keras.layers.Rescaling(scale, offset, name="normalization")(x)
-    # Statistics that were learnt on millions of photos are kept: called like this, the backbone's
-    # BatchNormalization stays in inference mode while its scale and offset learn with the rest.
-    x = trunk(x) if weights is None else trunk(x, training=False)
+    x = trunk(x)
     x = keras.layers.GlobalAveragePooling2D(name="pool")(x)
     for number, units in enumerate(head_units, start=1):
         x = keras.layers.Dropout(dropout, name=f"head_dropout_{number}")(x)
@@ -153,17 +151,23 @@ def with_taps(network: keras.Model) -> keras.Model:
     return keras.Model(network.input, [network.output, pool.output, pool.input, class_maps])
 
 
-def set_trainable(network: keras.Model, unfreeze: int | None) -> None:
+def set_trainable(network: keras.Model, unfreeze: int | None, *, train_norms: bool) -> None:
     """Choose which layers learn; the head always does.
 
     Args:
         unfreeze: how many of the backbone's last layers learn; 0 freezes it, None frees it all.
+        train_norms: whether the backbone's BatchNormalization layers learn too. Frozen, they stay
+            in inference mode, which keeps pretrained statistics whole on small data.
     """
+    import keras
+
     backbone = backbone_of(network)
-    frozen = 0 if unfreeze is None else max(len(backbone.layers) - unfreeze, 0)
+    layers = backbone.layers
+    frozen = 0 if unfreeze is None else max(len(layers) - unfreeze, 0)
     backbone.trainable = True
-    for number, layer in enumerate(backbone.layers):
-        layer.trainable = number >= frozen
+    for number, layer in enumerate(layers):
+        norm = isinstance(layer, keras.layers.BatchNormalization)
+        layer.trainable = number >= frozen and (train_norms or not norm)
 
 
 def _backbone(

@@ -115,15 +115,14 @@ def test_plain_keras_opens_the_network_on_jax_alone(folder, tmp_path):
     np.testing.assert_allclose(np.load(tmp_path / "logits.npy"), ours, atol=1e-4)
 
 
-def test_a_lambda_in_a_network_is_never_run(folder, tmp_path):
+def test_code_in_a_network_is_never_run(folder):
     import keras
 
     from flowers_model.engine import KerasEngine
 
-    trap = tmp_path / "sprung"
     photos = keras.Input((32, 32, 3))
-    evil = keras.Model(photos, keras.layers.Lambda(lambda x: x * len(str(trap)))(photos))
-    bundle.save_network(evil, folder)
+    network = keras.Model(photos, keras.layers.Lambda(lambda x: x + 1)(photos))
+    bundle.save_network(network, folder)
     with pytest.raises(ValueError, match=r"[Ll]ambda"):
         KerasEngine(folder)
 

@@ -43,9 +43,11 @@ def test_bytes_paths_pictures_and_arrays_give_the_same(classifier, tmp_path):
     path = tmp_path / "photo.jpg"
     path.write_bytes(data)
     picture = Image.open(io.BytesIO(data))
-    answers = classifier.classify([data, path, str(path), picture, np.asarray(picture)])
+    kinds = [data, path, str(path), picture, np.asarray(picture)]
+    answers = [classifier.classify(kind) for kind in kinds]
     assert all(answer == answers[0] for answer in answers)
-    assert classifier.classify(path) == answers[:1]
+    together = classifier.classify(kinds)
+    assert [answer.labels for answer in together] == [answers[0][0].labels] * len(kinds)
 
 
 def test_top_limits_the_names(classifier):

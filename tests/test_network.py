@@ -103,31 +103,30 @@ def learning(net: keras.Model) -> set[str]:
 
 def test_unfreezing_frees_just_the_last_layers():
     net = network.build("ConvNet", 3, 32, filters=(4, 8, 8))
-    network.set_trainable(net, 0)
+    network.set_trainable(net, 0, train_norms=True)
     assert learning(net) == set()
-    network.set_trainable(net, 3)
+    network.set_trainable(net, 3, train_norms=True)
     assert learning(net) == {"conv_3", "norm_3"}
-    network.set_trainable(net, None)
+    network.set_trainable(net, 3, train_norms=False)
+    assert learning(net) == {"conv_3"}
+    network.set_trainable(net, None, train_norms=True)
     assert learning(net) == {f"{kind}_{n}" for kind in ("conv", "norm") for n in (1, 2, 3)}
     assert net.get_layer("logits").trainable
 
 
-@pytest.mark.parametrize("pretrained", [True, False])
-def test_pretrained_statistics_stay_as_they_are_while_all_else_learns(tmp_path, pretrained):
-    weights = tmp_path / "trunk.weights.h5"
-    keras.applications.MobileNet(
-        include_top=False, weights=None, alpha=0.25, input_shape=(32, 32, 3)
-    ).save_weights(weights)
-    net = network.build("MobileNet", 3, 32, alpha=0.25, weights=weights if pretrained else None)
-    network.set_trainable(net, None)
-    norm = network.backbone_of(net).get_layer("conv1_bn")
-    before = [np.array(w) for w in (norm.beta, norm.moving_mean, norm.moving_variance)]
+@pytest.mark.parametrize("frozen", [True, False])
+def test_frozen_norms_stay_in_inference_mode(frozen):
+    net = network.build("ConvNet", 3, 32, filters=(4, 8))
+    network.set_trainable(net, None, train_norms=not frozen)
+    norm = network.backbone_of(net).get_layer("norm_1")
+    before = [np.array(w) for w in norm.get_weights()]
     net.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     photos = np.random.default_rng(0).uniform(0, 255, (4, 32, 32, 3)).astype(np.float32)
     net.train_on_batch(photos, np.array([0, 1, 2, 0]))
-    after = [np.array(w) for w in (norm.beta, norm.moving_mean, norm.moving_variance)]
-    changed = [not np.array_equal(a, b) for a, b in zip(before, after, strict=True)]
-    assert changed == [True, not pretrained, not pretrained]
+    changed = [
+        not np.array_equal(now, then) for now, then in zip(norm.get_weights(), before, strict=True)
+    ]
+    assert changed == [not frozen] * 4
 
 
 @pytest.mark.parametrize(("name", "head_units"), [("ConvNet", ()), ("MobileNetV3Small", (16,))])

@@ -225,9 +225,11 @@ def _is_cached(stage: Stage, experiment: Experiment) -> bool:
 def _trained_part(network: keras.Model, stage: Stage, experiment: Experiment) -> keras.Model:
     """The part of the network that a stage trains, with the right layers free."""
     if stage.name == "head":
-        networks.set_trainable(network, 0)
+        networks.set_trainable(network, 0, train_norms=False)
         return networks.head(network) if _is_cached(stage, experiment) else network
-    networks.set_trainable(network, experiment.unfreeze)
+    # Statistics that were learnt on millions of photos are kept; random ones have to be learnt.
+    scratch = experiment.weights is None
+    networks.set_trainable(network, experiment.unfreeze, train_norms=scratch)
     return network
 
 

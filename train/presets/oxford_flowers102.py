@@ -11,10 +11,10 @@ EXPERIMENT = Experiment(
     alpha=0.75,
     weights="imagenet",
     epochs_head=60,
-    epochs_finetune=30,
+    epochs_finetune=24,
     learning_rate=3e-3,
-    learning_rate_finetune=8e-4,
+    learning_rate_finetune=1e-3,
     label_smoothing=0.1,
-    weight_decay=0.05,
+    weight_decay=0.004,
     dropout=0.2,
 )
