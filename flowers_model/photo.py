@@ -160,7 +160,7 @@ def _open(data: bytes, name: str, max_pixels: int) -> Image.Image:
     try:
         image = Image.open(io.BytesIO(data), formats=_FORMATS)
     except Image.UnidentifiedImageError as error:
-        raise PhotoError(f"{name} is not a photo that can be read; {_NEEDED}") from error
+        raise PhotoError(f"{name} cannot be read as a photo; {_NEEDED}") from error
     except Image.DecompressionBombError as error:
         raise _too_large(name, "over 178 megapixels", max_pixels) from error
     except Exception as error:  # On damaged data the plugins raise nearly anything.

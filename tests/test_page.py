@@ -177,7 +177,7 @@ def test_the_gallery_shows_one_of_each_or_all_of_one(page):
 
 def test_a_bad_file_gets_a_sentence_and_the_next_photo_an_answer(page):
     upload(page, "notes.jpg", b"Dear diary")
-    page.wait_for_selector("#headline :text('Sorry, this photo is not a photo that can be read')")
+    page.wait_for_selector("#headline :text('Sorry, this photo cannot be read as a photo')")
     assert not page.locator("#bars").is_visible()
     assert "Traceback" not in page.content()
     upload(page, "photo.jpg", encoded("JPEG"))

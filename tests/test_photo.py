@@ -356,7 +356,7 @@ def test_a_file_cut_short_is_refused_unless_its_first_picture_is_whole(kind, sha
     if holds_a_whole_picture:
         np.testing.assert_array_equal(photo.decode(cut), photo.decode(data))
     else:
-        with pytest.raises(photo.PhotoError, match=r"cut short|can be read") as caught:
+        with pytest.raises(photo.PhotoError, match=r"cut short|cannot be read") as caught:
             photo.decode(cut)
         assert "\n" not in str(caught.value)
 
@@ -405,7 +405,7 @@ def test_files_are_read_by_path_and_named_in_refusals(tmp_path):
     assert_colours(photo.decode(good))
     assert_colours(photo.decode(str(good)))
     for path, reason in (
-        (bad, "not a photo that can be read"),
+        (bad, "cannot be read as a photo"),
         (tmp_path, "is a folder"),
         (tmp_path / "none.jpg", "is not there"),
         (tmp_path / ("long" * 100), "is not there"),
