@@ -153,7 +153,9 @@ def test_a_rotated_phone_photo_is_answered_like_the_upright_one(client, tmp_path
 def test_a_bad_file_gets_a_friendly_sentence(client, tmp_path, name, data):
     path = tmp_path / name
     path.write_bytes(data)
-    with pytest.raises(AppError, match=r"^Sorry, this photo cannot be read as a photo; .* is needed\.$") as caught:
+    with pytest.raises(
+        AppError, match=r"^Sorry, this photo cannot be read as a photo; .* is needed\.$"
+    ) as caught:
         send(client, path)
     assert "\n" not in str(caught.value)
     assert name not in str(caught.value)  # nor the server's path to it

@@ -76,12 +76,6 @@ class Experiment:
     unfreeze: int | None = _setting(
         None, "training", "how many of the backbone's last layers fine-tuning frees", type=_layers
     )
-    train_norms: bool = _setting(
-        False,
-        "training",
-        "let a pretrained backbone's BatchNormalization learn in fine-tuning, statistics too; "
-        "otherwise it stays in inference mode",
-    )
     batch_size: int = _setting(32, "training", "photos a step")
     learning_rate: float = _setting(1e-3, "training", "peak learning rate")
     learning_rate_finetune: float | None = _setting(

@@ -227,9 +227,9 @@ def _trained_part(network: keras.Model, stage: Stage, experiment: Experiment) ->
     if stage.name == "head":
         networks.set_trainable(network, 0, train_norms=False)
         return networks.head(network) if _is_cached(stage, experiment) else network
-    # Random statistics have to be learnt in any case.
-    train_norms = experiment.train_norms or experiment.weights is None
-    networks.set_trainable(network, experiment.unfreeze, train_norms=train_norms)
+    # Statistics that were learnt on millions of photos are kept; random ones have to be learnt.
+    scratch = experiment.weights is None
+    networks.set_trainable(network, experiment.unfreeze, train_norms=scratch)
     return network
 
 
