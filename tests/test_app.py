@@ -141,21 +141,19 @@ def test_a_rotated_phone_photo_is_answered_like_the_upright_one(client, tmp_path
 
 
 @pytest.mark.parametrize(
-    ("name", "data"),
+    ("name", "data", "reason"),
     [
-        ("notes.jpg", b"Dear diary"),
-        ("notes.txt", b"Dear diary"),
-        ("empty.png", b""),
-        ("half.jpg", encoded("JPEG")[:900]),
-        ("page.svg", b"<svg xmlns='http://www.w3.org/2000/svg'/>"),
+        ("notes.jpg", b"Dear diary", "cannot be read as a photo"),
+        ("notes.txt", b"Dear diary", "cannot be read as a photo"),
+        ("empty.png", b"", "is empty"),
+        ("half.jpg", encoded("JPEG")[:900], "is damaged or cut short"),
+        ("page.svg", b"<svg xmlns='http://www.w3.org/2000/svg'/>", "cannot be read as a photo"),
     ],
 )
-def test_a_bad_file_gets_a_friendly_sentence(client, tmp_path, name, data):
+def test_a_bad_file_gets_a_friendly_sentence(client, tmp_path, name, data, reason):
     path = tmp_path / name
     path.write_bytes(data)
-    with pytest.raises(
-        AppError, match=r"^Sorry, this photo cannot be read as a photo; .* is needed\.$"
-    ) as caught:
+    with pytest.raises(AppError, match=rf"^Sorry, this photo {reason}.* is needed\.$") as caught:
         send(client, path)
     assert "\n" not in str(caught.value)
     assert name not in str(caught.value)  # nor the server's path to it
