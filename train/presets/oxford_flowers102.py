@@ -1,11 +1,9 @@
 """Oxford 102 Flowers with MobileNet 0.75, fine-tuned whole on the official train split.
 
 Expect 91.5 % top-1 on valid and 88.9 % on test (4141 photos of 256 px, seed 0, one run, on the
-TensorFlow backend), in about 15 minutes on two CPU cores:
+TensorFlow backend), in 20 minutes on two CPU cores that had other work, too:
 
     KERAS_BACKEND=tensorflow python train/run.py --preset oxford_flowers102
-
-On the JAX backend a step takes several times as long on a CPU.
 """
 
 from train.experiment import Experiment
