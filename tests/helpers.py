@@ -1,11 +1,17 @@
 """Tiny things that tests share: photos, networks, bundles."""
 
+import contextlib
 import functools
 import io
 import pathlib
 import shutil
+import socket
+import subprocess
 import tempfile
+import time
+from collections.abc import Iterator
 
+import httpx
 import numpy as np
 from PIL import Image
 
@@ -40,6 +46,34 @@ def write_tiny_bundle(folder: pathlib.Path) -> pathlib.Path:
     """A whole bundle with a tiny untrained network, three classes at 32 px."""
     shutil.copytree(_template(), folder, dirs_exist_ok=True)
     return folder
+
+
+@contextlib.contextmanager
+def page_process(
+    command: list, environment: dict[str, str], room: pathlib.Path, cwd: pathlib.Path | None = None
+) -> Iterator[str]:
+    """A page's process on a free port, stopped at the end; its address, once it answers."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    places = {"GRADIO_SERVER_PORT": str(port), "GRADIO_TEMP_DIR": str(room / "uploads")}
+    log = room / "log.txt"
+    with open(log, "w") as output:
+        process = subprocess.Popen(
+            command, cwd=cwd, env=environment | places, stdout=output, stderr=subprocess.STDOUT
+        )
+    url = f"http://127.0.0.1:{port}"
+    try:
+        for _ in range(600):
+            assert process.poll() is None, log.read_text()
+            with contextlib.suppress(httpx.TransportError):
+                httpx.get(url)
+                break
+            time.sleep(0.1)
+        yield url
+    finally:
+        process.terminate()
+        process.wait()
 
 
 @functools.cache

@@ -5,7 +5,6 @@ import io
 import os
 import pathlib
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -17,7 +16,7 @@ import numpy as np
 import pillow_heif
 import pytest
 from gradio_client.exceptions import AppError
-from helpers import write_tiny_bundle
+from helpers import page_process, write_tiny_bundle
 from PIL import Image
 
 import app
@@ -31,35 +30,11 @@ ROOT = pathlib.Path(app.__file__).parent
 @contextlib.contextmanager
 def serving(model: pathlib.Path, room: pathlib.Path) -> Iterator[str]:
     """`python app.py --model …` on a free port; its address."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    environment = {
-        **os.environ,
-        "GRADIO_SERVER_PORT": str(port),
-        "GRADIO_TEMP_DIR": str(room / "uploads"),
-    }
+    environment = dict(os.environ)
     environment.pop("GRADIO_ANALYTICS_ENABLED")  # the page turns it off by itself
-    log = room / "log.txt"
-    with open(log, "w") as output:
-        process = subprocess.Popen(
-            [sys.executable, ROOT / "app.py", "--model", model],
-            env=environment,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        )
-    url = f"http://127.0.0.1:{port}"
-    try:
-        for _ in range(600):
-            assert process.poll() is None, log.read_text()
-            with contextlib.suppress(httpx.TransportError):
-                httpx.get(url)
-                break
-            time.sleep(0.1)
+    command = [sys.executable, ROOT / "app.py", "--model", model]
+    with page_process(command, environment, room) as url:
         yield url
-    finally:
-        process.terminate()
-        process.wait()
 
 
 def encoded(kind: str, **options) -> bytes:

@@ -1,20 +1,16 @@
 """The Space: its card, its requirements, and the command that assembles and pushes it."""
 
-import contextlib
 import importlib.metadata
 import importlib.util
 import os
 import pathlib
 import re
-import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 
 import gradio_client
 import helpers
-import httpx
 import huggingface_hub
 import pytest
 import yaml
@@ -109,41 +105,18 @@ def page(folder, shared_hub, tmp_path_factory) -> Iterator[str]:
     (room / "packages").mkdir()
     link_distributions(room / "packages", requirements("spaces/requirements.txt"))
     assert not HEAVY & {path.name for path in (room / "packages").iterdir()}
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     environment = {
         **os.environ,
         "PYTHONPATH": str(room / "packages"),
         "HF_ENDPOINT": shared_hub.url,
         "HF_HOME": str(room / "huggingface"),
         "NO_PROXY": "127.0.0.1,localhost",
-        "GRADIO_SERVER_PORT": str(port),
-        "GRADIO_TEMP_DIR": str(room / "uploads"),
     }
     for name in ("FLOWERS_MODEL", "HF_TOKEN"):
         environment.pop(name, None)
-    log = room / "log.txt"
-    with open(log, "w") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-S", "app.py"],  # without site-packages
-            cwd=folder,
-            env=environment,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        )
-    try:
-        url = f"http://127.0.0.1:{port}"
-        for _ in range(600):
-            assert process.poll() is None, log.read_text()[-2000:]
-            with contextlib.suppress(httpx.TransportError):
-                httpx.get(url)
-                break
-            time.sleep(0.1)
+    command = [sys.executable, "-S", "app.py"]  # without site-packages
+    with helpers.page_process(command, environment, room, folder) as url:
         yield url
-    finally:
-        process.terminate()
-        process.wait()
 
 
 # The card and the requirements.
