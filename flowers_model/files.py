@@ -32,3 +32,8 @@ def replacing(path: str | os.PathLike) -> Iterator[pathlib.Path]:
         os.replace(temporary, path)
     finally:
         shutil.rmtree(room, ignore_errors=True)
+
+
+def cache_folder() -> pathlib.Path:
+    """Where what can be had again is kept: `$FLOWERS_DATA`, or `~/.cache/flowers`."""
+    return pathlib.Path(os.environ.get("FLOWERS_DATA") or "~/.cache/flowers").expanduser()

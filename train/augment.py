@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
     Policy = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+    Mixing = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
 
 
 def policy(name: str, size: int, crop_scale: float) -> Policy:
@@ -45,3 +46,40 @@ def policy(name: str, size: int, crop_scale: float) -> Policy:
         return tf.clip_by_value(x, 0.0, 255.0)
 
     return {"inception": inception}[name]
+
+
+def mixing(name: str) -> Mixing:
+    """The way of that name to blend the photos of a batch, and their labels with them.
+
+    It takes float32 photos `(B, S, S, 3)`, one-hot float32 labels `(B, C)` and an int32 seed
+    `(2,)`, and gives the like. Each photo gets a partner of the same batch:
+
+    - `mixup` adds the two, the share drawn from Beta(0.2, 0.2) (Zhang et al., 2017,
+      https://arxiv.org/abs/1710.09412);
+    - `cutmix` pastes a box of the partner, its area drawn evenly (Yun et al., 2019,
+      https://arxiv.org/abs/1905.04899).
+    """
+    import tensorflow as tf
+
+    def blend(x: tf.Tensor, share: tf.Tensor) -> tf.Tensor:
+        return x * share + x[::-1] * (1.0 - share)
+
+    def mixup(photos: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor):
+        count = tf.shape(labels)[0]
+        seeds = tf.random.split(seed, 2)
+        a, b = (tf.random.stateless_gamma((count, 1), s, 0.2) + 1e-9 for s in tf.unstack(seeds))
+        share = a / (a + b)
+        return blend(photos, share[:, :, None, None]), blend(labels, share)
+
+    def cutmix(photos: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor):
+        count, size = tf.shape(labels)[0], tf.shape(photos)[1]
+        area, top, left = tf.unstack(tf.random.stateless_uniform((3, count, 1), seed))
+        half = tf.sqrt(area) / 2
+        places = (tf.range(tf.cast(size, tf.float32)) + 0.5) / tf.cast(size, tf.float32)
+        rows = tf.abs(places - top) < half  # (B, S)
+        columns = tf.abs(places - left) < half
+        box = rows[:, :, None] & columns[:, None, :]
+        share = 1.0 - tf.reduce_mean(tf.cast(box, tf.float32), axis=(1, 2))
+        return tf.where(box[..., None], photos[::-1], photos), blend(labels, share[:, None])
+
+    return {"mixup": mixup, "cutmix": cutmix}[name]

@@ -45,6 +45,12 @@ class Experiment:
     augment: str = _setting(
         "inception", "data", "what fine-tuning does to photos", choices=("none", "inception")
     )
+    mix: str = _setting(
+        "none",
+        "data",
+        "how fine-tuning blends the photos of a batch",
+        choices=("none", "mixup", "cutmix"),
+    )
     crop_scale: float = _setting(
         0.35, "data", "smallest share of a photo's area that a random crop keeps, 0..1"
     )
@@ -75,6 +81,9 @@ class Experiment:
     epochs_finetune: int = _setting(10, "training", "epochs of fine-tuning")
     unfreeze: int | None = _setting(
         None, "training", "how many of the backbone's last layers fine-tuning frees", type=_layers
+    )
+    train_norms: bool = _setting(
+        True, "training", "let the backbone's BatchNormalization learn while fine-tuning"
     )
     batch_size: int = _setting(32, "training", "photos a step")
     learning_rate: float = _setting(1e-3, "training", "peak learning rate")
@@ -107,6 +116,9 @@ class Experiment:
     )
     cache_features: bool = _setting(
         True, "training", "compute the frozen backbone's features once for the head"
+    )
+    fast_convolutions: bool = _setting(
+        True, "training", "under JAX on a CPU, compute convolutions in the way that suits XLA"
     )
     seed: int = _setting(0, "training", "of photos, splits, order, augmentation and weights")
 

@@ -13,7 +13,7 @@ import keras
 
 from flowers_model import hub
 from flowers_model.bundle import Manifest
-from train import pipeline, sources, stages
+from train import pipeline, sources, stages, xla_cpu
 from train.experiment import Experiment, load_preset
 from train.package import build_network, write_bundle
 from train.sources import Source
@@ -88,6 +88,8 @@ def train(experiment: Experiment, folder: pathlib.Path) -> Trained:
         ", ".join(f"{name} {len(split)}" for name, split in source.splits.items()),
     )
     network = build_network(experiment, len(source.class_names), experiment.weights)
+    if experiment.fast_convolutions:
+        xla_cpu.speed_up(network)
 
     @functools.cache
     def fitted(name: str) -> pipeline.Photos:

@@ -25,7 +25,7 @@ from train.sources import SourceError, Split
 if TYPE_CHECKING:
     import tensorflow as tf
 
-    from train.augment import Policy
+    from train.augment import Mixing, Policy
 
 log = logging.getLogger("flowers")
 
@@ -89,6 +89,7 @@ def training_batches(
     class_count: int,
     *,
     augment: Policy | None,
+    mix: Mixing | None,
     size: int,
     batch_size: int,
     seed: int,
@@ -98,7 +99,8 @@ def training_batches(
     """Batches of float32 `(B, S, S, 3)` in 0..255 and one-hot float32 `(B, C)`, epoch on epoch.
 
     Each epoch has `steps(len(photos), batch_size)` batches. `augment` is a policy of
-    `train.augment`, or None for photos that have the input's size already.
+    `train.augment`, or None for photos that have the input's size already; `mix`, if any, blends
+    the photos of a batch.
     """
     import tensorflow as tf
 
@@ -118,7 +120,13 @@ def training_batches(
         (indices, numbers.astype(np.int32), photos.labels[indices])
     )
     data = data.map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    return data.batch(min(batch_size, len(photos)), drop_remainder=True).prefetch(2)
+    data = data.batch(min(batch_size, len(photos)), drop_remainder=True)
+    if mix is not None:
+        first = first_epoch * steps(len(photos), batch_size)
+        data = data.enumerate(first).map(
+            lambda number, batch: mix(*batch, tf.stack([seed, tf.cast(number, tf.int32)]))
+        )
+    return data.prefetch(2)
 
 
 def feature_batches(

@@ -21,6 +21,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 from flowers_model.errors import UserError
 from flowers_model.files import replacing
+from train import environment
 from train.experiment import Experiment, load_preset, preset_names
 
 log = logging.getLogger("flowers")
@@ -159,4 +160,5 @@ def _log_to(path: pathlib.Path) -> None:
 
 
 if __name__ == "__main__":
+    environment.prepare()
     sys.exit(main(sys.argv[1:]))

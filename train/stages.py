@@ -26,7 +26,7 @@ import numpy as np
 from flowers_model import network as networks
 from flowers_model.files import replacing
 from train import pipeline
-from train.augment import policy
+from train.augment import mixing, policy
 from train.experiment import Experiment
 
 log = logging.getLogger("flowers")
@@ -169,8 +169,9 @@ def _run_stage(
     else:
         size, crop_scale = experiment.image_size, experiment.crop_scale
         augment = policy(experiment.augment, size, crop_scale) if whole else None
+        mix = mixing(experiment.mix) if whole and experiment.mix != "none" else None
         batches = pipeline.training_batches(
-            photos, class_count, augment=augment, size=size, **shared
+            photos, class_count, augment=augment, mix=mix, size=size, **shared
         )
         valid_inputs = valid.array
     steps = pipeline.steps(len(photos), experiment.batch_size)
@@ -227,9 +228,7 @@ def _trained_part(network: keras.Model, stage: Stage, experiment: Experiment) ->
     if stage.name == "head":
         networks.set_trainable(network, 0, train_norms=False)
         return networks.head(network) if _is_cached(stage, experiment) else network
-    # Statistics that were learnt on millions of photos are kept; random ones have to be learnt.
-    scratch = experiment.weights is None
-    networks.set_trainable(network, experiment.unfreeze, train_norms=scratch)
+    networks.set_trainable(network, experiment.unfreeze, train_norms=experiment.train_norms)
     return network
 
 
@@ -266,6 +265,8 @@ def _checkpoint(folder: pathlib.Path, stage: str, epoch: int) -> pathlib.Path:
 
 class _Journal(keras.callbacks.Callback):
     """Keeps the run's folder such that it can be gone on with, and shows how it goes."""
+
+    async_safe = True  # so that no step waits for the figures of the one before
 
     def __init__(
         self,

@@ -17,8 +17,9 @@ EXPERIMENT = Experiment(
     alpha=0.75,
     weights="imagenet",
     epochs_head=60,
-    epochs_finetune=30,
-    learning_rate=1e-2,
-    learning_rate_finetune=4e-4,
+    epochs_finetune=24,
+    learning_rate=3e-3,
+    learning_rate_finetune=8e-4,
+    weight_decay=0.05,
     label_smoothing=0.1,
 )

@@ -19,7 +19,7 @@ import zlib
 import numpy as np
 import tqdm
 
-from flowers_model.files import replacing
+from flowers_model.files import cache_folder, replacing
 from train.sources import folder as folder_source
 from train.sources.base import Source, SourceError, Split
 
@@ -159,8 +159,7 @@ def _unpack(root: pathlib.Path) -> None:
 
 
 def _downloaded() -> pathlib.Path:
-    cache = pathlib.Path(os.environ.get("FLOWERS_DATA") or "~/.cache/flowers").expanduser()
-    root = cache / "oxford_flowers102"
+    root = cache_folder() / "oxford_flowers102"
     # The small ones first: without a network one learns so at once.
     for file in (LABELS, SPLITS, PHOTOS):
         unpacked = file == PHOTOS and (root / "jpg").is_dir()

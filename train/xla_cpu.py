@@ -1,0 +1,339 @@
+"""Convolutions written such that XLA compiles them well for the CPU.
+
+XLA's own code for depthwise convolutions, and for the weight gradients of all convolutions, is
+several times slower on a CPU than what it makes of the same sums written out as shifted slices and
+matrix products. `speed_up` changes how the layers of a network compute, in place: the layers, their
+names, their weights and what is saved stay those of the stock network, and so do its results, to
+rounding. `benchmarks/training.py` measures what it brings.
+
+Shapes: photos or features `x` (N, H, W, C), outputs and their gradients `y` and `dy`
+(N, Ho, Wo, D), kernels as Keras has them. Sums of bfloat16 and float16 are kept in float32.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import math
+import os
+from collections.abc import Callable, Iterator
+
+import keras
+
+CACHE = 8 * 2**20  # bytes of features that the sums of a weight gradient work on at a time
+ROWS = 8  # rows that one pass over the features adds up; more make the program larger
+
+Pads = tuple[tuple[int, int], tuple[int, int]]
+Pair = tuple[int, int]
+
+
+def speed_up(network: keras.Model) -> int:
+    """Change how the convolutions of `network` compute; the number of layers that it changed.
+
+    `DepthwiseConv2D`, `SeparableConv2D` and ungrouped `Conv2D` layers with channels last change,
+    under JAX on a single CPU device. Everywhere else, as on GPU and TPU, nothing does.
+    """
+    if keras.backend.backend() != "jax":
+        return 0
+    import jax
+
+    if jax.default_backend() != "cpu" or jax.device_count() > 1:
+        return 0
+    changed = 0
+    for layer in _walk(network):
+        if getattr(layer, "data_format", None) != "channels_last":
+            continue
+        if type(layer) is keras.layers.DepthwiseConv2D:
+            layer.call = functools.partial(_call_depthwise, layer)
+        elif type(layer) is keras.layers.SeparableConv2D:
+            layer.call = functools.partial(_call_separable, layer)
+        elif type(layer) is keras.layers.Conv2D and layer.groups == 1:
+            layer.convolution_op = functools.partial(_convolution_op, layer)
+        else:
+            continue
+        changed += 1
+    return changed
+
+
+def depthwise_conv(x, kernel, strides: Pair = (1, 1), padding="valid", dilation: Pair = (1, 1)):
+    """`keras.ops.depthwise_conv` with channels last: kernel (kh, kw, C, M), output D = C * M."""
+    import jax.numpy as jnp
+
+    *size, channels, multiplier = kernel.shape
+    if multiplier > 1:
+        x = jnp.repeat(x, multiplier, axis=-1)
+    kernel = kernel.reshape(*size, channels * multiplier)
+    return _depthwise()(x, kernel, strides, _pads(x, size, strides, padding, dilation), dilation)
+
+
+def conv(x, kernel, strides: Pair = (1, 1), padding="valid", dilation: Pair = (1, 1)):
+    """`keras.ops.conv` of photos with channels last: kernel (kh, kw, C, D)."""
+    size = kernel.shape[:2]
+    if size == (1, 1):  # a matrix product of the pixels
+        x = x[:, :: strides[0], :: strides[1]]
+        return (x.reshape(-1, x.shape[-1]) @ kernel[0, 0]).reshape(*x.shape[:3], -1)
+    return _conv()(x, kernel, strides, _pads(x, size, strides, padding, dilation), dilation)
+
+
+def _walk(network: keras.Model) -> Iterator[keras.layers.Layer]:
+    for layer in network.layers:
+        if isinstance(layer, keras.Model):
+            yield from _walk(layer)
+        else:
+            yield layer
+
+
+def _call_depthwise(layer, inputs):
+    y = depthwise_conv(
+        inputs,
+        keras.ops.convert_to_tensor(layer.kernel),
+        _pair(layer.strides),
+        layer.padding,
+        _pair(layer.dilation_rate),
+    )
+    return _finish(layer, y)
+
+
+def _call_separable(layer, inputs):
+    y = depthwise_conv(
+        inputs,
+        keras.ops.convert_to_tensor(layer.depthwise_kernel),
+        _pair(layer.strides),
+        layer.padding,
+        _pair(layer.dilation_rate),
+    )
+    return _finish(layer, conv(y, keras.ops.convert_to_tensor(layer.pointwise_kernel)))
+
+
+def _convolution_op(layer, inputs, kernel):
+    return conv(
+        inputs,
+        keras.ops.convert_to_tensor(kernel),
+        _pair(layer.strides),
+        layer.padding,
+        _pair(layer.dilation_rate),
+    )
+
+
+def _finish(layer, y):
+    if layer.use_bias:
+        y = y + keras.ops.convert_to_tensor(layer.bias)
+    return y if layer.activation is None else layer.activation(y)
+
+
+def _pair(value: int | tuple[int, ...]) -> Pair:
+    return (value, value) if isinstance(value, int) else tuple(value)
+
+
+def _pads(x, size, strides: Pair, padding: str, dilation: Pair) -> Pads:
+    from jax import lax
+
+    reach = [(n - 1) * d + 1 for n, d in zip(size, dilation, strict=True)]
+    return tuple(lax.padtype_to_pads(x.shape[1:3], reach, strides, padding.upper()))
+
+
+def _pad(x, pads: Pads):
+    from jax import lax
+
+    return lax.pad(x, x.dtype.type(0), [(0, 0, 0), (*pads[0], 0), (*pads[1], 0), (0, 0, 0)])
+
+
+def _taps(size: Pair) -> Iterator[Pair]:
+    """The places of a kernel."""
+    return itertools.product(range(size[0]), range(size[1]))
+
+
+def _shifted(x, start: Pair, shape: Pair, steps: Pair):
+    """`shape` pixels of each photo, from `start` on, every `steps`."""
+    from jax import lax
+
+    stop = [a + (n - 1) * step + 1 for a, n, step in zip(start, shape, steps, strict=True)]
+    return lax.slice(x, (0, *start, 0), (len(x), *stop, x.shape[-1]), (1, *steps, 1))
+
+
+def _sum(terms: Iterator):
+    return functools.reduce(lambda a, b: a + b, terms)
+
+
+def _wide(x):
+    """In float32 where it is narrower."""
+    import jax.numpy as jnp
+
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+
+
+def _over_blocks(total: Callable, x, dy):
+    """`total(x, dy)`, a sum over the photos, done for so many at a time as the cache holds."""
+    import jax
+    from jax import lax
+
+    count = len(x)
+    # At least a photo for each core: the photos of a block are shared out among them.
+    size = max(CACHE // (math.prod(x.shape[1:]) * x.dtype.itemsize), os.cpu_count() or 1)
+    blocks = count // size
+    if blocks < 2:
+        return total(x, dy)
+    whole = blocks * size
+
+    def add(so_far, block):
+        return so_far + total(*block), None
+
+    parts = [a[:whole].reshape(blocks, size, *a.shape[1:]) for a in (x, dy)]
+    zeros = jax.numpy.zeros_like(jax.eval_shape(total, x, dy))
+    result, _ = lax.scan(add, zeros, tuple(parts))
+    return result if whole == count else result + total(x[whole:], dy[whole:])
+
+
+@functools.cache
+def _depthwise() -> Callable:
+    import jax
+    import jax.numpy as jnp
+    from jax import lax
+
+    def forward(x, kernel, strides, pads, dilation):
+        padded, wide = _pad(x, pads), _wide(kernel)
+        reach = [(n - 1) * d + 1 for n, d in zip(kernel.shape[:2], dilation, strict=True)]
+        shape = [
+            (n - r) // s + 1 for n, r, s in zip(padded.shape[1:3], reach, strides, strict=True)
+        ]
+        y = _sum(
+            _wide(_shifted(padded, (i * dilation[0], j * dilation[1]), shape, strides)) * wide[i, j]
+            for i, j in _taps(kernel.shape[:2])
+        )
+        return y.astype(x.dtype)
+
+    def input_gradient(dy, kernel, x_shape, strides, pads, dilation):
+        """Pixel h of the input meets tap i in row (h + pad - i * dilation) / stride of the output.
+
+        So the pixels of each phase, h modulo the stride, sum over the taps that divide.
+        """
+        wide = _wide(kernel)
+
+        def phases(axis):
+            stride = strides[axis]
+            for phase in range(stride):
+                places = (
+                    (tap, phase + pads[axis][0] - tap * dilation[axis])
+                    for tap in range(kernel.shape[axis])
+                )
+                yield [(tap, at // stride) for tap, at in places if at % stride == 0]
+
+        rows, columns = list(phases(0)), list(phases(1))
+        shape = [-(-n // s) for n, s in zip(x_shape[1:3], strides, strict=True)]
+        edges = []
+        for axis, found in enumerate((rows, columns)):
+            starts = [start for phase in found for _, start in phase]
+            low = max(0, -min(starts))
+            high = max(0, max(starts) + shape[axis] - dy.shape[1 + axis])
+            edges.append((low, high))
+        padded = _pad(dy, tuple(edges))
+
+        def phase_sum(row, column):
+            if not row or not column:  # the stride is larger than the kernel
+                return jnp.zeros((len(dy), *shape, dy.shape[-1]), wide.dtype)
+            return _sum(
+                _wide(_shifted(padded, (a + edges[0][0], b + edges[1][0]), shape, (1, 1)))
+                * wide[i, j]
+                for (i, a), (j, b) in itertools.product(row, column)
+            )
+
+        dx = [[phase_sum(row, column).astype(dy.dtype) for column in columns] for row in rows]
+        if strides == (1, 1):
+            return dx[0][0]
+        dx = jnp.stack([jnp.stack(row, axis=3) for row in dx], axis=2)
+        dx = dx.reshape(len(dy), shape[0] * strides[0], shape[1] * strides[1], dy.shape[-1])
+        return dx[:, : x_shape[1], : x_shape[2]]
+
+    def kernel_gradient(x, dy, size, strides, pads, dilation):
+        """The products of each tap, added up row by row in one pass for all taps."""
+        # Without the barrier the padding would be computed anew at each of the slices.
+        padded = lax.optimization_barrier(_pad(x, pads))
+        height, width = dy.shape[1:3]
+        together = max(n for n in range(1, ROWS + 1) if height % n == 0)
+        shape = (height // together, width)
+
+        def tap_rows(i, j):
+            return _sum(
+                _wide(
+                    _shifted(
+                        padded,
+                        (i * dilation[0] + row * strides[0], j * dilation[1]),
+                        shape,
+                        (together * strides[0], strides[1]),
+                    )
+                )
+                * _wide(_shifted(dy, (row, 0), shape, (together, 1)))
+                for row in range(together)
+            )
+
+        sums = jnp.stack([tap_rows(i, j) for i, j in _taps(size)], axis=2)
+        return jnp.sum(sums, axis=(0, 1, 3)).reshape(*size, -1)
+
+    @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
+    def depthwise(x, kernel, strides, pads, dilation):
+        return forward(x, kernel, strides, pads, dilation)
+
+    def keep(x, kernel, strides, pads, dilation):
+        return forward(x, kernel, strides, pads, dilation), (x, kernel)
+
+    def gradients(strides, pads, dilation, kept, dy):
+        x, kernel = kept
+        setting = strides, pads, dilation
+        dkernel = _over_blocks(
+            lambda x, dy: kernel_gradient(x, dy, kernel.shape[:2], *setting), x, dy
+        )
+        return input_gradient(dy, kernel, x.shape, *setting), dkernel.astype(kernel.dtype)
+
+    depthwise.defvjp(keep, gradients)
+    return depthwise
+
+
+@functools.cache
+def _conv() -> Callable:
+    import jax
+    import jax.numpy as jnp
+    from jax import lax
+
+    def forward(x, kernel, strides, pads, dilation):
+        return lax.conv_general_dilated(
+            x,
+            kernel,
+            strides,
+            pads,
+            rhs_dilation=dilation,
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        )
+
+    def kernel_gradient(x, dy, size, strides, pads, dilation):
+        """For each tap a matrix product, (C, pixels) by (pixels, D)."""
+        padded, pixels = _pad(x, pads), dy.reshape(-1, dy.shape[-1])
+
+        def tap_product(i, j):
+            start = (i * dilation[0], j * dilation[1])
+            shifted = _shifted(padded, start, dy.shape[1:3], strides).reshape(-1, x.shape[-1])
+            over_pixels = (((0,), (0,)), ((), ()))
+            return lax.dot_general(
+                shifted, pixels, over_pixels, preferred_element_type=_wide(pixels[0, 0]).dtype
+            )
+
+        products = jnp.stack([tap_product(i, j) for i, j in _taps(size)])
+        return products.reshape(*size, x.shape[-1], dy.shape[-1])
+
+    @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
+    def conv(x, kernel, strides, pads, dilation):
+        return forward(x, kernel, strides, pads, dilation)
+
+    def keep(x, kernel, strides, pads, dilation):
+        return forward(x, kernel, strides, pads, dilation), (x, kernel)
+
+    def gradients(strides, pads, dilation, kept, dy):
+        x, kernel = kept
+        setting = strides, pads, dilation
+        _, input_gradient = jax.vjp(lambda x: forward(x, kernel, *setting), x)
+        dkernel = _over_blocks(
+            lambda x, dy: kernel_gradient(x, dy, kernel.shape[:2], *setting), x, dy
+        )
+        return *input_gradient(dy), dkernel.astype(kernel.dtype)
+
+    conv.defvjp(keep, gradients)
+    return conv
