@@ -10,7 +10,7 @@ from PIL import Image
 
 from flowers_model.photo import decode, fit
 from train import pipeline
-from train.augment import policy
+from train.augment import mixing, policy
 from train.sources import SourceError, Split, open_source
 
 
@@ -48,13 +48,14 @@ def test_a_turned_phone_photo_trains_as_it_is_served():
     np.testing.assert_array_equal(whole.read(0), np.asarray(picture.rotate(270, expand=True)))
 
 
-def batches(photos, augmented=True, size=24, first_epoch=0, epochs=1, seed=5):
+def batches(photos, augmented=True, mix=None, size=24, first_epoch=0, epochs=1, seed=5):
     return [
         (np.asarray(x), np.asarray(y))
         for x, y in pipeline.training_batches(
             photos,
             3,
             augment=policy("inception", size, 0.35) if augmented else None,
+            mix=mixing(mix) if mix else None,
             size=size,
             batch_size=2,
             seed=seed,
@@ -74,6 +75,34 @@ def test_batches_are_a_function_of_seed_and_epoch_alone(photos):
         np.testing.assert_array_equal(y, again_y)
     other = batches(whole, seed=6)
     assert not all(np.array_equal(a[0], b[0]) for a, b in zip(three, other, strict=False))
+
+
+@pytest.mark.parametrize("mix", ["mixup", "cutmix"])
+def test_blended_batches_come_again_after_a_resume(photos, mix):
+    whole = pipeline.training_photos(split_of(photos), "train", 24)
+    three = batches(whole, mix=mix, epochs=3)
+    resumed = batches(whole, mix=mix, first_epoch=2, epochs=3)
+    for (x, y), (again_x, again_y) in zip(three[6:], resumed, strict=True):
+        np.testing.assert_array_equal(x, again_x)
+        np.testing.assert_array_equal(y, again_y)
+    assert len({y.tobytes() for _, y in three}) == 9
+
+
+@pytest.mark.parametrize("mix", ["mixup", "cutmix"])
+def test_a_label_has_the_share_that_its_photo_has(mix):
+    import tensorflow as tf
+
+    # Photo i is a flat grey of 10 * i, so its mean says what it is made of.
+    greys = 10.0 * np.arange(6, dtype=np.float32)
+    photos = np.broadcast_to(greys[:, None, None, None], (6, 32, 32, 3))
+    x, y = mixing(mix)(tf.constant(photos), tf.eye(6), tf.constant([3, 4]))
+    y = np.asarray(y)
+    np.testing.assert_allclose(y.sum(axis=1), 1, atol=1e-6)
+    np.testing.assert_allclose(np.asarray(x).mean(axis=(1, 2, 3)), y @ greys, atol=1e-3)
+    assert ((y > 0).sum(axis=1) <= 2).all()
+    assert len(np.unique(y.max(axis=1))) > 1  # each photo has a share of its own
+    colours = [len(np.unique(photo)) for photo in np.asarray(x)]
+    assert max(colours) == (2 if mix == "cutmix" else 1)
 
 
 def test_an_epoch_shows_each_photo_once_and_differently_each_time(photos):

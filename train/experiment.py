@@ -115,7 +115,12 @@ class Experiment:
         choices=("float32", "mixed_bfloat16", "mixed_float16"),
     )
     cache_features: bool = _setting(
-        True, "training", "compute the frozen backbone's features once for the head"
+        True, "training", "compute the frozen backbone's features once for the head, and keep them"
+    )
+    head_views: int = _setting(
+        0,
+        "training",
+        "augmented views a photo that cached features are computed of; 0: the photo as it is",
     )
     fast_convolutions: bool = _setting(
         True, "training", "under JAX on a CPU, compute convolutions in the way that suits XLA"
@@ -128,6 +133,7 @@ class Experiment:
             ("crop", 0.1, 1),
             ("crop_scale", 0.01, 1),
             ("gallery", 0, 1000),
+            ("head_views", 0, 1000),
             ("dropout", 0, 0.99),
             ("epochs_head", 0, 100_000),
             ("epochs_finetune", 0, 100_000),
@@ -141,6 +147,8 @@ class Experiment:
             if not low <= value <= high:
                 flag = name.replace("_", "-")
                 raise UserError(f"--{flag} must lie in {low}..{high}, not {value}")
+        if self.head_views and (self.augment == "none" or not self.cache_features):
+            raise UserError("--head-views needs --cache-features and an --augment that is not none")
         if not self.epochs_head and not self.epochs_finetune:
             raise UserError("nothing to train: --epochs-head and --epochs-finetune are both 0")
 

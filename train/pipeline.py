@@ -84,6 +84,25 @@ def training_photos(split: Split, title: str, size: int) -> Photos:
     return Photos([split.names[i] for i in kept], split.labels[kept], read)
 
 
+def augmented_views(photos: Photos, augment: Policy, size: int, count: int, seed: int) -> Photos:
+    """`count` augmented views of each photo, at the network's input size."""
+    import tensorflow as tf
+
+    def view(number: tf.Tensor) -> tf.Tensor:
+        photo = tf.numpy_function(photos.read, [number // count], tf.uint8, stateful=False)
+        photo.set_shape((None, None, 3))
+        x = augment(photo, tf.stack([tf.constant(seed, tf.int32), tf.cast(number, tf.int32)]))
+        return tf.cast(tf.round(x), tf.uint8)
+
+    total = len(photos) * count
+    array = _room((total, size, size, 3))
+    views = tf.data.Dataset.range(total).map(view, num_parallel_calls=tf.data.AUTOTUNE)
+    for i, x in enumerate(progress(views.as_numpy_iterator(), "augmenting", total, "photos")):
+        array[i] = x
+    names = [f"{name} (view {number})" for name in photos.names for number in range(count)]
+    return Photos(names, np.repeat(photos.labels, count), array.__getitem__, array)
+
+
 def training_batches(
     photos: Photos,
     class_count: int,

@@ -21,13 +21,13 @@ import time
 from collections.abc import Callable, Iterator
 
 import keras
-import numpy as np
 
 from flowers_model import network as networks
 from flowers_model.files import replacing
 from train import pipeline
 from train.augment import mixing, policy
 from train.experiment import Experiment
+from train.features import features
 
 log = logging.getLogger("flowers")
 
@@ -153,7 +153,13 @@ def _run_stage(
     first_epoch = sum(row["stage"] == stage.name for row in history)
     cached = _is_cached(stage, experiment)
     whole = stage.name == "finetune" and experiment.augment != "none"
-    photos = train_whole() if whole else train_fitted()
+    views = experiment.head_views if cached else 0
+    photos = train_whole() if whole or views else train_fitted()
+    if views:
+        augment = policy(experiment.augment, experiment.image_size, experiment.crop_scale)
+        photos = pipeline.augmented_views(
+            photos, augment, experiment.image_size, views, experiment.seed
+        )
     shared = {
         "batch_size": experiment.batch_size,
         "seed": experiment.seed,
@@ -161,11 +167,10 @@ def _run_stage(
         "epochs": stage.epochs,
     }
     if cached:
-        embedder = networks.embedder(network)
         batches = pipeline.feature_batches(
-            features(embedder, photos, "train"), photos.labels, class_count, **shared
+            features(network, photos.array, "train"), photos.labels, class_count, **shared
         )
-        valid_inputs = features(embedder, valid, "valid")
+        valid_inputs = features(network, valid.array, "valid")
     else:
         size, crop_scale = experiment.image_size, experiment.crop_scale
         augment = policy(experiment.augment, size, crop_scale) if whole else None
@@ -205,18 +210,6 @@ def _run_stage(
         verbose=0,
     )
     return [row for row in history if row["stage"] == stage.name]
-
-
-def features(embedder: keras.Model, photos: pipeline.Photos, title: str) -> np.ndarray:
-    """The embeddings of evaluation photos, float32 `(N, D)`."""
-    size = 32
-    starts = range(0, len(photos), size)
-    bar = pipeline.progress(starts, f"features of {title}", len(starts), "batches")
-    parts = [
-        np.asarray(embedder.predict_on_batch(photos.array[start : start + size]), np.float32)
-        for start in bar
-    ]
-    return np.concatenate(parts)
 
 
 def _is_cached(stage: Stage, experiment: Experiment) -> bool:
