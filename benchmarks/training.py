@@ -1,0 +1,218 @@
+"""How fast networks train on this machine: JAX as `train/run.py` sets it up, and everybody else.
+
+    pip install -r benchmarks/requirements.txt
+    python benchmarks/training.py [MODEL …] [--rounds 7] [--batch-size 32] [--json FILE]
+
+Each contender runs in a process of its own, in the environment that it comes with: Keras on JAX
+as it is, and with `train/environment.py` and `train/xla_cpu.py`; Keras on TensorFlow; PyTorch with
+timm's equal network in channels-last. All get the same photos and take turns, a step each, so that
+whatever else the machine does hits all alike. Printed and written are medians: photos a second,
+the first step's seconds (compilation), and the peak memory of the process.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import pathlib
+import resource
+import statistics
+import subprocess
+import sys
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+SIZE, CLASSES = 224, 102
+MODELS = {  # Keras's network and timm's
+    "MobileNetV3Small": ("mobilenetv3_small_100", {}),
+    "MobileNetV2": ("mobilenetv2_100", {}),
+    "EfficientNetV2B0": ("tf_efficientnetv2_b0", {}),
+    "MobileNet075": ("mobilenetv1_100", {"channel_multiplier": 0.75}),
+}
+CONTENDERS = ("jax_stock", "jax_fast", "tensorflow", "torch")
+
+
+def photos(batch_size: int):
+    import numpy as np
+
+    draw = np.random.default_rng(0)
+    x = draw.uniform(0, 255, (batch_size, SIZE, SIZE, 3)).astype("float32")
+    return x, draw.integers(0, CLASSES, batch_size)
+
+
+def keras_contender(model: str, batch_size: int, fast: bool):
+    """A forward pass and a training step, as functions."""
+    import keras
+
+    from flowers_model import network as networks
+
+    alpha = {"MobileNet075": 0.75}.get(model)
+    backbone = model.removesuffix("075")
+    network = networks.build(backbone, CLASSES, SIZE, alpha=alpha)
+    if fast:
+        from train import xla_cpu
+
+        xla_cpu.speed_up(network)
+    network.compile(
+        optimizer=keras.optimizers.AdamW(1e-4),
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        jit_compile=keras.backend.backend() == "jax",  # XLA slows TensorFlow down on CPUs
+    )
+    x, y = photos(batch_size)
+    return lambda: network.predict_on_batch(x), lambda: network.train_on_batch(x, y)
+
+
+def torch_contender(model: str, batch_size: int):
+    import timm
+    import torch
+
+    name, options = MODELS[model]
+    network = timm.create_model(name, num_classes=CLASSES, **options)
+    network = network.to(memory_format=torch.channels_last)
+    optimizer = torch.optim.AdamW(network.parameters(), 1e-4)
+    loss = torch.nn.CrossEntropyLoss()
+    x, y = photos(batch_size)
+    y = torch.from_numpy(y)
+
+    def batch():
+        scaled = torch.from_numpy(x).permute(0, 3, 1, 2) / 127.5 - 1
+        return scaled.contiguous(memory_format=torch.channels_last)
+
+    def forward():
+        network.eval()
+        with torch.inference_mode():
+            return network(batch()).numpy()
+
+    def step():
+        network.train()
+        optimizer.zero_grad()
+        value = loss(network(batch()), y)
+        value.backward()
+        optimizer.step()
+        return value.item()
+
+    return forward, step
+
+
+def work(contender: str, model: str, batch_size: int) -> None:
+    """Serve a contender: a line in asks for "forward" or "step", a line out gives its seconds."""
+    out, sys.stdout = sys.stdout, sys.stderr
+    if contender == "torch":
+        forward, step = torch_contender(model, batch_size)
+    else:
+        forward, step = keras_contender(model, batch_size, contender == "jax_fast")
+    functions = {"forward": forward, "step": step}
+    for line in sys.stdin:
+        started = time.perf_counter()
+        functions[line.strip()]()
+        seconds = time.perf_counter() - started
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # kB on Linux
+        print(json.dumps([seconds, peak / 1024]), file=out, flush=True)
+
+
+class Contender:
+    """A process that waits for its turn."""
+
+    def __init__(self, name: str, model: str, batch_size: int):
+        self.name = name
+        self.seconds = {"forward": [], "step": []}
+        environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "2"}
+        for variable in ("XLA_FLAGS", "GLIBC_TUNABLES", "JAX_COMPILATION_CACHE_DIR"):
+            environment.pop(variable, None)
+        environment["KERAS_BACKEND"] = name.split("_")[0]
+        command = [sys.executable, __file__, "--work", name, model, str(batch_size)]
+        self.process = subprocess.Popen(
+            command,
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+
+    def turn(self, what: str) -> float:
+        self.process.stdin.write(what + "\n")
+        self.process.stdin.flush()
+        line = self.process.stdout.readline()
+        if not line:
+            raise SystemExit(f"{self.name} failed; see: {' '.join(self.process.args)}")
+        seconds, self.peak = json.loads(line)
+        return seconds
+
+
+def compare(model: str, contenders: list[str], rounds: int, batch_size: int) -> dict[str, float]:
+    """Run all contenders on a network; the figures by name."""
+    running = [Contender(name, model, batch_size) for name in contenders]
+    figures = {}
+    for what in ("forward", "step"):
+        for contender in running:
+            figures[f"{contender.name}_first_{what}_seconds"] = contender.turn(what)
+            contender.turn(what)
+        for _ in range(rounds):
+            for contender in running:
+                contender.seconds[what].append(contender.turn(what))
+        for contender in running:
+            rate = batch_size / statistics.median(contender.seconds[what])
+            figures[f"{contender.name}_{what}"] = rate
+    for contender in running:
+        figures[f"{contender.name}_peak_mb"] = contender.peak
+        contender.process.stdin.close()
+        contender.process.wait()
+        if contender.name != "jax_fast":
+            for what in ("forward", "step"):
+                ratio = figures[f"jax_fast_{what}"] / figures[f"{contender.name}_{what}"]
+                figures[f"jax_fast_over_{contender.name}_{what}"] = ratio
+    return figures
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("models", nargs="*", default=list(MODELS), metavar="MODEL")
+    parser.add_argument("--rounds", type=int, default=7, help="steps that each one takes")
+    parser.add_argument("--batch-size", type=int, default=32)
+    parser.add_argument("--json", metavar="FILE", help="write all figures there")
+    arguments = parser.parse_args()
+    for model in arguments.models:
+        if model not in MODELS:
+            parser.error(f"no network is called {model}; there are {', '.join(MODELS)}")
+    contenders = list(CONTENDERS)
+    try:
+        import timm  # noqa: F401
+        import torch  # noqa: F401
+    except ImportError:
+        print("without PyTorch: pip install -r benchmarks/requirements.txt", file=sys.stderr)
+        contenders.remove("torch")
+
+    results = {}
+    for model in arguments.models:
+        figures = compare(model, contenders, arguments.rounds, arguments.batch_size)
+        results[model] = figures
+        print(f"\n{model}: {'forward/s':>27} {'step/s':>8} {'first step s':>13} {'peak MB':>8}")
+        for name in contenders:
+            print(
+                f"  {name:12} {figures[f'{name}_forward']:25.1f} {figures[f'{name}_step']:8.1f}"
+                f" {figures[f'{name}_first_step_seconds']:13.1f} {figures[f'{name}_peak_mb']:8.0f}"
+            )
+        for name, value in figures.items():
+            if "_over_" in name:
+                print(f"  {name:40} {value:5.2f}", flush=True)
+        if arguments.json:
+            pathlib.Path(arguments.json).write_text(json.dumps(results, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    sys.path[0] = str(ROOT)
+    if "--work" in sys.argv:
+        contender, model, batch_size = sys.argv[2:]
+        if contender == "jax_fast":
+            from train import environment
+
+            environment.prepare()
+            # Compilation is timed too, so what an earlier run has compiled must not count.
+            os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"
+        work(contender, model, int(batch_size))
+    else:
+        main()
