@@ -1,0 +1,62 @@
+"""What training sets before malloc, XLA and JAX start, and that it leaves the user's own alone."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+SCRIPT = """
+import json, os
+os.environ.setdefault("KERAS_BACKEND", "jax")
+from train import environment
+environment.prepare()
+print(json.dumps(dict(os.environ)))
+"""
+NAMES = ("XLA_FLAGS", "GLIBC_TUNABLES", "JAX_COMPILATION_CACHE_DIR", "KERAS_BACKEND")
+
+
+def prepared(**given: str) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if name not in NAMES}
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT], env=kept | given, capture_output=True, text=True, check=True
+    )
+    return json.loads(done.stdout)
+
+
+def test_jax_gets_its_flags_and_a_compilation_cache(tmp_path):
+    after = prepared(FLOWERS_DATA=str(tmp_path))
+    assert after["JAX_COMPILATION_CACHE_DIR"] == str(tmp_path / "jax")
+    flags = after["XLA_FLAGS"]
+    check = [sys.executable, "-c", "import jax; print(jax.jit(lambda x: x + 1)(1))"]
+    done = subprocess.run(check, env=os.environ | {"XLA_FLAGS": flags}, capture_output=True)
+    assert done.returncode == 0, f"the installed JAX does not know {flags}"
+
+
+def test_what_the_user_has_set_stays():
+    given = {
+        "XLA_FLAGS": "--xla_cpu_experimental_ynn_fusion_type=-REDUCE",
+        "GLIBC_TUNABLES": "glibc.malloc.hugetlb=0",
+        "JAX_COMPILATION_CACHE_DIR": "elsewhere",
+    }
+    assert prepared(**given).items() >= given.items()
+    after = prepared(XLA_FLAGS="--xla_force_host_platform_device_count=8")
+    assert after["XLA_FLAGS"].startswith("--xla_force_host_platform_device_count=8 ")
+
+
+def test_tensorflow_gets_no_xla_flags():
+    after = prepared(KERAS_BACKEND="tensorflow")
+    assert "XLA_FLAGS" not in after
+    assert "JAX_COMPILATION_CACHE_DIR" not in after
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc alone has these settings")
+def test_the_program_starts_anew_with_malloc_set():
+    after = prepared()
+    assert after["GLIBC_TUNABLES"] == "glibc.malloc.hugetlb=1"
+    # The process itself was started with it, which is when glibc reads it.
+    script = SCRIPT + "print(open('/proc/self/environ').read().count('GLIBC_TUNABLES'))"
+    kept = {name: value for name, value in os.environ.items() if name not in NAMES}
+    done = subprocess.run([sys.executable, "-c", script], env=kept, capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1] == "1"
