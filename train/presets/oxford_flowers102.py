@@ -1,9 +1,9 @@
 """Oxford 102 Flowers with MobileNet 0.75, fine-tuned whole on the official train split.
 
-Expect 91.5 % top-1 on valid and 88.9 % on test (4141 photos of 256 px, seed 0, one run, on the
-TensorFlow backend), in 20 minutes on two CPU cores that had other work, too:
+Expect 92.5 % top-1 on valid and 89.1 % on test (4141 photos of 256 px, seed 0, one run, on the JAX
+backend), in half an hour on two CPU cores that had other work, too:
 
-    KERAS_BACKEND=tensorflow python train/run.py --preset oxford_flowers102
+    KERAS_BACKEND=jax python train/run.py --preset oxford_flowers102
 """
 
 from train.experiment import Experiment
@@ -12,12 +12,13 @@ EXPERIMENT = Experiment(
     data="oxford_flowers102",
     image_size=224,
     crop=0.9,
-    crop_scale=0.35,
+    mix="cutmix",
+    crop_scale=0.25,
     backbone="MobileNet",
     alpha=0.75,
     weights="imagenet",
     epochs_head=60,
-    epochs_finetune=24,
+    epochs_finetune=32,
     learning_rate=3e-3,
     learning_rate_finetune=8e-4,
     weight_decay=0.05,
