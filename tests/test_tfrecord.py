@@ -17,7 +17,7 @@ from helpers import COLOURS, photo, write_photo_folder
 from PIL import Image
 
 from flowers_model import names
-from train import convert
+from train import convert, pipeline
 from train.sources import SourceError, open_source
 from train.sources.oxford_flowers102 import official_names
 
@@ -238,6 +238,14 @@ def test_a_bad_record_is_named(tmp_path, bad, what):
     good = record(**{"class": 0})
     shard = write_shard(tmp_path / "224x224/train", [good, bad], "01-224x224-2.tfrec")
     assert f"{shard} record 2 {what}" in message(tmp_path)
+
+
+def test_a_photo_that_does_not_decode_is_named_when_it_is_read(tmp_path):
+    for split, images in (("train", [JPEG, JPEG[:300]]), ("val", [JPEG])):
+        write_shard(tmp_path / split, [record(image, **{"class": 0}) for image in images])
+    train = open_source(f"tfrecord:{tmp_path}", 0).splits["train"]
+    with pytest.raises(SourceError, match=r"train/00-224x224-2\.tfrec record 2: .*damaged"):
+        pipeline.evaluation_photos(train, "train", 32, 1.0)
 
 
 def test_a_test_split_with_labels_needs_them_throughout(tmp_path):

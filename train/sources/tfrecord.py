@@ -79,7 +79,7 @@ def open_tfrecord(path: str | os.PathLike, seed: int, image_size: int | None = N
             name says, a record without a label or with one outside the class list, or a place
             that cannot be read.
     """
-    path = str(path).rstrip("/")
+    path = str(path).rstrip("/") or "/"
     if "://" not in path:
         path = os.path.abspath(os.path.expanduser(path))
     with _readable(path):
