@@ -37,7 +37,8 @@ class Experiment:
     data: str = _setting(
         "quickstart",
         "data",
-        "where photos come from: quickstart, folder:PATH or oxford_flowers102[:PATH]",
+        "where photos come from: quickstart, folder:PATH, tfrecord:PATH or "
+        "oxford_flowers102[:PATH]",
         metavar="SPEC",
     )
     image_size: int = _setting(224, "data", "side of the network's input, pixels")

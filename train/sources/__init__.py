@@ -8,7 +8,7 @@ __all__ = ["Source", "SourceError", "Split", "open_source"]
 
 
 # A source is imported when it is opened, so that one does not wait for the others.
-def _quickstart(path: str, seed: int) -> Source:
+def _quickstart(path: str, seed: int, image_size: int | None) -> Source:
     from train.sources.quickstart import quickstart
 
     if path:
@@ -16,7 +16,7 @@ def _quickstart(path: str, seed: int) -> Source:
     return quickstart(seed)
 
 
-def _folder(path: str, seed: int) -> Source:
+def _folder(path: str, seed: int, image_size: int | None) -> Source:
     from train.sources.folder import open_folder
 
     if not path:
@@ -24,24 +24,34 @@ def _folder(path: str, seed: int) -> Source:
     return open_folder(path, seed)
 
 
-def _oxford_flowers102(path: str, seed: int) -> Source:
+def _oxford_flowers102(path: str, seed: int, image_size: int | None) -> Source:
     from train.sources.oxford_flowers102 import open_oxford_flowers102
 
     return open_oxford_flowers102(path or None)
 
 
-SOURCES: dict[str, Callable[[str, int], Source]] = {
+def _tfrecord(path: str, seed: int, image_size: int | None) -> Source:
+    from train.sources.tfrecord import open_tfrecord
+
+    if not path:
+        raise SourceError("tfrecord needs the path of a folder of TFRecords: write tfrecord:PATH.")
+    return open_tfrecord(path, seed, image_size)
+
+
+SOURCES: dict[str, Callable[[str, int, int | None], Source]] = {
     "quickstart": _quickstart,
     "folder": _folder,
     "oxford_flowers102": _oxford_flowers102,
+    "tfrecord": _tfrecord,
 }
 
 
-def open_source(spec: str, seed: int) -> Source:
+def open_source(spec: str, seed: int, image_size: int | None = None) -> Source:
     """Open the photo source `spec`, written NAME or NAME:PATH.
 
-    Known are `quickstart`, `folder:PATH` and `oxford_flowers102[:PATH]`. The seed decides what
-    a source draws and every split that its photos do not bring along.
+    Known are `quickstart`, `folder:PATH`, `oxford_flowers102[:PATH]` and `tfrecord:PATH`. The seed
+    decides what a source draws and every split that its photos do not bring along; the network's
+    input size in pixels, which resolution is read where there are several (None: the largest).
 
     Raises:
         SourceError: an unknown name, a path missing or too many, or photos that do not fit.
@@ -51,6 +61,6 @@ def open_source(spec: str, seed: int) -> Source:
     if name not in SOURCES:
         raise SourceError(
             f"There is no photo source {name!r}: "
-            "known are quickstart, folder:PATH and oxford_flowers102[:PATH]."
+            "known are quickstart, folder:PATH, oxford_flowers102[:PATH] and tfrecord:PATH."
         )
-    return SOURCES[name](path, seed)
+    return SOURCES[name](path, seed, image_size)

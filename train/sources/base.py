@@ -33,7 +33,9 @@ class Split:
 
 @dataclass(frozen=True)
 class Source:
-    """A labelled photo collection; every split has at least one photo of every class.
+    """A labelled photo collection.
+
+    Every split has at least one photo of every class; TFRecords alone are only asked to have some.
 
     Attributes:
         name: what the collection is called in reports, e.g. `oxford_flowers102`.

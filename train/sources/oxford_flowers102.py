@@ -5,7 +5,6 @@ Nilsback and Zisserman, "Automated flower classification over a large number of 
 photos each, 10 a class; test of 6149.
 """
 
-import functools
 import hashlib
 import http.client
 import os
@@ -19,6 +18,7 @@ import zlib
 import numpy as np
 import tqdm
 
+from flowers_model import names as flower_names
 from flowers_model.files import cache_folder, replacing
 from train.sources import folder as folder_source
 from train.sources.base import Source, SourceError, Split
@@ -63,11 +63,9 @@ def open_oxford_flowers102(path: str | os.PathLike | None = None) -> Source:
     )
 
 
-@functools.cache
 def official_names() -> tuple[str, ...]:
     """The 102 class names in label order: label 1 of the official files is index 0."""
-    file = pathlib.Path(__file__).with_name("oxford_flowers102_names.txt")
-    return tuple(file.read_text(encoding="utf-8").splitlines())
+    return flower_names.oxford_flowers102()
 
 
 def _official_splits(root: pathlib.Path) -> dict[str, Split]:
