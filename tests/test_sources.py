@@ -221,7 +221,7 @@ def test_an_empty_class_folder_is_named(tmp_path):
 @pytest.mark.parametrize(
     ("spec", "said"),
     [
-        ("flowers", "no photo source 'flowers': known are quickstart, folder:PATH and oxford_fl"),
+        ("flowers", "no photo source 'flowers': known are quickstart, folder:PATH, oxford_fl"),
         ("", "no photo source ''"),
         ("C:\\photos", "folder:PATH"),
         ("folder", "write folder:PATH"),

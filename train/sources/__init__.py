@@ -30,17 +30,25 @@ def _oxford_flowers102(path: str, seed: int) -> Source:
     return open_oxford_flowers102(path or None)
 
 
+def _hub(path: str, seed: int) -> Source:
+    from train.sources.hub import open_hub
+
+    return open_hub(path, seed)
+
+
 SOURCES: dict[str, Callable[[str, int], Source]] = {
     "quickstart": _quickstart,
     "folder": _folder,
     "oxford_flowers102": _oxford_flowers102,
+    "hub": _hub,
 }
 
 
 def open_source(spec: str, seed: int) -> Source:
     """Open the photo source `spec`, written NAME or NAME:PATH.
 
-    Known are `quickstart`, `folder:PATH` and `oxford_flowers102[:PATH]`. The seed decides what
+    Known are `quickstart`, `folder:PATH`, `oxford_flowers102[:PATH]` and
+    `hub:USER/DATASET[@REVISION]` or `hub:PATH`. The seed decides what
     a source draws and every split that its photos do not bring along.
 
     Raises:
@@ -51,6 +59,6 @@ def open_source(spec: str, seed: int) -> Source:
     if name not in SOURCES:
         raise SourceError(
             f"There is no photo source {name!r}: "
-            "known are quickstart, folder:PATH and oxford_flowers102[:PATH]."
+            "known are quickstart, folder:PATH, oxford_flowers102[:PATH] and hub:USER/DATASET."
         )
     return SOURCES[name](path, seed)
