@@ -1,10 +1,10 @@
 """Photo sources for training, opened by name: see `open_source`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from train.sources.base import Source, SourceError, Split
 
-__all__ = ["Source", "SourceError", "Split", "open_source"]
+__all__ = ["Source", "SourceError", "Split", "open_source", "open_sources"]
 
 
 # A source is imported when it is opened, so that one does not wait for the others.
@@ -48,8 +48,8 @@ def open_source(spec: str, seed: int) -> Source:
     """Open the photo source `spec`, written NAME or NAME:PATH.
 
     Known are `quickstart`, `folder:PATH`, `oxford_flowers102[:PATH]` and
-    `hub:USER/DATASET[@REVISION]` or `hub:PATH`. The seed decides what
-    a source draws and every split that its photos do not bring along.
+    `hub:USER/DATASET[@REVISION]` or `hub:PATH`. The seed decides what a source draws and every
+    split that its photos do not bring along.
 
     Raises:
         SourceError: an unknown name, a path missing or too many, or photos that do not fit.
@@ -62,3 +62,11 @@ def open_source(spec: str, seed: int) -> Source:
             "known are quickstart, folder:PATH, oxford_flowers102[:PATH] and hub:USER/DATASET."
         )
     return SOURCES[name](path, seed)
+
+
+def open_sources(specs: Sequence[str], classes: str, seed: int) -> Source:
+    """Open one photo source, or several as one: see `open_source` and `merge.merge`."""
+    from train.sources.merge import merge
+
+    sources = [open_source(spec, seed) for spec in specs]
+    return merge(sources, classes) if len(sources) > 1 else sources[0]
