@@ -90,6 +90,37 @@ def fetch(source: str | os.PathLike, revision: str | None = None) -> pathlib.Pat
         _explain(error, f"cannot fetch {repo_id}@{revision}", api, repo_id, revision)
 
 
+def fetch_dataset(repo_id: str, revision: str | None = None) -> pathlib.Path:
+    """Fetch a dataset repo, whole, into the cache.
+
+    Args:
+        repo_id: `USER/DATASET`.
+        revision: branch, tag, commit or `refs/convert/parquet` of it; its main branch by default.
+
+    Returns:
+        The folder of its files, called by the commit. Only what is new is downloaded. Without a
+        connection, it is the one that the revision meant when it was last fetched whole.
+
+    Raises:
+        HubError: for all that keeps it from being fetched.
+    """
+    revision = revision or "main"
+    api = _api()
+    try:
+        folder = _persist(
+            huggingface_hub.snapshot_download,
+            repo_id,
+            repo_type="dataset",
+            revision=revision,
+            endpoint=api.endpoint,
+            library_name=api.library_name,
+            ignore_patterns=HIDDEN,
+        )
+    except TROUBLE as error:
+        _explain(error, f"cannot fetch {repo_id}@{revision}", api, repo_id, revision, "dataset")
+    return pathlib.Path(folder)
+
+
 def publish(
     folder: str | os.PathLike,
     repo_id: str,
@@ -405,27 +436,35 @@ def _explain(
     api: huggingface_hub.HfApi,
     repo_id: str,
     revision: str | None = None,
+    repo_type: str = "model",
 ) -> NoReturn:
     """Raise a HubError for what the person, the Hub or the network caused; else `error` itself."""
-    reason = _reason(error, api, repo_id, revision)
+    reason = _reason(error, api, repo_id, revision, repo_type)
     if reason is None:
         raise error
     raise HubError(f"{failed}: {reason}") from error
 
 
 def _reason(
-    error: Exception, api: huggingface_hub.HfApi, repo_id: str, revision: str | None
+    error: Exception,
+    api: huggingface_hub.HfApi,
+    repo_id: str,
+    revision: str | None,
+    repo_type: str = "model",
 ) -> str | None:
     """Why, and what would be right; None for what is neither the Hub's nor the network's."""
     error = _root(error)
-    url = f"{api.endpoint}/{repo_id}"
+    url = f"{api.endpoint}/{'datasets/' if repo_type == 'dataset' else ''}{repo_id}"
     match error:
         case errors.OfflineModeIsEnabled():
             return "HF_HUB_OFFLINE is set; unset it to use the network"
         case errors.GatedRepoError():
             return f"its owner grants access on request; ask for it at {url}"
         case errors.RepositoryNotFoundError():
-            return f"{api.endpoint} has no such model, or it is private and {_who()} may not see it"
+            return (
+                f"{api.endpoint} has no such {repo_type}, "
+                f"or it is private and {_who()} may not see it"
+            )
         case errors.RevisionNotFoundError():
             return f"it has no branch, tag or commit {revision!r}; see {url}/commits"
         case errors.HfHubHTTPError():

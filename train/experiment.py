@@ -34,12 +34,21 @@ def _weights(text: str) -> str | None:
 class Experiment:
     """The settings of one training run; the defaults are plain fine-tuning at 224 px."""
 
-    data: str = _setting(
-        "quickstart",
+    data: tuple[str, ...] = _setting(
+        ("quickstart",),
         "data",
-        "where photos come from: quickstart, folder:PATH, tfrecord:PATH or "
-        "oxford_flowers102[:PATH]",
+        "where photos come from: quickstart, folder:PATH, tfrecord:PATH, "
+        "oxford_flowers102[:PATH] or hub:USER/DATASET[@REVISION]; given several times, they are "
+        "merged by class name",
+        type=str,
+        action="append",
         metavar="SPEC",
+    )
+    classes: str = _setting(
+        "union",
+        "data",
+        "of several --data: all classes, those of all, or those (and valid and test) of the first",
+        choices=("union", "intersection", "first"),
     )
     image_size: int = _setting(224, "data", "side of the network's input, pixels")
     crop: float = _setting(0.875, "data", "share of the short side that serving looks at, 0..1")
@@ -129,6 +138,9 @@ class Experiment:
     seed: int = _setting(0, "training", "of photos, splits, order, augmentation and weights")
 
     def __post_init__(self):
+        # Presets and older runs give one spec as a string; the flag makes a list.
+        data = (self.data,) if isinstance(self.data, str) else tuple(self.data)
+        object.__setattr__(self, "data", data)
         for name, low, high in (
             ("image_size", 8, 4096),
             ("crop", 0.1, 1),

@@ -80,7 +80,9 @@ def train(experiment: Experiment, folder: pathlib.Path) -> Trained:
     """
     keras.utils.set_random_seed(experiment.seed)
     keras.config.set_dtype_policy(experiment.precision)
-    source = sources.open_source(experiment.data, experiment.seed, experiment.image_size)
+    source = sources.open_sources(
+        experiment.data, experiment.classes, experiment.seed, experiment.image_size
+    )
     log.info(
         "%s: %d classes; photos in %s",
         source.name,

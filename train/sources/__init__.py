@@ -1,10 +1,10 @@
 """Photo sources for training, opened by name: see `open_source`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from train.sources.base import Source, SourceError, Split
 
-__all__ = ["Source", "SourceError", "Split", "open_source"]
+__all__ = ["Source", "SourceError", "Split", "open_source", "open_sources"]
 
 
 # A source is imported when it is opened, so that one does not wait for the others.
@@ -38,20 +38,28 @@ def _tfrecord(path: str, seed: int, image_size: int | None) -> Source:
     return open_tfrecord(path, seed, image_size)
 
 
+def _hub(path: str, seed: int, image_size: int | None) -> Source:
+    from train.sources.hub import open_hub
+
+    return open_hub(path, seed)
+
+
 SOURCES: dict[str, Callable[[str, int, int | None], Source]] = {
     "quickstart": _quickstart,
     "folder": _folder,
     "oxford_flowers102": _oxford_flowers102,
     "tfrecord": _tfrecord,
+    "hub": _hub,
 }
 
 
 def open_source(spec: str, seed: int, image_size: int | None = None) -> Source:
     """Open the photo source `spec`, written NAME or NAME:PATH.
 
-    Known are `quickstart`, `folder:PATH`, `oxford_flowers102[:PATH]` and `tfrecord:PATH`. The seed
-    decides what a source draws and every split that its photos do not bring along; the network's
-    input size in pixels, which resolution is read where there are several (None: the largest).
+    Known are `quickstart`, `folder:PATH`, `oxford_flowers102[:PATH]`, `tfrecord:PATH`, and
+    `hub:USER/DATASET[@REVISION]` or `hub:PATH`. The seed decides what a source draws and every
+    split that its photos do not bring along; the network's input size in pixels, which resolution
+    is read where there are several (None: the largest).
 
     Raises:
         SourceError: an unknown name, a path missing or too many, or photos that do not fit.
@@ -61,6 +69,17 @@ def open_source(spec: str, seed: int, image_size: int | None = None) -> Source:
     if name not in SOURCES:
         raise SourceError(
             f"There is no photo source {name!r}: "
-            "known are quickstart, folder:PATH, oxford_flowers102[:PATH] and tfrecord:PATH."
+            "known are quickstart, folder:PATH, oxford_flowers102[:PATH], tfrecord:PATH "
+            "and hub:USER/DATASET."
         )
     return SOURCES[name](path, seed, image_size)
+
+
+def open_sources(
+    specs: Sequence[str], classes: str, seed: int, image_size: int | None = None
+) -> Source:
+    """Open one photo source, or several as one: see `open_source` and `merge.merge`."""
+    from train.sources.merge import merge
+
+    sources = [open_source(spec, seed, image_size) for spec in specs]
+    return merge(sources, classes) if len(sources) > 1 else sources[0]

@@ -49,11 +49,7 @@ def open_folder(path: str | os.PathLike, seed: int) -> Source:
     root = find_root(path)
     folders = split_folders(root)
     class_names, splits = read_splits(root, folders or {"train": root})
-    if not folders:
-        splits = _cut(splits["train"], ("train", "valid", "test"), class_names, seed)
-    elif "valid" not in splits:
-        cut = _cut(splits["train"], ("train", "valid"), class_names, seed)
-        splits = cut | {"test": splits["test"]}
+    splits = add_missing_splits(splits, class_names, seed)
     name = pathlib.Path(path).expanduser().resolve().name
     return Source(name=name, class_names=class_names, splits=splits, credits=f"Photos from {name}")
 
@@ -84,9 +80,7 @@ def split_folders(root: pathlib.Path) -> dict[str, pathlib.Path]:
     found: dict[str, pathlib.Path] = {}
     others: list[pathlib.Path] = []
     for folder in _folders(root):
-        # "Training_set", "val images" and the like: the last word says nothing.
-        spelling = re.sub(r"[ _-]?(set|data|images)$", "", folder.name.strip().casefold())
-        split = SPLIT_SPELLINGS.get(spelling)
+        split = split_named(folder.name)
         if split is None:
             others.append(folder)
         elif split in found:
@@ -102,17 +96,24 @@ def split_folders(root: pathlib.Path) -> dict[str, pathlib.Path]:
         images = [folder for folder in others if folder.name.strip().casefold() == "images"]
         if not images:
             raise SourceError(
-                f"{root} has {_some(folder.name for folder in found.values())} but no train "
+                f"{root} has {some(folder.name for folder in found.values())} but no train "
                 "folder: add one, or put class folders alone there."
             )
         found["train"] = images[0]
         others.remove(images[0])
     if others:
         raise SourceError(
-            f"{root} mixes split folders ({_some(folder.name for folder in found.values())}) with "
-            f"others ({_some(folder.name for folder in others)}): move the others away."
+            f"{root} mixes split folders ({some(folder.name for folder in found.values())}) with "
+            f"others ({some(folder.name for folder in others)}): move the others away."
         )
     return {split: found[split] for split in ("train", "valid", "test") if split in found}
+
+
+def split_named(name: str) -> str | None:
+    """The split that is meant by `name`, in whatever spelling; None for what is no split."""
+    # "Training_set", "val images" and the like: the last word says nothing.
+    spelling = re.sub(r"[ _-]?(set|data|images)$", "", name.strip().casefold())
+    return SPLIT_SPELLINGS.get(spelling)
 
 
 def read_splits(
@@ -131,13 +132,13 @@ def read_splits(
     train = listings["train"]
     if len(train) < 2:
         raise SourceError(
-            f"{folders['train']} holds one class only ({_some(train)}): a classifier needs two or "
+            f"{folders['train']} holds one class only ({some(train)}): a classifier needs two or "
             "more."
         )
     for split, listing in listings.items():
         lacks = {split: train.keys() - listing.keys(), "train": listing.keys() - train.keys()}
         if any(lacks.values()):
-            said = [f"{folders[s].name!r} lacks {_some(sorted(c))}" for s, c in lacks.items() if c]
+            said = [f"{folders[s].name!r} lacks {some(sorted(c))}" for s, c in lacks.items() if c]
             raise SourceError(f"{root}: every split needs every class, but {' and '.join(said)}.")
     splits = {}
     for split, listing in listings.items():
@@ -146,6 +147,38 @@ def read_splits(
         labels = np.repeat(np.arange(len(train), dtype=np.int32), counts)
         splits[split] = files_split(root, [p.relative_to(root).as_posix() for p in photos], labels)
     return tuple(train), splits
+
+
+def add_missing_splits(
+    splits: dict[str, Split], class_names: tuple[str, ...], seed: int
+) -> dict[str, Split]:
+    """Cut what is missing from train: valid and test where it is alone, else valid.
+
+    Raises:
+        SourceError: a class of train has too few photos for that.
+    """
+    if "valid" in splits:
+        return splits
+    parts = ("train", "valid") if "test" in splits else ("train", "valid", "test")
+    others = {name: split for name, split in splits.items() if name != "train"}
+    return _cut(splits["train"], parts, class_names, seed) | others
+
+
+def check_classes(title: str, class_names: tuple[str, ...], splits: dict[str, Split]) -> None:
+    """Check that there are two classes or more, and photos of each in each split.
+
+    Raises:
+        SourceError: see above; the message begins with `title`.
+    """
+    if len(class_names) < 2:
+        raise SourceError(f"{title}: a classifier needs two classes or more, not {class_names}.")
+    said = []
+    for name, split in splits.items():
+        counts = np.bincount(split.labels, minlength=len(class_names))
+        if lacking := [class_names[i] for i in np.flatnonzero(counts == 0)]:
+            said.append(f"{name!r} lacks {some(lacking)}")
+    if said:
+        raise SourceError(f"{title}: every split needs every class, but {' and '.join(said)}.")
 
 
 def files_split(root: pathlib.Path, names: list[str], labels: np.ndarray) -> Split:
@@ -182,7 +215,7 @@ def _photos_by_class(folder: pathlib.Path) -> dict[str, list[pathlib.Path]]:
     for name, inner in classes.items():
         if deeper := _folders(inner):
             raise SourceError(
-                f"{inner} holds folders ({_some(d.name for d in deeper)}): photos must lie "
+                f"{inner} holds folders ({some(d.name for d in deeper)}): photos must lie "
                 "directly in the folder of their class."
             )
         photos[name] = [
@@ -192,7 +225,7 @@ def _photos_by_class(folder: pathlib.Path) -> dict[str, list[pathlib.Path]]:
         ]
     if empty := [name for name, found in photos.items() if not found]:
         raise SourceError(
-            f"{folder} has class folders without photos: {_some(empty)}; add photos or remove them."
+            f"{folder} has class folders without photos: {some(empty)}; add photos or remove them."
         )
     return photos
 
@@ -211,7 +244,7 @@ def _cut(
     ]:
         raise SourceError(
             f"Too few photos to cut {', '.join(parts)} from, which takes {len(parts)} or more a "
-            f"class: {_some(few, quote=False)}."
+            f"class: {some(few, quote=False)}."
         )
     rng = np.random.default_rng(seed)
     chosen: dict[str, list[np.ndarray]] = {part: [] for part in parts}
@@ -239,7 +272,7 @@ def _folders(folder: pathlib.Path) -> list[pathlib.Path]:
     return [folder / entry.name for entry in entries(folder) if entry.is_dir()]
 
 
-def _some(names: Iterable[str], quote: bool = True) -> str:
+def some(names: Iterable[str], quote: bool = True) -> str:
     """The first names of many, for a message; quoted, so that a trailing blank shows."""
     names = [repr(name) if quote else name for name in names]
     more = f" and {len(names) - 5} more" if len(names) > 5 else ""

@@ -1,0 +1,269 @@
+"""Data sets of the Hugging Face Hub, and the same on disk, read through `datasets`."""
+
+from __future__ import annotations
+
+import logging
+import os
+import pathlib
+import textwrap
+import urllib.parse
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from flowers_model import hub
+from train.sources.base import Source, SourceError, Split
+from train.sources.folder import add_missing_splits, check_classes, some, split_named
+
+if TYPE_CHECKING:
+    import datasets
+
+log = logging.getLogger("flowers")
+
+FORMATS = ("parquet", "arrow", "imagefolder")  # as `datasets` calls them
+STRINGS = ("string", "large_string")
+BINARY = ("binary", "large_binary")
+# The types of numbers that may be labels; a ClassLabel is an int64, too.
+WHOLE_NUMBERS = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
+OPTIONS = ("image", "label", "config")
+FORM = "hub:USER/DATASET[@REVISION] or hub:PATH, with ?image=COLUMN&label=COLUMN where needed"
+
+
+def open_hub(text: str, seed: int) -> Source:
+    """Open a data set in a format of `datasets`: Parquet, Arrow or an imagefolder.
+
+    Args:
+        text: `USER/DATASET` or `USER/DATASET@REVISION`, which is fetched into the cache of
+            huggingface_hub; or a path, which wins over a repo of the same name: a folder of
+            Parquet, Arrow or photos as `datasets.load_dataset` takes it, one that `save_to_disk`
+            wrote, or one `.parquet` or `.arrow` file. At its end may stand `?image=COLUMN`,
+            `label=COLUMN` and `config=NAME`, joined by `&`.
+        seed: of the splits that the data set does not bring along.
+
+    The image column is the one of type `Image`; only one named may hold bare bytes. The label
+    column is the one of type `ClassLabel`, whose names and order are kept; else the one of
+    strings, or one of whole numbers that is named, whose sorted values become the classes.
+    Splits that are neither train, valid nor test, in any spelling, are left out, and so are those
+    without a single label, as test splits of competitions are.
+
+    Raises:
+        SourceError: a data set that cannot be read, or whose columns, labels or splits do not fit.
+        HubError: a repo that cannot be fetched.
+    """
+    place, options = _parse(text)
+    path, repo_id = _fetch(place)
+    splits = _map_splits(_load(path, options.get("config"), place), place)
+    features = splits["train"].features
+    image = _image_column(features, options.get("image"), place)
+    class_names, labels = _labels(
+        splits, _label_column(features, options.get("label"), place), place
+    )
+    ready = {name: _split(splits[name], name, image, found) for name, found in labels.items()}
+    ready = add_missing_splits(ready, class_names, seed)
+    check_classes(place, class_names, ready)
+    name = repo_id or path.resolve().name
+    credits = f"Photos from {name}" + (f", commit {path.name} on the Hub" if repo_id else "")
+    return Source(name=name, class_names=class_names, splits=ready, credits=credits)
+
+
+def _parse(text: str) -> tuple[str, dict[str, str]]:
+    """The place and the options of what stands behind `hub:`."""
+    if not text:
+        raise SourceError(f"hub needs a data set: write {FORM}.")
+    place, mark, query = text.rpartition("?")
+    if not mark or os.path.exists(pathlib.Path(text).expanduser()):
+        return text, {}
+    try:
+        pairs = urllib.parse.parse_qsl(query, keep_blank_values=True, strict_parsing=True)
+    except ValueError:
+        pairs = []
+    options = dict(pairs)
+    if not pairs or len(options) < len(pairs) or not all(options.values()):
+        raise SourceError(f"{text!r}: ?{query} is not of the form ?image=COLUMN&label=COLUMN.")
+    if unknown := [name for name in options if name not in OPTIONS]:
+        raise SourceError(f"{text!r}: no option is called {some(unknown)}; use {some(OPTIONS)}.")
+    return place, options
+
+
+def _fetch(place: str) -> tuple[pathlib.Path, str | None]:
+    """The folder or file at `place`, and the repo's id where it comes from the Hub."""
+    path = pathlib.Path(place).expanduser()
+    if os.path.exists(path):
+        return path, None
+    parts = hub.split_name(place)
+    if parts is None:
+        raise SourceError(f"{place!r} is neither a path here nor a Hub data set: write {FORM}.")
+    return hub.fetch_dataset(*parts), parts[0]
+
+
+def _load(path: pathlib.Path, config: str | None, place: str) -> datasets.DatasetDict:
+    import datasets
+
+    if path.is_file() and path.suffix not in (".parquet", ".arrow"):
+        raise SourceError(f"{place} is neither a folder nor a .parquet or .arrow file.")
+    try:
+        if any((path / name).is_file() for name in ("dataset_dict.json", "state.json")):
+            data = datasets.load_from_disk(str(path))
+        else:
+            if path.is_file():
+                builder = datasets.load_dataset_builder(path.suffix[1:], data_files=str(path))
+            else:
+                builder = datasets.load_dataset_builder(str(path), config)
+                _check_builder(builder, path, place)
+            builder.download_and_prepare()
+            data = builder.as_dataset()
+    # What may be wrong in the files has no class of its own: even ArrowInvalid is a ValueError.
+    except (datasets.exceptions.DatasetsError, OSError, ValueError, RuntimeError) as error:
+        root: BaseException = error
+        while root.__cause__ is not None:
+            root = root.__cause__
+        reason = textwrap.shorten(str(root), 300, placeholder=" …") or type(root).__name__
+        raise SourceError(f"{place} cannot be read: {reason}") from error
+    return datasets.DatasetDict(train=data) if isinstance(data, datasets.Dataset) else data
+
+
+def _check_builder(builder: datasets.DatasetBuilder, folder: pathlib.Path, place: str) -> None:
+    """Refuse other formats, and files elsewhere, which a stranger's README.md could point to."""
+    if builder.name not in FORMATS:
+        raise SourceError(f"{place} holds {builder.name} data: known are {', '.join(FORMATS)}.")
+    root = folder.resolve()
+    for files in builder.config.data_files.values():
+        for file in files:
+            if not pathlib.Path(os.path.normpath(file)).is_relative_to(root):
+                raise SourceError(
+                    f"{place} lists {file}, which lies outside it: mend its README.md."
+                )
+
+
+def _map_splits(data: datasets.DatasetDict, place: str) -> dict[str, datasets.Dataset]:
+    if len(data) == 1:
+        return {"train": next(iter(data.values()))}
+    found: dict[str, str] = {}
+    others = []
+    for name in data:
+        split = split_named(name)
+        if split is None:
+            others.append(name)
+        elif split in found:
+            raise SourceError(f"{place} has two {split} splits, {found[split]!r} and {name!r}.")
+        else:
+            found[split] = name
+    if "train" not in found:
+        raise SourceError(f"{place} has no train split; there are {some(data)}.")
+    if others:
+        log.warning("%s: left out, as neither train, valid nor test: %s", place, some(others))
+    return {name: data[found[name]] for name in ("train", "valid", "test") if name in found}
+
+
+def _image_column(features: datasets.Features, named: str | None, place: str) -> str:
+    import datasets
+
+    images = [name for name, feature in features.items() if isinstance(feature, datasets.Image)]
+    if named is None:
+        return _only(images, "image", features, place)
+    feature = _named(named, features, place)
+    # Parquet of other programs holds the same bytes, without saying that they are an image.
+    bare = getattr(feature, "dtype", None) in BINARY
+    struct = isinstance(feature, dict) and "bytes" in feature
+    if named in images or bare or struct:
+        return named
+    raise SourceError(f"{place}: column {named!r} is no image; columns: {_columns(features)}.")
+
+
+def _label_column(features: datasets.Features, named: str | None, place: str) -> str:
+    import datasets
+
+    classes = [
+        name for name, feature in features.items() if isinstance(feature, datasets.ClassLabel)
+    ]
+    kinds = {name: getattr(feature, "dtype", None) for name, feature in features.items()}
+    strings = [name for name, kind in kinds.items() if kind in STRINGS]
+    if named is None:
+        return _only(classes or strings, "label", features, place)
+    _named(named, features, place)
+    if named in strings or kinds[named] in WHOLE_NUMBERS:
+        return named
+    raise SourceError(f"{place}: column {named!r} holds no labels; columns: {_columns(features)}.")
+
+
+def _named(name: str, features: datasets.Features, place: str) -> Any:
+    if name not in features:
+        raise SourceError(f"{place} has no column {name!r}; columns: {_columns(features)}.")
+    return features[name]
+
+
+def _only(found: list[str], what: str, features: datasets.Features, place: str) -> str:
+    if len(found) == 1:
+        return found[0]
+    count = f"{len(found)} columns that may be the {what}" if found else f"no {what} column"
+    raise SourceError(
+        f"{place} has {count}: name one by ?{what}=COLUMN; columns: {_columns(features)}."
+    )
+
+
+def _columns(features: datasets.Features) -> str:
+    """The columns and their types, for a message."""
+
+    def kind(feature: Any) -> str:
+        name = type(feature).__name__
+        return feature.dtype if name == "Value" else name
+
+    return ", ".join(f"{name} ({kind(feature)})" for name, feature in features.items())
+
+
+def _labels(
+    splits: dict[str, datasets.Dataset], column: str, place: str
+) -> tuple[tuple[str, ...], dict[str, np.ndarray]]:
+    """The class names, and the labels of each split that has some."""
+    import datasets
+
+    feature = splits["train"].features[column]
+    found = {name: data.select_columns(column)[:][column] for name, data in splits.items()}
+    if isinstance(feature, datasets.ClassLabel):
+        classes = list(range(feature.num_classes))
+        names = feature.names
+        # By convention -1 means that the label is kept secret.
+        found = {s: [None if v == -1 else v for v in values] for s, values in found.items()}
+    else:
+        classes = sorted({value for value in found["train"] if value is not None})
+        names = [str(value) for value in classes]
+    index = {value: i for i, value in enumerate(classes)}
+    labels = {}
+    for split, values in found.items():
+        if split != "train" and all(value is None for value in values):
+            log.warning("%s: left out, as it has no labels: %s", place, split)
+            continue
+        for row, value in enumerate(values):
+            if value not in index:
+                raise SourceError(
+                    f"{place}: row {row} of {split} has "
+                    + ("no label." if value is None else f"the label {value!r}, unknown in train.")
+                )
+        labels[split] = np.array([index[value] for value in values], np.int32)
+    return tuple(names), labels
+
+
+def _split(data: datasets.Dataset, name: str, column: str, labels: np.ndarray) -> Split:
+    import datasets
+
+    data = data.select_columns(column)
+    if isinstance(data.features[column], datasets.Image):
+        data = data.cast_column(column, datasets.Image(decode=False))
+    # Only of an imagefolder has `datasets` checked that its paths stay inside. In other formats
+    # a path may name any file of this computer; theirs is not followed.
+    follow = data.builder_name == "imagefolder"
+
+    def read(i: int) -> bytes:
+        cell = data[int(i)][column]
+        photo = cell.get("bytes") if isinstance(cell, dict) else cell
+        if photo is None and follow:
+            photo = pathlib.Path(cell["path"]).read_bytes()
+        if photo is None:
+            raise OSError("the row holds no photo")
+        return photo
+
+    names = [f"{name}/{row:06}" for row in range(len(data))]
+    if follow:  # a bad photo is easier found by its file's name
+        cells = data[:][column]
+        names = [f"{n}/{pathlib.Path(c['path']).name}" for n, c in zip(names, cells, strict=True)]
+    return Split(names=tuple(names), labels=labels, read=read)

@@ -1,0 +1,205 @@
+"""Several photo sources as one: their photos together, by class name."""
+
+from __future__ import annotations
+
+import logging
+import re
+import textwrap
+import unicodedata
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from train.sources.base import Source, SourceError, Split
+from train.sources.folder import some
+
+log = logging.getLogger("flowers")
+
+SPLITS = ("train", "valid", "test")
+
+
+class _Part(NamedTuple):
+    """Photos `indices` of a split, int64 (n,), and their labels in the merged source, (n,)."""
+
+    title: str
+    split: Split
+    indices: np.ndarray
+    labels: np.ndarray
+
+
+def merge(sources: Sequence[Source], classes: str = "union") -> Source:
+    """Put the photos of several sources together, and log a table of what came from where.
+
+    Classes are the same where their names are, or where these differ in spelling only: case,
+    accents, blanks, underscores, hyphens, apostrophes, and a plural s, es or ies at the end. The
+    first source that has a class gives it its name and its place in the order.
+
+    Args:
+        sources: two or more.
+        classes: `union` keeps all classes and `intersection` those that all sources have; splits
+            are put together by name. `first` keeps the classes, valid and test of the first
+            source; the others add photos to train, from all their splits. Photos of other
+            classes are left out.
+
+    Returns:
+        A source whose photo names begin with the name of the source that each came from.
+
+    Raises:
+        SourceError: fewer than two classes are left, or a class has no photos in a split.
+    """
+    titles = _titles(sources)
+    names, columns, matches = _match(sources, titles)
+    if classes == "intersection":
+        kept = [i for i in range(len(names)) if all(i in column for column in columns)]
+    elif classes == "first":
+        kept = list(range(len(sources[0].class_names)))
+    else:
+        kept = list(range(len(names)))
+    if len(kept) < 2:
+        raise SourceError(
+            f"{', '.join(titles)} have fewer than two classes in common: "
+            "give --classes union or first, or rename the classes."
+        )
+    new_labels = np.full(len(names), -1, np.int32)
+    new_labels[kept] = np.arange(len(kept))
+
+    parts: dict[str, list[_Part]] = {}
+    for number, (title, source, column) in enumerate(zip(titles, sources, columns, strict=True)):
+        for name in SPLITS:
+            if name in source.splits:
+                split = source.splits[name]
+                labels = new_labels[column][split.labels]
+                indices = np.flatnonzero(labels >= 0)
+                to = "train" if classes == "first" and number else name
+                parts.setdefault(to, []).append(_Part(title, split, indices, labels[indices]))
+    parts = {name: parts[name] for name in SPLITS if name in parts}
+    class_names = tuple(names[i] for i in kept)
+
+    lines = _table(sources, titles, parts, f"{len(kept)} classes ({classes})") + matches
+    for title, column in zip(titles, columns, strict=True):
+        others = set().union(*(set(other) for other in columns if other is not column))
+        if lone := sorted(set(column) - others):
+            what = "kept" if lone[0] in kept else "left out"
+            listed = ", ".join(repr(names[i]) for i in lone)
+            lines.append(
+                f"only in {title}, matched with nothing and {what} ({len(lone)}): {listed}"
+            )
+    log.info("merged by class name:\n%s", textwrap.indent("\n".join(lines), "  "))
+    _check(parts, class_names)
+    return Source(
+        name=" + ".join(titles),
+        class_names=class_names,
+        splits={name: _together(found) for name, found in parts.items()},
+        credits="; ".join(dict.fromkeys(source.credits for source in sources)),
+    )
+
+
+def _titles(sources: Sequence[Source]) -> list[str]:
+    """The sources' names, numbered where one occurs again."""
+    names = [source.name for source in sources]
+    again = [names[:i].count(name) + 1 for i, name in enumerate(names)]
+    return [f"{name}#{n}" if n > 1 else name for name, n in zip(names, again, strict=True)]
+
+
+def _match(
+    sources: Sequence[Source], titles: Sequence[str]
+) -> tuple[list[str], list[list[int]], list[str]]:
+    """All class names, the number of each source's classes among them, and what was matched.
+
+    No two classes of one source become one: where both could be matched with the same name, the
+    one that is closer in spelling is.
+    """
+    names: list[str] = []
+    columns: list[list[int]] = []
+    said: list[str] = []
+    for source, title in zip(sources, titles, strict=True):
+        column: dict[int, int] = {}  # the source's label -> the number of the name
+        before = len(names)
+        for same in (_same_name, _same_spelling, _same_but_plural):
+            for label, name in enumerate(source.class_names):
+                if label in column:
+                    continue
+                free = (i for i in range(before) if i not in column.values())
+                number = next((i for i in free if same(name, names[i])), None)
+                if number is not None:
+                    column[label] = number
+                    if name != names[number]:
+                        said.append(f"taken for one: {names[number]!r} and {name!r} of {title}")
+        for label, name in enumerate(source.class_names):
+            if label not in column:
+                column[label] = len(names)
+                names.append(name)
+        columns.append([column[label] for label in range(len(source.class_names))])
+    return names, columns, said
+
+
+def _same_name(a: str, b: str) -> bool:
+    return a == b
+
+
+def _same_spelling(a: str, b: str) -> bool:
+    return _spelling(a) == _spelling(b)
+
+
+def _same_but_plural(a: str, b: str) -> bool:
+    a, b = _spelling(a), _spelling(b)
+    return a in _plurals(b) or b in _plurals(a)
+
+
+def _spelling(name: str) -> str:
+    """The name without what spellings differ in."""
+    letters = unicodedata.normalize("NFKD", name.casefold())
+    letters = "".join(c for c in letters if not unicodedata.combining(c) and c not in "'`\u2019")
+    return re.sub("[\\s_\\-\u2010\u2013]+", " ", letters).strip()
+
+
+def _plurals(name: str) -> set[str]:
+    return {f"{name}s", f"{name}es"} | ({f"{name[:-1]}ies"} if name.endswith("y") else set())
+
+
+def _table(
+    sources: Sequence[Source], titles: Sequence[str], parts: dict[str, list[_Part]], what: str
+) -> list[str]:
+    """Photos by source and split, as lines of text."""
+    rows = [["source", *parts, "left out", "classes"]]
+    for title, source in zip(titles, sources, strict=True):
+        counts = [
+            sum(len(p.indices) for p in found if p.title == title) for found in parts.values()
+        ]
+        left_out = sum(map(len, source.splits.values())) - sum(counts)
+        rows.append([title, *map(str, (*counts, left_out, len(source.class_names)))])
+    sums = [sum(int(row[i]) for row in rows[1:]) for i in range(1, len(parts) + 2)]
+    rows.append(["together", *map(str, sums), what])
+    widths = [max(map(len, column)) for column in zip(*(row[:-1] for row in rows), strict=True)]
+    return [
+        "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:-1], widths[1:]), row[-1]])
+        for row in rows
+    ]
+
+
+def _check(parts: dict[str, list[_Part]], class_names: tuple[str, ...]) -> None:
+    for name, found in parts.items():
+        labels = np.concatenate([part.labels for part in found])
+        counts = np.bincount(labels, minlength=len(class_names))
+        if lacking := [class_names[i] for i in np.flatnonzero(counts == 0)]:
+            given = ", ".join(dict.fromkeys(part.title for part in found))
+            raise SourceError(
+                f"merged, {name} has no photos of {some(lacking)}, for only {given} gives {name} "
+                "photos: give --classes first or intersection, or such photos to every source."
+            )
+
+
+def _together(parts: Sequence[_Part]) -> Split:
+    splits = [part.split for part in parts]
+    owners = np.repeat(np.arange(len(parts)), [len(part.indices) for part in parts])
+    indices = np.concatenate([part.indices for part in parts])
+
+    def read(i: int) -> bytes:
+        return splits[owners[i]].read(int(indices[i]))
+
+    return Split(
+        names=tuple(f"{part.title}/{part.split.names[i]}" for part in parts for i in part.indices),
+        labels=np.concatenate([part.labels for part in parts]).astype(np.int32),
+        read=read,
+    )
