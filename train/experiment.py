@@ -40,6 +40,13 @@ class Experiment:
         "where photos come from: quickstart, folder:PATH or oxford_flowers102[:PATH]",
         metavar="SPEC",
     )
+    data_list: str | None = _setting(
+        None,
+        "data",
+        "which photos to use, in which split: a list as train.explore --clean writes",
+        type=str,
+        metavar="FILE",
+    )
     image_size: int = _setting(224, "data", "side of the network's input, pixels")
     crop: float = _setting(0.875, "data", "share of the short side that serving looks at, 0..1")
     augment: str = _setting(

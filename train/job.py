@@ -17,6 +17,7 @@ from train import pipeline, sources, stages, xla_cpu
 from train.experiment import Experiment, load_preset
 from train.package import build_network, write_bundle
 from train.sources import Source
+from train.sources.split_list import apply_split_list
 
 log = logging.getLogger("flowers")
 
@@ -81,6 +82,8 @@ def train(experiment: Experiment, folder: pathlib.Path) -> Trained:
     keras.utils.set_random_seed(experiment.seed)
     keras.config.set_dtype_policy(experiment.precision)
     source = sources.open_source(experiment.data, experiment.seed)
+    if experiment.data_list is not None:
+        source = apply_split_list(source, experiment.data_list)
     log.info(
         "%s: %d classes; photos in %s",
         source.name,
