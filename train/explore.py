@@ -109,7 +109,11 @@ class Survey:
 
 
 def survey(source: Source) -> Survey:
-    """Decode every photo of a source, in parallel, and find duplicates."""
+    """Decode every photo of a source, in parallel, and find duplicates.
+
+    Raises:
+        UserError: no photo can be read.
+    """
     places = [(name, i) for name, split in source.splits.items() for i in range(len(split))]
 
     def read(i: int) -> bytes:
@@ -125,6 +129,11 @@ def survey(source: Source) -> Survey:
         answers = pool.map(look, range(len(places)))
         photos = list(progress(answers, "looking", len(places), "photos"))
     readable = [i for i, photo in enumerate(photos) if not photo.problem]
+    if not readable:
+        raise UserError(
+            f"none of the {len(photos)} photos of {source.name} can be read; the first, "
+            f"{photos[0].name}: {photos[0].problem}"
+        )
     found = [photos[i] for i in readable]
     pairs = [
         dataclasses.replace(pair, first=readable[pair.first], second=readable[pair.second])
@@ -244,8 +253,10 @@ def _write_tables(found: Survey, room: pathlib.Path) -> None:
         room / "overview.csv",
         ["path", "split", "class", "width", "height", "mode", "bytes", "hash", "status"],
         (
-            (p.name, p.split, names[p.label], p.width or "", p.height or "", p.mode)
-            + (p.size, p.digest, p.status)
+            (
+                *(p.name, p.split, names[p.label], p.width or "", p.height or "", p.mode),
+                *(p.size, p.digest, p.status),
+            )
             for p in found.photos
         ),
     )
@@ -302,6 +313,7 @@ def _class_figure(found: Survey, path: pathlib.Path) -> None:
         ax.barh(np.arange(len(order)), n[order], color=SPLIT_COLOURS[split])
         ax.set_title(f"{split}: {n.sum()}, ratio {n.max() / max(n.min(), 1):.1f}", fontsize=9)
         ax.set_xlabel("photos")
+        ax.xaxis.get_major_locator().set_params(integer=True)
         ax.margins(y=0.5 / len(order))
     names = [_plain(found.source.class_names[i]) for i in order]
     axes[0].set_yticks(np.arange(len(order)), names, fontsize=7)
@@ -325,7 +337,6 @@ def _size_figure(found: Survey, path: pathlib.Path) -> None:
     sides.hist(list(short.values()), 30, stacked=True, color=colours, label=list(short))
     sides.set_xlabel("shorter side, pixels")
     sides.set_ylabel("photos")
-    sides.set_yscale("log")
     sides.legend(frameon=False)
     _finish(figure, path)
 
@@ -363,8 +374,7 @@ def _sample_gif(found: Survey, samples: list[int], path: pathlib.Path) -> None:
         draw = ImageDraw.Draw(frame)
         draw.text((4, 194), _plain(found.class_of(i)), "black", ImageFont.load_default(13))
         frames.append(frame.quantize(128))
-    if frames:
-        frames[0].save(path, save_all=True, append_images=frames[1:], duration=700, loop=0)
+    frames[0].save(path, save_all=True, append_images=frames[1:], duration=700, loop=0)
 
 
 # Takes photos as training reads them, one-hot labels, and a seed; gives images and labels.

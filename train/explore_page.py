@@ -73,9 +73,8 @@ def write_page(
             + _names(found, dropped)
         )
     parts.append("<h2>Samples</h2>" + _figure(room / "samples.jpg", "a grid of photos", True))
-    if (room / "samples.gif").exists():
-        source = _data_uri((room / "samples.gif").read_bytes(), "gif")
-        parts.append(f'<p><img src="{source}" alt="photos one after another"></p>')
+    source = _data_uri((room / "samples.gif").read_bytes(), "gif")
+    parts.append(f'<p><img src="{source}" alt="photos one after another"></p>')
     for augmentation in augmentations:
         title = f"Augmentation: {_text(augmentation)}"
         picture = _figure(room / f"augment-{augmentation}.jpg", title, True)

@@ -1,7 +1,8 @@
 """Split lists: text files that say which photos of a source to use, and in which split.
 
 A line is a split and a photo's name with a tab between them, quoted as CSV where a name has tabs,
-quotes or line breaks in it. Lines that begin with # are comments.
+quotes or line breaks in it. Lines that begin with # are comments. `train.explore --clean` writes
+such lists, and `--data-list` of `train/run.py` reads them.
 """
 
 import csv
