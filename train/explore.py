@@ -496,6 +496,9 @@ def main(arguments: list[str]) -> int:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except OSError as error:  # Photos that cannot be read do not come here.
+        print(f"error: {options.output} cannot be written: {error.strerror}", file=sys.stderr)
+        return 2
     status = collections.Counter(photo.status for photo in found.photos)
     crossing = sum(found.crosses_splits(pair) for pair in found.pairs)
     double = sum(found.has_two_labels(pair) for pair in found.pairs)

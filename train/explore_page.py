@@ -37,7 +37,8 @@ h1 { font-size: 1.5rem; margin: 0 } h2 { font-size: 1.2rem; margin: 2rem 0 .5rem
 .scroll { overflow-x: auto } .wide { min-width: 40rem }
 img { max-width: 100%; height: auto; border-radius: .3rem }
 .figure { width: 100%; background: #fff }
-table { border-collapse: collapse; overflow-wrap: normal } td, th { padding: .2rem .8rem .2rem 0; text-align: left;
+table { border-collapse: collapse; overflow-wrap: normal }
+td, th { padding: .2rem .8rem .2rem 0; text-align: left;
   border-bottom: 1px solid var(--line) }
 .pairs { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(19rem, 100%), 1fr));
   gap: .6rem }
