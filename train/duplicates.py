@@ -17,7 +17,7 @@ MAX_DISTANCE = 8
 MIN_CORRELATION = 0.7
 
 THUMBNAIL = 64
-_BLOCK = 256  # rows of the distance matrix at a time
+_BLOCK = 16  # rows of the distance matrix at a time, few enough for a processor's cache
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,8 +83,9 @@ def find_pairs(
     hashes = perceptual_hashes[rest]
     for start in range(0, len(rest), _BLOCK):
         distances = np.bitwise_count(hashes[start : start + _BLOCK, None] ^ hashes[None, start:])
-        rows, columns = np.nonzero(np.triu(distances <= MAX_DISTANCE, k=1))
-        for row, column in zip(rows, columns, strict=True):
+        for row, column in np.argwhere(distances <= MAX_DISTANCE):
+            if column <= row:
+                continue
             a, b = int(rest[start + row]), int(rest[start + column])
             correlation = _correlation(thumbnails[a], thumbnails[b])
             if correlation >= MIN_CORRELATION:

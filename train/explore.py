@@ -50,7 +50,7 @@ class Photo:
         problem: why it cannot be decoded, else "" and what follows is there.
         width, height: of the upright photo, pixels.
         mode: Pillow's name for the pixel format in the file, as RGB or L.
-        pixel_digest: SHA-256 of the decoded pixels and their shape.
+        pixel_digest: the upright photo's shape and the SHA-256 of its pixels.
         perceptual_hash, thumbnail: see `train.duplicates`.
     """
 
@@ -235,14 +235,15 @@ def _look(photo: Photo, read: Callable[[], bytes]) -> Photo:
     with Image.open(io.BytesIO(data)) as header:
         mode = header.mode
     height, width = pixels.shape[:2]
+    thumbnail = duplicates.thumbnail(pixels)
     return dataclasses.replace(
         photo,
         width=width,
         height=height,
         mode=mode,
-        pixel_digest=hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).hexdigest(),
-        perceptual_hash=duplicates.perceptual_hash(pixels),
-        thumbnail=duplicates.thumbnail(pixels),
+        pixel_digest=f"{width} {height} {hashlib.sha256(pixels).hexdigest()}",
+        perceptual_hash=duplicates.perceptual_hash(thumbnail),
+        thumbnail=thumbnail,
     )
 
 
