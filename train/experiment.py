@@ -50,6 +50,13 @@ class Experiment:
         "of several --data: all classes, those of all, or those (and valid and test) of the first",
         choices=("union", "intersection", "first"),
     )
+    data_list: str | None = _setting(
+        None,
+        "data",
+        "which photos to use, in which split: a list as train.explore --clean writes",
+        type=str,
+        metavar="FILE",
+    )
     image_size: int = _setting(224, "data", "side of the network's input, pixels")
     crop: float = _setting(0.875, "data", "share of the short side that serving looks at, 0..1")
     augment: str = _setting(

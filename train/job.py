@@ -17,6 +17,7 @@ from train import pipeline, sources, stages, xla_cpu
 from train.experiment import Experiment, load_preset
 from train.package import build_network, write_bundle
 from train.sources import Source
+from train.sources.split_list import apply_split_list
 
 log = logging.getLogger("flowers")
 
@@ -83,6 +84,8 @@ def train(experiment: Experiment, folder: pathlib.Path) -> Trained:
     source = sources.open_sources(
         experiment.data, experiment.classes, experiment.seed, experiment.image_size
     )
+    if experiment.data_list is not None:
+        source = apply_split_list(source, experiment.data_list)
     log.info(
         "%s: %d classes; photos in %s",
         source.name,

@@ -1,0 +1,93 @@
+"""Split lists: text files that say which photos of a source to use, and in which split.
+
+A line is a split and a photo's name with a tab between them, quoted as CSV where a name has tabs,
+quotes or line breaks in it. Lines that begin with # are comments. `train.explore --clean` writes
+such lists, and `--data-list` of `train/run.py` reads them.
+"""
+
+import csv
+import os
+import pathlib
+from collections.abc import Iterable
+
+import numpy as np
+
+from flowers_model.files import replacing
+from train.sources.base import Source, SourceError, Split
+
+SPLITS = ("train", "valid", "test")
+
+
+def write_split_list(
+    path: str | os.PathLike, photos: Iterable[tuple[str, str]], comments: Iterable[str] = ()
+) -> None:
+    """Write a list of (split, name), below comments."""
+    with (
+        replacing(path) as temporary,
+        open(temporary, "w", encoding="utf-8", errors="surrogateescape", newline="") as file,
+    ):
+        for comment in comments:
+            file.write(f"# {' '.join(comment.split())}\n")
+        csv.writer(file, delimiter="\t", lineterminator="\n").writerows(photos)
+
+
+def apply_split_list(source: Source, path: str | os.PathLike) -> Source:
+    """The photos of `source` that the list names, in the splits that it says.
+
+    Raises:
+        SourceError: the list cannot be read, names a photo twice or one that the source has not,
+            or leaves a split without photos of some class.
+    """
+    path = pathlib.Path(path).expanduser()
+    places = {
+        name: (split, i) for split in source.splits.values() for i, name in enumerate(split.names)
+    }
+    chosen: dict[str, list[str]] = {}
+    seen = set()
+    for line, row in _rows(path):
+        if len(row) != 2 or row[0] not in SPLITS:
+            raise SourceError(
+                f"Line {line} of {path} is no photo: write train, valid or test, a tab and a name."
+            )
+        split, name = row
+        if name not in places:
+            raise SourceError(
+                f"Line {line} of {path} names {name!r}, which {source.name} does not have: "
+                "give the list that was made from this --data."
+            )
+        if name in seen:
+            raise SourceError(f"Line {line} of {path} names {name!r} a second time: keep one.")
+        seen.add(name)
+        chosen.setdefault(split, []).append(name)
+    splits = {split: _split(chosen[split], places) for split in SPLITS if split in chosen}
+    for split in {"train", "valid"} | splits.keys():
+        labels = splits[split].labels if split in splits else ()
+        if lacking := set(range(len(source.class_names))).difference(labels):
+            raise SourceError(
+                f"{path} leaves {split} without photos of {source.class_names[min(lacking)]!r}: "
+                "every split needs every class."
+            )
+    return Source(source.name, source.class_names, splits, source.credits)
+
+
+def _rows(path: pathlib.Path) -> list[tuple[int, list[str]]]:
+    """The rows of the list with the numbers of their lines."""
+    try:
+        with open(path, encoding="utf-8", errors="surrogateescape", newline="") as file:
+            reader = csv.reader(file, delimiter="\t")
+            return [(reader.line_num, row) for row in reader if row and row[0][:1] != "#"]
+    except OSError as error:
+        raise SourceError(f"The list {path} cannot be read: {error.strerror}.") from error
+    except csv.Error as error:
+        raise SourceError(f"{path} is no list of photos ({error}).") from error
+
+
+def _split(names: list[str], places: dict[str, tuple[Split, int]]) -> Split:
+    found = [places[name] for name in names]
+    labels = np.array([split.labels[i] for split, i in found], np.int32)
+
+    def read(i: int) -> bytes:
+        split, place = found[i]
+        return split.read(place)
+
+    return Split(tuple(names), labels, read)
