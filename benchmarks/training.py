@@ -5,8 +5,9 @@
 
 Each contender runs in a process of its own, in the environment that it comes with: Keras on JAX
 as it is, and with `train/environment.py` and `train/xla_cpu.py`; Keras on TensorFlow; PyTorch with
-timm's equal network in channels-last. All get the same photos and take turns, a step each, so that
-whatever else the machine does hits all alike. Printed and written are medians: photos a second,
+timm's equal network in channels-last. All get the same photos and take turns, so that whatever else
+the machine does hits all alike. A turn is two steps, of which the second counts, as in a training
+that does not wait: virtual machines take memory back from processes that do. Printed and written are medians: photos a second,
 the first step's seconds (compilation), and the peak memory of the process.
 """
 
@@ -155,6 +156,7 @@ def compare(model: str, contenders: list[str], rounds: int, batch_size: int) -> 
             contender.turn(what)
         for _ in range(rounds):
             for contender in running:
+                contender.turn(what)
                 contender.seconds[what].append(contender.turn(what))
         for contender in running:
             rate = batch_size / statistics.median(contender.seconds[what])
