@@ -135,8 +135,10 @@ def test_only_photos_of_rare_classes_are_augmented(photos):
     plain = policy("none", 24, 0.35, crop=0.9)
     data = batches(whole, plain=plain, rare=rare)
     order = pipeline.epoch_order(6, 2, 5, 0, 1)
-    fitted = [fit(whole.read(i), 24, 0.9).astype(np.float32) for i in order]
-    same = [np.array_equal(a, b) for a, b in zip(np.concatenate([x for x, _ in data]), fitted)]
+    seen = np.concatenate([x for x, _ in data])
+    same = [
+        np.array_equal(x, fit(whole.read(i), 24, 0.9)) for x, i in zip(seen, order, strict=True)
+    ]
     assert same == (order % 3 != 0).tolist()
 
 

@@ -6,8 +6,9 @@ so a run that was interrupted sees the same photos when it goes on. That decides
 - `tf.image.stateless_*`, seeded by nature: crops, brightness, contrast, saturation, hue.
 - keras-cv: equalization, contrast stretching, solarization, colour and sharpness of `randaugment`
   and `augmix`. Its layers' `augment_images` is a function of the photos and of numbers that are
-  drawn here. Called as layers they draw for themselves, and differently in each process, whatever
-  their seed; Keras's own layers draw from a counter of calls, which `.map` makes in any order.
+  drawn here. Called as layers they draw for themselves: two `RandAugment` of one seed differ.
+  Keras's own layers count their calls, which a resumed run cannot go on with, and its
+  `RandAugment` is several times slower.
 - Here: all geometry of a step in one bilinear warp, the masks, MixUp and CutMix, and the choice of
   operations in `randaugment` and `augmix`.
 
@@ -88,7 +89,7 @@ def policy(
     - `gridmask`: a turned grid of squares hidden behind the photo's mean colour (Chen et al.,
       2020, https://arxiv.org/abs/2001.04086).
     - `cutout`: one square hidden so (DeVries and Taylor, 2017, https://arxiv.org/abs/1708.04552).
-    - `randaugment`: two random operations of twelve (Cubuk et al., 2019,
+    - `randaugment`: two random operations of thirteen (Cubuk et al., 2019,
       https://arxiv.org/abs/1909.13719).
     - `augmix`: a blend of the photo with three chains of one to three operations (Hendrycks et
       al., 2019, https://arxiv.org/abs/1912.02781).
@@ -344,7 +345,7 @@ def _boxes(size: int, top: tf.Tensor, left: tf.Tensor, side: tf.Tensor) -> tf.Te
     return rows[:, :, None] & columns[:, None, :]
 
 
-def _operations() -> dict[str, Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]]:
+def _operations() -> list[Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]]:
     """The operations of AutoAugment, each of a photo, an amount 0..1 and a sign, -1 or 1."""
     import keras_cv
     import tensorflow as tf
@@ -376,21 +377,21 @@ def _operations() -> dict[str, Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Te
     def down(value):
         return tf.stack([0.0, value])
 
-    return {
-        "auto_contrast": lambda x, a, s: fade(x, pure(stretch, x), a),
-        "equalize": lambda x, a, s: fade(x, pure(equalization, x), a),
-        "solarize": solarize,
-        "posterize": posterize,
-        "rotate": lambda x, a, s: _warp(x, turn=s * a * 30 / 360),
-        "shear_x": lambda x, a, s: _warp(x, shear=across(0.3 * s * a)),
-        "shear_y": lambda x, a, s: _warp(x, shear=down(0.3 * s * a)),
-        "translate_x": lambda x, a, s: _warp(x, shift=across(0.3 * s * a)),
-        "translate_y": lambda x, a, s: _warp(x, shift=down(0.3 * s * a)),
-        "brightness": lambda x, a, s: x * (1.0 + 0.9 * s * a),
-        "contrast": lambda x, a, s: tf.image.adjust_contrast(x, 1.0 + 0.9 * s * a),
-        "color": lambda x, a, s: pure(degeneration, x, -0.9 * s * a),
-        "sharpness": lambda x, a, s: pure(sharpness, x, -0.9 * s * a),
-    }
+    return [
+        lambda x, a, s: fade(x, pure(stretch, x), a),
+        lambda x, a, s: fade(x, pure(equalization, x), a),
+        solarize,
+        posterize,
+        lambda x, a, s: _warp(x, turn=s * a * 30 / 360),
+        lambda x, a, s: _warp(x, shear=across(0.3 * s * a)),
+        lambda x, a, s: _warp(x, shear=down(0.3 * s * a)),
+        lambda x, a, s: _warp(x, shift=across(0.3 * s * a)),
+        lambda x, a, s: _warp(x, shift=down(0.3 * s * a)),
+        lambda x, a, s: x * (1.0 + 0.9 * s * a),
+        lambda x, a, s: tf.image.adjust_contrast(x, 1.0 + 0.9 * s * a),
+        lambda x, a, s: pure(degeneration, x, -0.9 * s * a),
+        lambda x, a, s: pure(sharpness, x, -0.9 * s * a),
+    ]
 
 
 def _one_of(
@@ -407,41 +408,42 @@ def _one_of(
     return tf.clip_by_value(tf.ensure_shape(changed, x.shape), 0.0, 255.0)
 
 
-def _randaugment(operations: dict[str, Callable]) -> Step:
+def _chain(
+    operations: list[Callable], x: tf.Tensor, seeds: tf.Tensor, depth: tf.Tensor, strength: float
+) -> tf.Tensor:
+    """So many random operations, one after the other."""
     import tensorflow as tf
 
-    chosen = list(operations.values())
+    def longer(place: tf.Tensor, x: tf.Tensor):
+        return place + 1, _one_of(operations, x, seeds[place], strength)
+
+    return tf.while_loop(lambda place, x: place < depth, longer, (0, x))[1]
+
+
+def _randaugment(operations: list[Callable]) -> Step:
+    import tensorflow as tf
 
     def step(x: tf.Tensor, seed: tf.Tensor, strength: float) -> tf.Tensor:
-        for own in tf.unstack(tf.random.split(seed, 2)):
-            x = _one_of(chosen, x, own, strength)
-        return x
+        return _chain(operations, x, tf.random.split(seed, 2), 2, strength)
 
     return step
 
 
-def _augmix(operations: dict[str, Callable]) -> Step:
+def _augmix(operations: list[Callable]) -> Step:
     import tensorflow as tf
 
-    # The others are what the paper's corrupted test photos were made with.
-    chosen = list(operations.values())[:9]
-
     def step(x: tf.Tensor, seed: tf.Tensor, strength: float) -> tf.Tensor:
-        seeds = tf.unstack(tf.random.split(seed, 10))
-        draws = tf.random.stateless_uniform((7,), seeds.pop(), minval=1e-6)
+        seeds = tf.random.split(seed, 10)
+        draws = tf.random.stateless_uniform((7,), seeds[9], minval=1e-6)
         shares = -tf.math.log(draws[:3])  # Dirichlet(1, 1, 1), once they are divided by their sum
         shares /= tf.reduce_sum(shares)
         depths = 1 + tf.cast(3.0 * draws[3:6], tf.int32)
-        mixed = tf.zeros_like(x)
-        for chain in range(3):
-            changed = x
-            for place, own in enumerate(seeds[3 * chain : 3 * chain + 3]):
-                changed = tf.cond(
-                    place < depths[chain],
-                    functools.partial(_one_of, chosen, changed, own, strength),
-                    lambda changed=changed: changed,
-                )
-            mixed += shares[chain] * changed
+        chains = [
+            # The others are what the paper's corrupted test photos were made with.
+            _chain(operations[:9], x, seeds[3 * chain :], depths[chain], strength)
+            for chain in range(3)
+        ]
+        mixed = tf.add_n([shares[i] * chain for i, chain in enumerate(chains)])
         return x + draws[6] * (mixed - x)
 
     return step
