@@ -7,7 +7,8 @@ batches in each. Plain is `keras.utils.image_dataset_from_directory`, which deco
 with the Keras layer nearest to the policy, if there is one, and batches of the same size. A
 library's rate is that of its layer on decoded photos in `tf.data`.
 
-`decode` is reading and decoding, of plain batching too; then each step alone, on one decoded photo;
+`decode` is reading and decoding, of plain batching too; then each step alone, on one decoded photo
+(ours also crops or fits it, the libraries' get it at the input's size);
 then `all`: batches as training gets them, plain's decoded anew.
 """
 
@@ -84,10 +85,10 @@ def rate(data: tf.data.Dataset, photos_each: int, limit: float) -> float:
     elements = iter(data.prefetch(2))
     next(elements)
     started = time.perf_counter()
-    for count, _ in enumerate(elements, 1):
-        seconds = time.perf_counter() - started
-        if seconds > limit:
-            break
+    count, seconds = 0, 0.0
+    while seconds < limit:
+        next(elements)
+        count, seconds = count + 1, time.perf_counter() - started
     return count * photos_each / seconds
 
 
@@ -169,15 +170,19 @@ def main() -> None:
             lambda number, batch, mix=mix: mix(
                 batch["images"], batch["labels"], tf.stack([0, tf.cast(number, tf.int32)])
             ),
+            num_parallel_calls=tf.data.AUTOTUNE,
         )
         theirs = with_layers(tf.data.Dataset.from_tensors(batch).repeat(), KERAS[name])
         show(name, rate(ours, BATCH, limit), rate(theirs, BATCH, limit), None)
 
+    ready = pipeline.evaluation_photos(split, "train", size, CROP)
+
     def whole_batches(names: str) -> tf.data.Dataset:
+        as_is = names == "none"
         return pipeline.training_batches(
-            whole,
+            ready if as_is else whole,
             int(whole.labels.max()) + 1,
-            augment=policy(names, size, CROP_SCALE, crop=CROP),
+            augment=None if as_is else policy(names, size, CROP_SCALE, crop=CROP),
             mix=None,
             size=size,
             batch_size=BATCH,

@@ -167,7 +167,9 @@ def training_batches(
     if mix is not None:
         first = first_epoch * steps(len(photos), batch_size)
         data = data.enumerate(first).map(
-            lambda number, batch: mix(*batch, tf.stack([seed, tf.cast(number, tf.int32)]))
+            lambda number, batch: mix(*batch, tf.stack([seed, tf.cast(number, tf.int32)])),
+            num_parallel_calls=tf.data.AUTOTUNE,
+            deterministic=True,
         )
     return _weighted(data, weights).prefetch(2)
 
