@@ -48,19 +48,22 @@ def test_a_turned_phone_photo_trains_as_it_is_served():
     np.testing.assert_array_equal(whole.read(0), np.asarray(picture.rotate(270, expand=True)))
 
 
-def batches(photos, augmented=True, mix=None, size=24, first_epoch=0, epochs=1, seed=5):
+def batches(
+    photos, augmented=True, mix="none", size=24, first_epoch=0, epochs=1, seed=5, **balance
+):
     return [
-        (np.asarray(x), np.asarray(y))
-        for x, y in pipeline.training_batches(
+        tuple(map(np.asarray, batch))
+        for batch in pipeline.training_batches(
             photos,
             3,
             augment=policy("inception", size, 0.35) if augmented else None,
-            mix=mixing(mix) if mix else None,
+            mix=mixing(mix),
             size=size,
             batch_size=2,
             seed=seed,
             first_epoch=first_epoch,
             epochs=epochs,
+            **balance,
         )
     ]
 
@@ -124,6 +127,46 @@ def test_augmented_photos_stay_in_range_and_keep_their_labels(photos):
     assert x.min() >= 0
     assert x.max() <= 255
     assert np.concatenate([y for _, y in data]).argmax(axis=1).tolist() == (order % 3).tolist()
+
+
+def test_only_photos_of_rare_classes_are_augmented(photos):
+    whole = pipeline.training_photos(split_of(photos), "train", 24)
+    rare = np.array([True, False, False])
+    plain = policy("none", 24, 0.35, crop=0.9)
+    data = batches(whole, plain=plain, rare=rare)
+    order = pipeline.epoch_order(6, 2, 5, 0, 1)
+    seen = np.concatenate([x for x, _ in data])
+    same = [
+        np.array_equal(x, fit(whole.read(i), 24, 0.9)) for x, i in zip(seen, order, strict=True)
+    ]
+    assert same == (order % 3 != 0).tolist()
+
+
+@pytest.mark.parametrize("mix", ["none", "mixup"])
+def test_class_weights_follow_the_shares_of_the_labels(photos, mix):
+    whole = pipeline.training_photos(split_of(photos), "train", 24)
+    weights = np.array([1, 2, 4], np.float32)
+    for _, y, w in batches(whole, mix=mix, weights=weights, epochs=2):
+        np.testing.assert_allclose(w, y @ weights, rtol=1e-6)
+    features = np.arange(6, dtype=np.float32)[:, None]
+    shared = {"batch_size": 2, "seed": 5, "first_epoch": 0, "epochs": 1}
+    labels = whole.labels
+    for x, y, w in pipeline.feature_batches(features, labels, 3, weights=weights, **shared):
+        np.testing.assert_array_equal(np.asarray(y).argmax(1), np.asarray(x)[:, 0] % 3)
+        np.testing.assert_array_equal(w, weights[np.asarray(y).argmax(1)])
+
+
+def test_oversampled_batches_come_again_after_a_resume(photos):
+    split = Split(tuple("abcdef"), np.array([0, 0, 0, 0, 1, 2], np.int32), photos.__getitem__)
+    whole = pipeline.training_photos(split, "train", 24)
+    three = batches(whole, epochs=3, oversample=True)
+    resumed = batches(whole, first_epoch=2, epochs=3, oversample=True)
+    for (x, y), (again_x, again_y) in zip(three[6:], resumed, strict=True):
+        np.testing.assert_array_equal(x, again_x)
+        np.testing.assert_array_equal(y, again_y)
+    for epoch in range(3):
+        labels = np.concatenate([y for _, y in three[3 * epoch : 3 * epoch + 3]])
+        assert labels.sum(axis=0).tolist() == [2, 2, 2]
 
 
 def test_large_photos_are_reduced_but_keep_their_shape():

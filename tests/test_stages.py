@@ -95,6 +95,22 @@ def test_fine_tuning_a_few_layers_leaves_the_others_alone(data, tmp_path):
     assert same == [True, False]
 
 
+def test_rare_classes_are_trained_for_in_each_way(tmp_path):
+    folder = write_photo_folder(tmp_path / "data", {"train": 6, "valid": 2})
+    for name in list(COLOURS)[:2]:
+        for path in sorted((folder / "train" / name).iterdir())[2:]:
+            path.unlink()
+    settings = {"epochs_head": 1, "epochs_finetune": 1, "augment": "light,cutmix"}
+    for number, way in enumerate(
+        (
+            {"class_weights": "balanced", "loss": "focal"},
+            {"oversample": True, "augment_rare_below": 3},
+        )
+    ):
+        _, history = train(f"folder:{folder}", tmp_path / str(number), **settings, **way)
+        assert len(history) == 2
+
+
 class PowerCutError(Exception):
     pass
 

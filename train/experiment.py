@@ -9,6 +9,8 @@ import types
 from typing import Any
 
 from flowers_model.errors import UserError
+from train.augment import BATCH_STEPS, PHOTO_STEPS, photo_steps
+from train.balance import SCHEMES
 
 PRESETS = pathlib.Path(__file__).parent / "presets"
 
@@ -60,13 +62,17 @@ class Experiment:
     image_size: int = _setting(224, "data", "side of the network's input, pixels")
     crop: float = _setting(0.875, "data", "share of the short side that serving looks at, 0..1")
     augment: str = _setting(
-        "inception", "data", "what fine-tuning does to photos", choices=("none", "inception")
-    )
-    mix: str = _setting(
-        "none",
+        "inception",
         "data",
-        "how fine-tuning blends the photos of a batch",
-        choices=("none", "mixup", "cutmix"),
+        "what fine-tuning does to photos: none, or a comma list of "
+        + ", ".join(PHOTO_STEPS + BATCH_STEPS),
+        metavar="STEPS",
+    )
+    augment_strength: float = _setting(
+        1.0, "data", "what the amounts of geometric and colour changes are multiplied by"
+    )
+    augment_rare_below: int | None = _setting(
+        None, "data", "change only photos of classes with fewer training photos", type=int
     )
     crop_scale: float = _setting(
         0.35, "data", "smallest share of a photo's area that a random crop keeps, 0..1"
@@ -116,6 +122,22 @@ class Experiment:
     warmup: float = _setting(0.1, "training", "share of a stage's steps that warms up (cosine)")
     weight_decay: float = _setting(0.004, "training", "AdamW's decoupled weight decay")
     label_smoothing: float = _setting(0.0, "training", "share of the label spread evenly, 0..1")
+    loss: str = _setting(
+        "crossentropy",
+        "training",
+        "what is minimised; focal counts photos that are sure already for less",
+        choices=("crossentropy", "focal"),
+    )
+    focal_gamma: float = _setting(2.0, "training", "how much less (focal); 0: crossentropy")
+    class_weights: str = _setting(
+        "none",
+        "training",
+        "how much more photos of rare classes count in the loss",
+        choices=SCHEMES,
+    )
+    oversample: bool = _setting(
+        False, "training", "draw all classes equally often, photos of rare ones again and again"
+    )
     patience: int | None = _setting(
         None, "training", "epochs without a better valid figure before a stage stops", type=int
     )
@@ -152,6 +174,7 @@ class Experiment:
             ("image_size", 8, 4096),
             ("crop", 0.1, 1),
             ("crop_scale", 0.01, 1),
+            ("augment_strength", 0, 10),
             ("gallery", 0, 1000),
             ("head_views", 0, 1000),
             ("dropout", 0, 0.99),
@@ -161,14 +184,22 @@ class Experiment:
             ("learning_rate", 0, float("inf")),
             ("warmup", 0, 0.9),
             ("label_smoothing", 0, 0.9),
+            ("focal_gamma", 0, 10),
             ("seed", 0, 2**31 - 1),
         ):
             value = getattr(self, name)
             if not low <= value <= high:
                 flag = name.replace("_", "-")
                 raise UserError(f"--{flag} must lie in {low}..{high}, not {value}")
-        if self.head_views and (self.augment == "none" or not self.cache_features):
+        changes = photo_steps(self.augment)
+        if self.head_views and not (changes and self.cache_features):
             raise UserError("--head-views needs --cache-features and an --augment that is not none")
+        if self.augment_rare_below is not None and not changes:
+            raise UserError("--augment-rare-below needs an --augment that changes photos")
+        if self.oversample and self.class_weights != "none":
+            raise UserError(
+                "--oversample and --class-weights both even out the classes; choose one"
+            )
         if not self.epochs_head and not self.epochs_finetune:
             raise UserError("nothing to train: --epochs-head and --epochs-finetune are both 0")
 

@@ -20,6 +20,7 @@ import tqdm
 from PIL import Image
 
 from flowers_model.photo import PhotoError, decode, fit
+from train.balance import even_draws
 from train.sources import SourceError, Split
 
 if TYPE_CHECKING:
@@ -84,14 +85,26 @@ def training_photos(split: Split, title: str, size: int) -> Photos:
     return Photos([split.names[i] for i in kept], split.labels[kept], read)
 
 
-def augmented_views(photos: Photos, augment: Policy, size: int, count: int, seed: int) -> Photos:
-    """`count` augmented views of each photo, at the network's input size."""
+def augmented_views(
+    photos: Photos,
+    augment: Policy,
+    size: int,
+    count: int,
+    seed: int,
+    *,
+    plain: Policy | None = None,
+    rare: np.ndarray | None = None,
+) -> Photos:
+    """`count` augmented views of each photo, at the network's input size.
+
+    `plain` and `rare` as in `training_batches`.
+    """
     import tensorflow as tf
 
+    look = _look(photos, augment, plain, rare, seed)
+
     def view(number: tf.Tensor) -> tf.Tensor:
-        photo = tf.numpy_function(photos.read, [number // count], tf.uint8, stateful=False)
-        photo.set_shape((None, None, 3))
-        x = augment(photo, tf.stack([tf.constant(seed, tf.int32), tf.cast(number, tf.int32)]))
+        x = look(number // count, tf.cast(number, tf.int32))
         return tf.cast(tf.round(x), tf.uint8)
 
     total = len(photos) * count
@@ -114,26 +127,37 @@ def training_batches(
     seed: int,
     first_epoch: int,
     epochs: int,
+    plain: Policy | None = None,
+    rare: np.ndarray | None = None,
+    weights: np.ndarray | None = None,
+    oversample: bool = False,
 ) -> tf.data.Dataset:
     """Batches of float32 `(B, S, S, 3)` in 0..255 and one-hot float32 `(B, C)`, epoch on epoch.
 
-    Each epoch has `steps(len(photos), batch_size)` batches. `augment` is a policy of
-    `train.augment`, or None for photos that have the input's size already; `mix`, if any, blends
-    the photos of a batch.
+    Each epoch has `steps(len(photos), batch_size)` batches.
+
+    Args:
+        augment: a policy of `train.augment`, or None for photos of the input's size already.
+        mix: blends the photos of a batch, if any.
+        plain: the policy of photos whose class is not among the `rare`, bool `(C,)`, if any.
+        weights: of each class in the loss, float32 `(C,)`; batches then have a third part, float32
+            `(B,)`: the weights by the shares of a photo's label.
+        oversample: draw all classes equally often.
     """
     import tensorflow as tf
 
-    indices = epoch_order(len(photos), batch_size, seed, first_epoch, epochs)
+    even = photos.labels if oversample else None
+    indices = epoch_order(len(photos), batch_size, seed, first_epoch, epochs, even)
+    look = _look(photos, augment, plain, rare, seed) if augment is not None else None
     numbers = np.arange(len(indices)) + first_epoch * (len(indices) // max(epochs - first_epoch, 1))
 
     def load(index: tf.Tensor, number: tf.Tensor, label: tf.Tensor):
-        photo = tf.numpy_function(photos.read, [index], tf.uint8, stateful=False)
-        if augment is None:
-            x = tf.cast(tf.ensure_shape(photo, (size, size, 3)), tf.float32)
+        if look is None:
+            photo = tf.numpy_function(photos.read, [index], tf.uint8, stateful=False)
+            x = tf.cast(photo, tf.float32)
         else:
-            photo.set_shape((None, None, 3))
-            x = augment(photo, tf.stack([tf.constant(seed, tf.int32), number]))
-        return x, tf.one_hot(label, class_count)
+            x = look(index, number)
+        return tf.ensure_shape(x, (size, size, 3)), tf.one_hot(label, class_count)
 
     data = tf.data.Dataset.from_tensor_slices(
         (indices, numbers.astype(np.int32), photos.labels[indices])
@@ -143,9 +167,38 @@ def training_batches(
     if mix is not None:
         first = first_epoch * steps(len(photos), batch_size)
         data = data.enumerate(first).map(
-            lambda number, batch: mix(*batch, tf.stack([seed, tf.cast(number, tf.int32)]))
+            lambda number, batch: mix(*batch, tf.stack([seed, tf.cast(number, tf.int32)])),
+            num_parallel_calls=tf.data.AUTOTUNE,
+            deterministic=True,
         )
-    return data.prefetch(2)
+    return _weighted(data, weights).prefetch(2)
+
+
+def _look(
+    photos: Photos, augment: Policy, plain: Policy | None, rare: np.ndarray | None, seed: int
+) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
+    """Photo `index` as number `number` of those that training sees."""
+    import tensorflow as tf
+
+    augmented = tf.constant(np.ones(len(photos), bool) if rare is None else rare[photos.labels])
+
+    def look(index: tf.Tensor, number: tf.Tensor) -> tf.Tensor:
+        photo = tf.numpy_function(photos.read, [index], tf.uint8, stateful=False)
+        photo.set_shape((None, None, 3))
+        own = tf.stack([tf.constant(seed, tf.int32), number])
+        if plain is None:
+            return augment(photo, own)
+        return tf.cond(augmented[index], lambda: augment(photo, own), lambda: plain(photo, own))
+
+    return look
+
+
+def _weighted(data: tf.data.Dataset, weights: np.ndarray | None) -> tf.data.Dataset:
+    import tensorflow as tf
+
+    if weights is None:
+        return data
+    return data.map(lambda x, labels: (x, labels, tf.linalg.matvec(labels, weights)))
 
 
 def feature_batches(
@@ -157,20 +210,27 @@ def feature_batches(
     seed: int,
     first_epoch: int,
     epochs: int,
+    weights: np.ndarray | None = None,
+    oversample: bool = False,
 ) -> tf.data.Dataset:
-    """Batches of features `(B, D)` and one-hot float32 `(B, C)`, in `training_batches`'s order."""
+    """Batches of features `(B, D)` and one-hot float32 `(B, C)`, in `training_batches`'s order.
+
+    `weights` and `oversample` as there.
+    """
     import tensorflow as tf
 
-    indices = epoch_order(len(labels), batch_size, seed, first_epoch, epochs)
+    even = labels if oversample else None
+    indices = epoch_order(len(labels), batch_size, seed, first_epoch, epochs, even)
     features, labels = tf.constant(features), tf.constant(labels)
     data = tf.data.Dataset.from_tensor_slices(indices)
     data = data.batch(min(batch_size, len(labels)), drop_remainder=True)
-    return data.map(
+    data = data.map(
         lambda batch: (
             tf.gather(features, batch),
             tf.one_hot(tf.gather(labels, batch), class_count),
         )
-    ).prefetch(8)
+    )
+    return _weighted(data, weights).prefetch(8)
 
 
 def steps(count: int, batch_size: int) -> int:
@@ -179,14 +239,26 @@ def steps(count: int, batch_size: int) -> int:
 
 
 def epoch_order(
-    count: int, batch_size: int, seed: int, first_epoch: int, epochs: int
+    count: int,
+    batch_size: int,
+    seed: int,
+    first_epoch: int,
+    epochs: int,
+    even: np.ndarray | None = None,
 ) -> np.ndarray:
-    """The order of photos over the epochs `first_epoch` to `epochs - 1`, int64."""
+    """The order of photos over the epochs `first_epoch` to `epochs - 1`, int64.
+
+    Each photo comes at most once an epoch; where labels `even`, int `(count,)`, are given, an epoch
+    is as long, but has equally many photos of each class.
+    """
     taken = steps(count, batch_size) * min(batch_size, count)
-    orders = [
-        np.random.default_rng([seed, epoch]).permutation(count)[:taken]
-        for epoch in range(first_epoch, epochs)
-    ]
+    orders = []
+    for epoch in range(first_epoch, epochs):
+        order = np.random.default_rng([seed, epoch]).permutation(count)[:taken]
+        if even is not None:
+            drawn = even_draws(even, seed, epoch * taken, (epoch + 1) * taken)
+            order = np.random.default_rng([seed, epoch]).permutation(drawn)
+        orders.append(order)
     return np.concatenate(orders) if orders else np.zeros(0, np.int64)
 
 

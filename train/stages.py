@@ -21,11 +21,12 @@ import time
 from collections.abc import Callable, Iterator
 
 import keras
+import numpy as np
 
 from flowers_model import network as networks
 from flowers_model.files import replacing
-from train import pipeline
-from train.augment import mixing, policy
+from train import balance, pipeline
+from train.augment import mixing, photo_steps, policy
 from train.experiment import Experiment
 from train.features import features
 
@@ -152,19 +153,22 @@ def _run_stage(
 ) -> list[Row]:
     first_epoch = sum(row["stage"] == stage.name for row in history)
     cached = _is_cached(stage, experiment)
-    whole = stage.name == "finetune" and experiment.augment != "none"
+    whole = stage.name == "finetune" and bool(photo_steps(experiment.augment))
     views = experiment.head_views if cached else 0
     photos = train_whole() if whole or views else train_fitted()
+    counts = balance.class_counts(photos.labels, class_count)
+    size, policies = experiment.image_size, _policies(experiment, counts)
     if views:
-        augment = policy(experiment.augment, experiment.image_size, experiment.crop_scale)
         photos = pipeline.augmented_views(
-            photos, augment, experiment.image_size, views, experiment.seed
+            photos, size=size, count=views, seed=experiment.seed, **policies
         )
     shared = {
         "batch_size": experiment.batch_size,
         "seed": experiment.seed,
         "first_epoch": first_epoch,
         "epochs": stage.epochs,
+        "weights": balance.class_weights(experiment.class_weights, counts),
+        "oversample": experiment.oversample,
     }
     if cached:
         batches = pipeline.feature_batches(
@@ -172,11 +176,14 @@ def _run_stage(
         )
         valid_inputs = features(network, valid.array, "valid")
     else:
-        size, crop_scale = experiment.image_size, experiment.crop_scale
-        augment = policy(experiment.augment, size, crop_scale) if whole else None
-        mix = mixing(experiment.mix) if whole and experiment.mix != "none" else None
+        mix = mixing(experiment.augment) if stage.name == "finetune" else None
         batches = pipeline.training_batches(
-            photos, class_count, augment=augment, mix=mix, size=size, **shared
+            photos,
+            class_count,
+            mix=mix,
+            size=size,
+            **shared,
+            **(policies if whole else {"augment": None}),
         )
         valid_inputs = valid.array
     steps = pipeline.steps(len(photos), experiment.batch_size)
@@ -212,6 +219,18 @@ def _run_stage(
     return [row for row in history if row["stage"] == stage.name]
 
 
+def _policies(experiment: Experiment, counts: np.ndarray) -> dict:
+    """What is done to photos of rare classes and, where those alone are changed, to the others."""
+    name, below = experiment.augment, experiment.augment_rare_below
+    size, crop_scale = experiment.image_size, experiment.crop_scale
+    strength, crop = experiment.augment_strength, experiment.crop
+    policies = {"augment": policy(name, size, crop_scale, strength, crop)}
+    if below is not None:
+        policies["plain"] = policy("none", size, crop_scale, crop=crop)
+        policies["rare"] = counts < below
+    return policies
+
+
 def _is_cached(stage: Stage, experiment: Experiment) -> bool:
     return stage.name == "head" and experiment.cache_features
 
@@ -235,13 +254,21 @@ def _compile(part: keras.Model, stage: Stage, experiment: Experiment, steps: int
         )
     part.compile(
         optimizer=keras.optimizers.AdamW(rate, weight_decay=experiment.weight_decay),
-        loss=keras.losses.CategoricalCrossentropy(
-            from_logits=True, label_smoothing=experiment.label_smoothing
-        ),
+        loss=_loss(experiment),
         metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")],
         # On the CPU, XLA slows the TensorFlow backend down several times.
         jit_compile=keras.backend.backend() == "jax" or _has_accelerator(),
     )
+
+
+def _loss(experiment: Experiment) -> keras.losses.Loss:
+    settings = {"from_logits": True, "label_smoothing": experiment.label_smoothing}
+    if experiment.loss == "focal":
+        # Its alpha would only scale the loss, the same for all classes.
+        return keras.losses.CategoricalFocalCrossentropy(
+            alpha=1.0, gamma=experiment.focal_gamma, **settings
+        )
+    return keras.losses.CategoricalCrossentropy(**settings)
 
 
 def _has_accelerator() -> bool:

@@ -1,0 +1,146 @@
+"""Augmentation: seeded, in range, and no stronger than that a photo can still be recognised."""
+
+import keras
+import numpy as np
+import pytest
+
+from flowers_model.errors import UserError
+from flowers_model.photo import fit
+from train.augment import BATCH_STEPS, PHOTO_STEPS, mixing, photo_steps, policy, steps
+
+SIZE = 64
+
+
+@pytest.fixture(scope="module")
+def flower() -> np.ndarray:
+    """Three petals about a dark middle on a lit meadow, uint8 (90, 120, 3)."""
+    y, x = np.mgrid[-45:45, -60:60]
+    radius, angle = np.hypot(x, y), np.arctan2(y, x)
+    pixels = np.stack([60 + y / 2, 110 + x / 2, 40 + 0 * x], -1)
+    pixels[radius < 24 + 16 * np.cos(3 * angle)] = (210, 70, 160)
+    pixels[radius < 9] = (90, 60, 20)
+    return pixels.astype(np.uint8)
+
+
+def views(names: str, photo: np.ndarray, count: int = 12, **settings) -> np.ndarray:
+    import tensorflow as tf
+
+    augment = policy(names, SIZE, 0.6, **settings)
+    seeds = tf.data.Dataset.range(count)
+    data = seeds.map(
+        lambda i: augment(tf.constant(photo), tf.stack([3, tf.cast(i, tf.int32)])),
+        num_parallel_calls=tf.data.AUTOTUNE,
+    )
+    return np.stack(list(data.as_numpy_iterator()))
+
+
+def likeness(view: np.ndarray, photo: np.ndarray) -> float:
+    """The correlation of two photos at 8 x 8 places, mirrored where that fits better."""
+
+    def places(x):
+        return x.reshape(8, SIZE // 8, 8, SIZE // 8, 3).mean(axis=(1, 3))
+
+    view = places(view)
+    mirrored = [view, view[::-1], view[:, ::-1], view[::-1, ::-1]]
+    return max(np.corrcoef(x.ravel(), places(photo).ravel())[0, 1] for x in mirrored)
+
+
+@pytest.mark.parametrize("name", PHOTO_STEPS)
+def test_a_step_changes_the_photo_and_keeps_it_recognisable(name, flower):
+    seen = views(name, flower)
+    assert seen.shape == (12, SIZE, SIZE, 3)
+    assert seen.dtype == np.float32
+    assert seen.min() >= 0
+    assert seen.max() <= 255
+    original = fit(flower, SIZE).astype(np.float32)
+    changes = np.abs(seen - original).mean(axis=(1, 2, 3))
+    assert np.median(changes) > 1
+    assert len(np.unique(changes.round(3))) > 6
+    # Solarization inverts bright parts, so a view in some may be far off; most are not.
+    likenesses = np.array([likeness(view, original) for view in seen])
+    assert np.median(likenesses) > 0.5
+    assert (likenesses > 0.2).mean() >= 0.75
+
+
+@pytest.mark.parametrize("name", PHOTO_STEPS)
+def test_views_are_a_function_of_the_seed(name, flower):
+    one = views(name, flower, 6)
+    np.testing.assert_array_equal(one, views(name, flower, 6))
+    assert len({view.tobytes() for view in one}) > 3
+
+
+@pytest.mark.parametrize("name", PHOTO_STEPS)
+def test_without_strength_a_photo_is_only_fitted(name, flower):
+    [view] = views(name, flower, 1, strength=0.0, crop=0.9)
+    np.testing.assert_array_equal(view, fit(flower, SIZE, 0.9))
+
+
+@pytest.mark.parametrize("name", ["light", "geometric", "color", "randaugment", "augmix"])
+def test_strength_scales_the_change(name, flower):
+    original = fit(flower, SIZE).astype(np.float32)
+
+    def change(strength):
+        seen = views(name, flower, 12, strength=strength)
+        # Mirrored photos are as they should be.
+        both = [np.abs(seen - x).mean(axis=(1, 2, 3)) for x in (original, original[:, ::-1])]
+        return np.minimum(*both).mean()
+
+    assert change(0.1) < 0.5 * change(1.0) < change(1.5)
+
+
+def test_colours_and_places_change_where_they_should(flower):
+    grey = np.repeat(flower[..., :1], 3, axis=2)
+    assert np.ptp(views("geometric,light,crop", grey), axis=-1).max() < 1e-3
+    flat = np.full((80, 80, 3), (90, 140, 60), np.uint8)
+    turned = views("geometric,gridmask,cutout", flat)
+    np.testing.assert_allclose(turned, np.broadcast_to(flat[:SIZE, :SIZE], turned.shape), atol=1e-2)
+
+
+def test_masks_hide_as_much_as_they_say(flower):
+    original = fit(flower, SIZE).astype(np.float32)
+    for name, low, high in (("cutout", 0.01, 0.26), ("gridmask", 0.05, 0.3)):
+        hidden = (np.abs(views(name, flower) - original).max(axis=-1) > 1e-3).mean(axis=(1, 2))
+        assert low < hidden.mean() < high
+        assert hidden.max() < high + 0.1
+
+
+def test_mixed_precision_leaves_photos_alone(flower):
+    expected = views("randaugment", flower, 6)
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        np.testing.assert_array_equal(views("randaugment", flower, 6), expected)
+    finally:
+        keras.config.set_dtype_policy("float32")
+
+
+def test_steps_come_in_order_but_a_crop_comes_first(flower):
+    assert steps("none") == photo_steps("none") == photo_steps("mixup,cutmix") == []
+    assert photo_steps("color,cutmix,inception,cutout") == ["inception", "color", "cutout"]
+    assert mixing("inception") is None
+    assert not np.array_equal(views("light,color", flower), views("light", flower))
+
+
+def test_both_ways_to_blend_keep_the_labels_shares():
+    import tensorflow as tf
+
+    greys = 10.0 * np.arange(6, dtype=np.float32)
+    photos = np.broadcast_to(greys[:, None, None, None], (6, 32, 32, 3))
+    x, y = mixing(",".join(BATCH_STEPS))(tf.constant(photos), tf.eye(6), tf.constant([3, 4]))
+    np.testing.assert_allclose(np.asarray(y).sum(axis=1), 1, atol=1e-6)
+    means = np.asarray(x).mean(axis=(1, 2, 3))
+    np.testing.assert_allclose(means, np.asarray(y) @ greys, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        ("everything", "has no step 'everything'; give none, or some of inception, crop"),
+        ("light,", "has no step ''"),
+        ("none,light", "has no step 'none'"),
+        ("light,light", "light twice"),
+        ("inception,crop", "both crop"),
+    ],
+)
+def test_a_mistaken_list_is_one_clear_line(names, message):
+    with pytest.raises(UserError, match=message):
+        steps(names)

@@ -1,0 +1,78 @@
+"""Classes of unequal size: weights of their photos in the loss, and how often they are drawn."""
+
+from __future__ import annotations
+
+import numpy as np
+
+SCHEMES = ("none", "balanced", "inverse-sqrt", "effective-number")
+BETA = 0.999  # of the effective number: what a class gains from photos beyond a thousand is little
+
+
+def class_counts(labels: np.ndarray, class_count: int) -> np.ndarray:
+    """Photos a class, int64 `(C,)`, of int labels `(N,)`."""
+    return np.bincount(labels, minlength=class_count)
+
+
+def class_weights(scheme: str, counts: np.ndarray) -> np.ndarray | None:
+    """What a photo of each class counts in the loss; None for `none`.
+
+    - `balanced`: one over the class's photos, so that all classes count the same;
+    - `inverse-sqrt`: one over their square root, half-way there;
+    - `effective-number`: one over `(1 - 0.999^n) / (1 - 0.999)`, which grows ever more slowly with
+      the class's n photos (Cui et al., 2019, https://arxiv.org/abs/1901.05555).
+
+    Args:
+        counts: training photos a class, int `(C,)`, each at least 1.
+
+    Returns:
+        float32 `(C,)`, 1 on average over the photos, so that a learning rate keeps its meaning.
+    """
+    if scheme == "none":
+        return None
+    counts = np.asarray(counts, np.float64)
+    sizes = {
+        "balanced": counts,
+        "inverse-sqrt": np.sqrt(counts),
+        "effective-number": (1 - BETA**counts) / (1 - BETA),
+    }[scheme]
+    weights = 1 / sizes
+    return (weights * counts.sum() / (weights @ counts)).astype(np.float32)
+
+
+def even_draws(labels: np.ndarray, seed: int, first: int, last: int) -> np.ndarray:
+    """Which photos draws number `first` to `last - 1` of a run take, when classes take turns.
+
+    Each class goes through its own photos in an order that is shuffled anew every time it has
+    shown them all: rare photos come again often, and none of the common ones is left out.
+
+    Args:
+        labels: int `(N,)`; classes without photos are passed over.
+
+    Returns:
+        int64 `(last - first,)`, in 0..N-1.
+    """
+    classes = np.unique(labels)
+    draws = np.arange(first, last)
+    taken = np.empty(len(draws), np.int64)
+    for turn, label in enumerate(classes):
+        own = np.flatnonzero(labels == label)
+        places = np.flatnonzero(draws % len(classes) == turn)
+        rounds, numbers = np.divmod(draws[places] // len(classes), len(own))
+        for number in np.unique(rounds):
+            shuffled = np.random.default_rng([seed, label, number]).permutation(own)
+            here = rounds == number
+            taken[places[here]] = shuffled[numbers[here]]
+    return taken
+
+
+def size_thirds(counts: np.ndarray) -> dict[str, np.ndarray]:
+    """The classes, cut in thirds by their training photos: `rare`, `middle` and `common`.
+
+    Args:
+        counts: training photos a class, int `(C,)`.
+
+    Returns:
+        The class numbers of each third, int64; classes of one size stay in their order.
+    """
+    thirds = np.array_split(np.argsort(counts, kind="stable"), 3)
+    return dict(zip(("rare", "middle", "common"), thirds, strict=True))
