@@ -5,10 +5,11 @@
 
 Each contender runs in a process of its own, in the environment that it comes with: Keras on JAX
 as it is, and with `train/environment.py` and `train/xla_cpu.py`; Keras on TensorFlow; PyTorch with
-timm's equal network in channels-last. All get the same photos and take turns, so that whatever else
-the machine does hits all alike. A turn is two steps, of which the second counts, as in a training
-that does not wait: virtual machines take memory back from processes that do. Printed and written are medians: photos a second,
-the first step's seconds (compilation), and the peak memory of the process.
+timm's equal network in channels-last. All get the same photos and take turns, so that whatever
+else the machine does hits all alike. A turn is two steps, of which the second counts, as in a
+training that does not wait: virtual machines take memory back from processes that do. Printed and
+written are medians: photos a second, the first step's seconds (compilation), and the peak memory
+of the process.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ import pytest
 
 from flowers_model.errors import UserError
 from train import stages
-from train.balance import SCHEMES, class_counts, class_weights, even_draws, size_thirds
+from train.balance import SCHEMES, class_counts, class_weights, even_draws
 from train.experiment import Experiment
 from train.pipeline import epoch_order
 
@@ -78,12 +78,6 @@ def test_an_even_epoch_is_as_long_and_a_function_of_seed_and_epoch():
         np.testing.assert_array_equal(order, epoch_order(38, 4, 5, epoch, epoch + 1, labels))
         assert class_counts(labels[order], 3).tolist() == [12, 12, 12]
         assert not np.array_equal(labels[order], np.tile([0, 1, 2], 12))
-
-
-def test_thirds_by_size():
-    thirds = size_thirds(np.array([5, 100, 7, 50, 1, 60, 200]))
-    assert [sorted(part) for part in thirds.values()] == [[0, 2, 4], [3, 5], [1, 6]]
-    assert list(thirds) == ["rare", "middle", "common"]
 
 
 def test_focal_loss_without_gamma_is_crossentropy_and_with_it_less():

@@ -63,16 +63,3 @@ def even_draws(labels: np.ndarray, seed: int, first: int, last: int) -> np.ndarr
             here = rounds == number
             taken[places[here]] = shuffled[numbers[here]]
     return taken
-
-
-def size_thirds(counts: np.ndarray) -> dict[str, np.ndarray]:
-    """The classes, cut in thirds by their training photos: `rare`, `middle` and `common`.
-
-    Args:
-        counts: training photos a class, int `(C,)`.
-
-    Returns:
-        The class numbers of each third, int64; classes of one size stay in their order.
-    """
-    thirds = np.array_split(np.argsort(counts, kind="stable"), 3)
-    return dict(zip(("rare", "middle", "common"), thirds, strict=True))

@@ -382,40 +382,25 @@ def _sample_gif(found: Survey, samples: list[int], path: pathlib.Path) -> None:
 _Draw = Callable[[list[np.ndarray], np.ndarray, int], tuple[np.ndarray, np.ndarray]]
 
 
-def _augmentation(name: str) -> _Draw:
-    """The policy of that name, or the way to mix, made to work on a few photos at once.
+def _augmentation(names: str) -> _Draw:
+    """The augmentation of that name, or comma list, made to work on a few photos at once.
 
     Raises:
-        UserError: there is neither.
+        UserError: for a name that there is not.
     """
     from train import augment
 
-    size = Experiment.image_size
+    policy = augment.policy(names, Experiment.image_size, Experiment.crop_scale)
+    mix = augment.mixing(names)
 
-    try:
-        policy = augment.policy(name, size, Experiment.crop_scale)
-    except (KeyError, UserError):
-        pass
-    else:
+    def draw(photos: list[np.ndarray], labels: np.ndarray, seed: int):
+        seeds = (np.array([seed, i], np.int32) for i in range(len(photos)))
+        views = np.stack([np.asarray(policy(p, s)) for p, s in zip(photos, seeds, strict=True)])
+        if mix is not None:
+            views, labels = mix(views, labels, np.array([seed, 0], np.int32))
+        return np.asarray(views), np.asarray(labels)
 
-        def augmented(photos: list[np.ndarray], labels: np.ndarray, seed: int):
-            seeds = (np.array([seed, i], np.int32) for i in range(len(photos)))
-            views = [np.asarray(policy(p, s)) for p, s in zip(photos, seeds, strict=True)]
-            return np.stack(views), labels
-
-        return augmented
-
-    try:
-        mix = augment.mixing(name)
-    except (KeyError, UserError) as error:
-        raise UserError(f"no augmentation is called {name!r}") from error
-
-    def mixed(photos: list[np.ndarray], labels: np.ndarray, seed: int):
-        batch = np.stack([fit(photo, size) for photo in photos]).astype(np.float32)
-        views, shares = mix(batch, labels, np.array([seed, 0], np.int32))
-        return np.asarray(views), np.asarray(shares)
-
-    return mixed
+    return draw
 
 
 def _augment_figure(
