@@ -173,7 +173,8 @@ def test_the_requirements_leave_room_for_what_spaces_install_beside_them():
 def test_a_dry_run_writes_the_page_the_package_and_the_filled_card(folder):
     files = contents(folder)
     package = {path for path in files if path.startswith("flowers_model/")}
-    sources = {f"flowers_model/{path.name}" for path in (ROOT / "flowers_model").glob("*.py")}
+    whole = {p for p in (ROOT / "flowers_model").rglob("*") if p.suffix in (".py", ".txt")}
+    sources = {str(path.relative_to(ROOT)) for path in whole}
     assert {path for path in package if "__pycache__" not in path} == sources
     assert set(files) - package == {
         *("LICENSE", "README.md", "app.py", "model.txt", "requirements.txt")
