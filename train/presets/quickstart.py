@@ -1,7 +1,7 @@
 """Drawn flowers, from scratch, in minutes: the whole road without a network.
 
-Expect about 90 % top-1 on test (416 photos; 90.4 % on the JAX backend, 92.3 % on TensorFlow, seed
-0, one run each), in about two and a half minutes on two CPU cores:
+Expect about 90 % top-1 on test (416 photos; 88.7 % on the JAX backend, 92.3 % on TensorFlow, seed
+0, one run each), in about two minutes on two CPU cores:
 
     KERAS_BACKEND=jax python train/run.py
 """
