@@ -29,6 +29,7 @@ from train import balance, pipeline
 from train.augment import mixing, photo_steps, policy
 from train.experiment import Experiment
 from train.features import features
+from train.norms import measure_norms
 
 log = logging.getLogger("flowers")
 
@@ -73,6 +74,8 @@ def train(
 ) -> list[Row]:
     """Train `network` in place; it ends with the weights of the last stage's best epoch.
 
+    Where BatchNormalization learned, its statistics are then those of the photos as served.
+
     A folder that holds an interrupted run is gone on with.
 
     Args:
@@ -104,6 +107,8 @@ def train(
             )
         part = _trained_part(network, stage, experiment)
         part.load_weights(_checkpoint(folder, stage.name, best(rows, experiment.monitor)["epoch"]))
+        if stage.name == "finetune" and experiment.train_norms:
+            measure_norms(network, train_fitted().array, experiment.batch_size, experiment.seed)
     return history
 
 

@@ -11,7 +11,6 @@ from train.experiment import Experiment
 EXPERIMENT = Experiment(
     data="oxford_flowers102",
     image_size=224,
-    crop=0.9,
     augment="inception,cutmix",
     crop_scale=0.25,
     backbone="MobileNet",
