@@ -9,7 +9,6 @@ and GRADIO_SERVER_PORT.
 
 from __future__ import annotations
 
-import argparse
 import atexit
 import html
 import os
@@ -30,6 +29,7 @@ from PIL import Image
 
 from flowers_model import bundle
 from flowers_model.classifier import FlowerClassifier, Prediction
+from flowers_model.command import Parser
 from flowers_model.errors import UserError
 from flowers_model.explain import explain
 from flowers_model.photo import decode
@@ -263,7 +263,7 @@ def open_page(arguments: Sequence[str] = ()) -> gr.Blocks:
     Raises:
         UserError: for arguments that do not fit, and for a model that cannot be opened.
     """
-    parser = _Parser(description="Show the page of a flower classifier.", allow_abbrev=False)
+    parser = Parser(description="Show the page of a flower classifier.")
     parser.add_argument(
         "--model",
         metavar="PATH|USER/MODEL[@REVISION]",
@@ -290,11 +290,6 @@ def __getattr__(name: str) -> gr.Blocks:
     if name != "demo":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return globals().setdefault("demo", open_page())
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str):
-        raise UserError(message)
 
 
 def _examples(folder: pathlib.Path) -> dict[str, list[str]]:

@@ -16,6 +16,7 @@ from __future__ import annotations
 import difflib
 import inspect
 import os
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -104,6 +105,17 @@ def backbone_of(network: keras.Model) -> keras.Model:
 
     [backbone] = [layer for layer in network.layers if isinstance(layer, keras.Model)]
     return backbone
+
+
+def layers_of(network: keras.Model) -> Iterator[keras.layers.Layer]:
+    """All layers, those of networks inside it, too."""
+    import keras
+
+    for layer in network.layers:
+        if isinstance(layer, keras.Model):
+            yield from layers_of(layer)
+        else:
+            yield layer
 
 
 def head_layers(network: keras.Model) -> list[keras.layers.Layer]:

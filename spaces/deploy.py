@@ -7,7 +7,6 @@ written, and nothing is sent anywhere.
 
 from __future__ import annotations
 
-import argparse
 import pathlib
 import shlex
 import shutil
@@ -19,6 +18,7 @@ from collections.abc import Sequence
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
 from flowers_model import hub
+from flowers_model.command import Parser
 from flowers_model.errors import UserError
 from flowers_model.files import replacing
 
@@ -27,13 +27,8 @@ ROOT = HERE.parent
 NAMES = {"LICENSE", "README.md", "app.py", "flowers_model", "model.txt", "requirements.txt"}
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str):
-        raise UserError(f"{message}; --help lists what there is")
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(description="Make a Hugging Face Space of the page.", allow_abbrev=False)
+def _parser() -> Parser:
+    parser = Parser(description="Make a Hugging Face Space of the page.")
     parser.add_argument("space", metavar="USER/SPACE", help="made where it does not exist")
     parser.add_argument(
         "--model",

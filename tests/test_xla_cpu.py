@@ -60,27 +60,19 @@ SETTINGS = [  # kernel size, strides, padding, dilation
 ]
 
 
+@pytest.mark.parametrize(("function", "outputs"), [("depthwise_conv", 1), ("conv", 4)])
 @pytest.mark.parametrize(("size", "strides", "padding", "dilation"), SETTINGS)
-def test_depthwise_is_the_stock_convolution(size, strides, padding, dilation):
+def test_values_and_gradients_are_the_stock_ones(
+    function, outputs, size, strides, padding, dilation
+):
+    ours, stock = getattr(xla_cpu, function), getattr(keras.ops, function)
     assert_same(
-        lambda x, k: xla_cpu.depthwise_conv(x, k, strides, padding, dilation),
-        lambda x, k: keras.ops.depthwise_conv(
+        lambda x, k: ours(x, k, strides, padding, dilation),
+        lambda x, k: stock(
             x, k, strides, padding, data_format="channels_last", dilation_rate=dilation
         ),
         random("float32", 3, 13, 16, 6),
-        random("float32", *size, 6, 1),
-    )
-
-
-@pytest.mark.parametrize(("size", "strides", "padding", "dilation"), SETTINGS)
-def test_conv_is_the_stock_convolution(size, strides, padding, dilation):
-    assert_same(
-        lambda x, k: xla_cpu.conv(x, k, strides, padding, dilation),
-        lambda x, k: keras.ops.conv(
-            x, k, strides, padding, data_format="channels_last", dilation_rate=dilation
-        ),
-        random("float32", 3, 13, 16, 6),
-        random("float32", *size, 6, 4),
+        random("float32", *size, 6, outputs),
     )
 
 

@@ -28,6 +28,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import numpy as np
 from PIL import Image
 
+from flowers_model.command import Parser
 from flowers_model.errors import UserError
 from flowers_model.files import replacing
 from flowers_model.photo import PhotoError, decode, fit
@@ -188,11 +189,6 @@ def _write_names(path: pathlib.Path, class_names: tuple[str, ...]) -> None:
         raise UserError(f"{path} names other classes; give another --output")
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str):
-        raise UserError(f"{message}; --help lists what there is")
-
-
 def _side(text: str) -> int | None:
     return None if text == "original" else _count(text)
 
@@ -219,11 +215,10 @@ def _number(text: str, kind: type[T], least: float) -> T:
     return value
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+def _parser() -> Parser:
+    parser = Parser(
         prog="python -m train.convert",
         description="Convert photos to TFRecords in Kaggle's Petals layout, or back to folders.",
-        allow_abbrev=False,
     )
     parser.add_argument("--data", metavar="SPEC", required=True, help="as of train/run.py")
     parser.add_argument("--output", metavar="DIR", type=pathlib.Path, required=True)

@@ -5,7 +5,6 @@ Writes tables, pictures and one page, `index.html`, that shows it all. Photos ar
 
 from __future__ import annotations
 
-import argparse
 import collections
 import concurrent.futures
 import csv
@@ -21,6 +20,7 @@ import matplotlib.figure
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from flowers_model.command import Parser
 from flowers_model.errors import UserError
 from flowers_model.files import replacing
 from flowers_model.photo import PhotoError, decode, fit
@@ -441,16 +441,9 @@ def _finish(figure: matplotlib.figure.Figure, path: pathlib.Path) -> None:
     figure.savefig(path, dpi=110)
 
 
-class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line."""
-
-    def error(self, message: str):
-        self.exit(2, f"error: {message}\n")
-
-
 def main(arguments: list[str]) -> int:
     """Run the command; returns the exit status."""
-    parser = _Parser("python -m train.explore", description=__doc__, allow_abbrev=False)
+    parser = Parser("python -m train.explore", description=__doc__)
     parser.add_argument("--data", required=True, metavar="SPEC", help="as for train/run.py")
     parser.add_argument(
         "--output", required=True, metavar="DIR", type=pathlib.Path, help="a new folder"
@@ -470,8 +463,8 @@ def main(arguments: list[str]) -> int:
     parser.add_argument(
         "--seed", type=int, default=0, metavar="N", help="of splits that are cut, and of samples"
     )
-    options = parser.parse_args(arguments)
     try:
+        options = parser.parse_args(arguments)
         found = explore(
             options.data,
             options.output,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import datetime
-import difflib
 import itertools
 import json
 import logging
@@ -19,6 +18,7 @@ sys.path[0] = str(pathlib.Path(__file__).resolve().parent.parent)
 os.environ.setdefault("KERAS_BACKEND", "jax")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
+from flowers_model.command import Parser
 from flowers_model.errors import UserError
 from flowers_model.files import replacing
 from train import environment
@@ -29,21 +29,8 @@ log = logging.getLogger("flowers")
 SETTINGS = "experiment.json"
 
 
-class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line, and what would be right."""
-
-    def error(self, message: str):
-        word = message.removeprefix("unrecognized arguments: ").split()[0]
-        if message.startswith("unrecognized arguments"):
-            close = difflib.get_close_matches(word.split("=")[0], self._option_string_actions, n=1)
-            message = f"there is no {word}; " + (
-                f"did you mean {close[0]}?" if close else "--help lists what there is"
-            )
-        self.exit(2, f"error: {message}\n")
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(description=__doc__, allow_abbrev=False)
+def _parser() -> Parser:
+    parser = Parser(description=__doc__)
     parser.add_argument(
         "--preset", default="quickstart", help=f"one of {', '.join(preset_names())}", metavar="NAME"
     )
@@ -71,12 +58,12 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(arguments: list[str]) -> int:
     """Run the command; returns the exit status."""
-    settings = vars(_parser().parse_args(arguments))
-    options = {
-        name: settings.pop(name)
-        for name in ("preset", "output", "resume", "push_to", "private", "tag")
-    }
     try:
+        settings = vars(_parser().parse_args(arguments))
+        options = {
+            name: settings.pop(name)
+            for name in ("preset", "output", "resume", "push_to", "private", "tag")
+        }
         folder, preset, experiment, command = _assemble(settings, options, arguments)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -18,7 +18,7 @@ import logging
 import math
 import pathlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import keras
 import numpy as np
@@ -321,7 +321,7 @@ class _Journal(keras.callbacks.Callback):
                 self.rows, self.stage.learning_rate, self.experiment.monitor
             )
         # Dropout draws from the seed and the epoch alone, so a resumed run draws the same.
-        for number, layer in enumerate(_walk(self.model)):
+        for number, layer in enumerate(networks.layers_of(self.model)):
             generator = getattr(layer, "seed_generator", None)
             if generator is not None:
                 generator.state.assign([self.experiment.seed + number, epoch << 20])
@@ -370,11 +370,3 @@ class _Journal(keras.callbacks.Callback):
 
     def on_train_end(self, logs=None):
         self.bar.close()
-
-
-def _walk(network: keras.Model) -> Iterator[keras.layers.Layer]:
-    for layer in network.layers:
-        if isinstance(layer, keras.Model):
-            yield from _walk(layer)
-        else:
-            yield layer

@@ -20,6 +20,8 @@ from collections.abc import Callable, Iterator
 
 import keras
 
+from flowers_model.network import layers_of
+
 CACHE = 8 * 2**20  # bytes of features that the sums of a weight gradient work on at a time
 ROWS = 8  # rows that one pass over the features adds up; more make the program larger
 
@@ -40,7 +42,7 @@ def speed_up(network: keras.Model) -> int:
     if jax.default_backend() != "cpu" or jax.device_count() > 1:
         return 0
     changed = 0
-    for layer in _walk(network):
+    for layer in layers_of(network):
         if getattr(layer, "data_format", None) != "channels_last":
             continue
         if type(layer) is keras.layers.DepthwiseConv2D:
@@ -75,44 +77,23 @@ def conv(x, kernel, strides: Pair = (1, 1), padding="valid", dilation: Pair = (1
     return _conv()(x, kernel, strides, _pads(x, size, strides, padding, dilation), dilation)
 
 
-def _walk(network: keras.Model) -> Iterator[keras.layers.Layer]:
-    for layer in network.layers:
-        if isinstance(layer, keras.Model):
-            yield from _walk(layer)
-        else:
-            yield layer
-
-
 def _call_depthwise(layer, inputs):
-    y = depthwise_conv(
-        inputs,
-        keras.ops.convert_to_tensor(layer.kernel),
-        _pair(layer.strides),
-        layer.padding,
-        _pair(layer.dilation_rate),
-    )
+    y = depthwise_conv(inputs, keras.ops.convert_to_tensor(layer.kernel), *_setting(layer))
     return _finish(layer, y)
 
 
 def _call_separable(layer, inputs):
-    y = depthwise_conv(
-        inputs,
-        keras.ops.convert_to_tensor(layer.depthwise_kernel),
-        _pair(layer.strides),
-        layer.padding,
-        _pair(layer.dilation_rate),
-    )
+    kernel = keras.ops.convert_to_tensor(layer.depthwise_kernel)
+    y = depthwise_conv(inputs, kernel, *_setting(layer))
     return _finish(layer, conv(y, keras.ops.convert_to_tensor(layer.pointwise_kernel)))
 
 
 def _convolution_op(layer, inputs, kernel):
-    return conv(
-        inputs,
-        keras.ops.convert_to_tensor(kernel),
-        _pair(layer.strides),
-        layer.padding,
-        _pair(layer.dilation_rate),
-    )
+    return conv(inputs, keras.ops.convert_to_tensor(kernel), *_setting(layer))
+
+
+def _setting(layer) -> tuple[Pair, str, Pair]:
+    return _pair(layer.strides), layer.padding, _pair(layer.dilation_rate)
 
 
 def _finish(layer, y):
@@ -184,9 +165,39 @@ def _over_blocks(total: Callable, x, dy):
     return result if whole == count else result + total(x[whole:], dy[whole:])
 
 
+def _with_gradients(
+    forward: Callable, input_gradient: Callable, kernel_gradient: Callable
+) -> Callable:
+    """`forward(x, kernel, strides, pads, dilation)` with gradients of its own.
+
+    Args:
+        input_gradient: from `x, kernel, dy` and the same settings to the gradient of `x`.
+        kernel_gradient: from `x`, the kernel's size and `dy` of some photos, and the same
+            settings, to their part of the kernel's gradient.
+    """
+    import jax
+
+    @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
+    def convolution(x, kernel, *setting):
+        return forward(x, kernel, *setting)
+
+    def keep(x, kernel, *setting):
+        return forward(x, kernel, *setting), (x, kernel)
+
+    def gradients(strides, pads, dilation, kept, dy):
+        x, kernel = kept
+        setting = strides, pads, dilation
+        dkernel = _over_blocks(
+            lambda x, dy: kernel_gradient(x, kernel.shape[:2], dy, *setting), x, dy
+        )
+        return input_gradient(x, kernel, dy, *setting), dkernel.astype(kernel.dtype)
+
+    convolution.defvjp(keep, gradients)
+    return convolution
+
+
 @functools.cache
 def _depthwise() -> Callable:
-    import jax
     import jax.numpy as jnp
     from jax import lax
 
@@ -202,7 +213,7 @@ def _depthwise() -> Callable:
         )
         return y.astype(x.dtype)
 
-    def input_gradient(dy, kernel, x_shape, strides, pads, dilation):
+    def input_gradient(x, kernel, dy, strides, pads, dilation):
         """Pixel h of the input meets tap i in row (h + pad - i * dilation) / stride of the output.
 
         So the pixels of each phase, h modulo the stride, sum over the taps that divide.
@@ -219,7 +230,7 @@ def _depthwise() -> Callable:
                 yield [(tap, at // stride) for tap, at in places if at % stride == 0]
 
         rows, columns = list(phases(0)), list(phases(1))
-        shape = [-(-n // s) for n, s in zip(x_shape[1:3], strides, strict=True)]
+        shape = [-(-n // s) for n, s in zip(x.shape[1:3], strides, strict=True)]
         edges = []
         for axis, found in enumerate((rows, columns)):
             starts = [start for phase in found for _, start in phase]
@@ -242,9 +253,9 @@ def _depthwise() -> Callable:
             return dx[0][0]
         dx = jnp.stack([jnp.stack(row, axis=3) for row in dx], axis=2)
         dx = dx.reshape(len(dy), shape[0] * strides[0], shape[1] * strides[1], dy.shape[-1])
-        return dx[:, : x_shape[1], : x_shape[2]]
+        return dx[:, : x.shape[1], : x.shape[2]]
 
-    def kernel_gradient(x, dy, size, strides, pads, dilation):
+    def kernel_gradient(x, size, dy, strides, pads, dilation):
         """The products of each tap, added up row by row in one pass for all taps."""
         # Without the barrier the padding would be computed anew at each of the slices.
         padded = lax.optimization_barrier(_pad(x, pads))
@@ -269,23 +280,7 @@ def _depthwise() -> Callable:
         sums = jnp.stack([tap_rows(i, j) for i, j in _taps(size)], axis=2)
         return jnp.sum(sums, axis=(0, 1, 3)).reshape(*size, -1)
 
-    @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
-    def depthwise(x, kernel, strides, pads, dilation):
-        return forward(x, kernel, strides, pads, dilation)
-
-    def keep(x, kernel, strides, pads, dilation):
-        return forward(x, kernel, strides, pads, dilation), (x, kernel)
-
-    def gradients(strides, pads, dilation, kept, dy):
-        x, kernel = kept
-        setting = strides, pads, dilation
-        dkernel = _over_blocks(
-            lambda x, dy: kernel_gradient(x, dy, kernel.shape[:2], *setting), x, dy
-        )
-        return input_gradient(dy, kernel, x.shape, *setting), dkernel.astype(kernel.dtype)
-
-    depthwise.defvjp(keep, gradients)
-    return depthwise
+    return _with_gradients(forward, input_gradient, kernel_gradient)
 
 
 @functools.cache
@@ -304,7 +299,11 @@ def _conv() -> Callable:
             dimension_numbers=("NHWC", "HWIO", "NHWC"),
         )
 
-    def kernel_gradient(x, dy, size, strides, pads, dilation):
+    def input_gradient(x, kernel, dy, *setting):
+        _, pullback = jax.vjp(lambda x: forward(x, kernel, *setting), x)
+        return pullback(dy)[0]
+
+    def kernel_gradient(x, size, dy, strides, pads, dilation):
         """For each tap a matrix product, (C, pixels) by (pixels, D)."""
         padded, pixels = _pad(x, pads), dy.reshape(-1, dy.shape[-1])
 
@@ -319,21 +318,4 @@ def _conv() -> Callable:
         products = jnp.stack([tap_product(i, j) for i, j in _taps(size)])
         return products.reshape(*size, x.shape[-1], dy.shape[-1])
 
-    @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
-    def conv(x, kernel, strides, pads, dilation):
-        return forward(x, kernel, strides, pads, dilation)
-
-    def keep(x, kernel, strides, pads, dilation):
-        return forward(x, kernel, strides, pads, dilation), (x, kernel)
-
-    def gradients(strides, pads, dilation, kept, dy):
-        x, kernel = kept
-        setting = strides, pads, dilation
-        _, input_gradient = jax.vjp(lambda x: forward(x, kernel, *setting), x)
-        dkernel = _over_blocks(
-            lambda x, dy: kernel_gradient(x, dy, kernel.shape[:2], *setting), x, dy
-        )
-        return *input_gradient(dy), dkernel.astype(kernel.dtype)
-
-    conv.defvjp(keep, gradients)
-    return conv
+    return _with_gradients(forward, input_gradient, kernel_gradient)

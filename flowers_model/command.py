@@ -1,0 +1,27 @@
+"""What all commands of the project have in common."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+from typing import NoReturn
+
+from flowers_model.errors import UserError
+
+
+class Parser(argparse.ArgumentParser):
+    """Takes flags by their whole names, and raises `UserError` for those that cannot be used."""
+
+    def __init__(self, *arguments, **options):
+        super().__init__(*arguments, allow_abbrev=False, **options)
+
+    def error(self, message: str) -> NoReturn:
+        unknown = message.removeprefix("unrecognized arguments: ")
+        if unknown != message:
+            word = unknown.split()[0]
+            close = difflib.get_close_matches(word.split("=")[0], self._option_string_actions, n=1)
+            raise UserError(
+                f"there is no {word}; "
+                + (f"did you mean {close[0]}?" if close else "--help lists what there is")
+            )
+        raise UserError(f"{message}; --help lists what there is")
