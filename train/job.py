@@ -44,7 +44,7 @@ def run(
     if push_to:
         hub.check_login(push_to)
     trained = train(experiment, folder)
-    splits = [name for name in ("valid", "test") if name in trained.source.splits]
+    splits = [name for name in ("train", "valid", "test") if name in trained.source.splits]
     manifest = write_bundle(
         folder / "bundle",
         trained.network,
