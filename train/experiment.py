@@ -63,6 +63,9 @@ class Experiment:
         type=str,
         metavar="FILE",
     )
+    skip_bad: bool = _setting(
+        False, "data", "leave out, count and name what is bad in the data, however much it is"
+    )
     image_size: int = _setting(224, "data", "side of the network's input, pixels")
     crop: float = _setting(0.875, "data", "share of the short side that serving looks at, 0..1")
     augment: str = _setting(
