@@ -117,12 +117,17 @@ def _in_float32(network: keras.Model, experiment: Experiment, class_count: int) 
     return stock
 
 
-def build_network(experiment: Experiment, class_count: int, weights: str | None) -> keras.Model:
-    """The network that an experiment describes, starting from `weights`."""
+def build_network(
+    experiment: Experiment, class_count: int, weights: str | None, *, any_size: bool = False
+) -> keras.Model:
+    """The network that an experiment describes, starting from `weights`.
+
+    With `any_size` it takes photos of every size, else those that it serves.
+    """
     return networks.build(
         experiment.backbone,
         class_count,
-        experiment.image_size,
+        None if any_size else experiment.image_size,
         weights=weights,
         alpha=experiment.alpha,
         filters=experiment.filters,
