@@ -67,7 +67,7 @@ def _runner(
     network: keras.Model, count: int, folder: pathlib.Path
 ) -> Callable[[np.ndarray], np.ndarray]:
     """The fastest way to embed so many photos, uint8 `(B, S, S, 3)` to float32 `(B, D)`."""
-    if count < EXPORT_FROM or None in network.input.shape[1:]:
+    if count < EXPORT_FROM:
         embedder = networks.embedder(network)
         return lambda photos: np.asarray(embedder.predict_on_batch(photos), np.float32)
     log.info("exporting the backbone to ONNX, for %d photos", count)
