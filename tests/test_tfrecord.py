@@ -274,8 +274,14 @@ def test_a_split_without_a_good_record_is_refused_all_the_same(tmp_path):
     write_petals(tmp_path)
     shard = tmp_path / "224x224/val/00-224x224-3.tfrec"
     shard.write_bytes(shard.read_bytes()[:50])
-    with pytest.raises(SourceError, match=r"224x224/val has no record that can be used \(.*cut"):
+    with pytest.raises(SourceError, match=r"224x224/val has no record that can be used"):
         open_source(f"tfrecord:{tmp_path}", 0, skip_bad=True)
+    write_names(tmp_path, "rose", "iris", "daisy")
+    write_shard(tmp_path / "224x224/val", [record(**{"class": 3})] * 3)
+    with pytest.raises(SourceError, match=r"224x224/val has no record that can be used"):
+        open_source(f"tfrecord:{tmp_path}", 0, skip_bad=True)
+    write_shard(tmp_path / "224x224/val", [], "00-224x224-3.tfrec")
+    assert "00-224x224-3.tfrec holds 0 records, 3 by its name" in message(tmp_path)
 
 
 def test_a_damaged_first_record_of_test_is_named(tmp_path):
