@@ -488,7 +488,7 @@ def test_class_names_that_would_leave_the_folder_are_refused(tmp_path, capsys):
         (["--data", "quickstart", "--output", "x", "--shards", "0"], "'0' is no number of 1 or"),
         (["--data", "quickstart", "--output", "x", "--size", "big"], "'big' is no number"),
         (["--data", "quickstart", "--output", "x", "--seed", "-1"], "'-1' is no number of 0"),
-        (["--data", "quickstart", "--output", "x", "--shard", "2"], "--help lists what there is"),
+        (["--data", "quickstart", "--output", "x", "--shard", "2"], "did you mean --shards?"),
     ],
 )
 def test_mistakes_are_one_line_and_status_2(tmp_path, monkeypatch, capsys, arguments, what):
