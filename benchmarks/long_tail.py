@@ -16,11 +16,6 @@ import sys
 
 import numpy as np
 
-sys.path[0] = str(pathlib.Path(__file__).resolve().parent.parent)
-
-from train.sources import open_source
-from train.sources.split_list import write_split_list
-
 
 def main() -> None:
     parser = argparse.ArgumentParser(
@@ -31,6 +26,10 @@ def main() -> None:
     parser.add_argument("--ratio", type=float, default=10, help="largest class over smallest (10)")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
+
+    from train.sources import open_source
+    from train.sources.split_list import write_split_list
+
     source = open_source(arguments.data, arguments.seed)
     draw = np.random.default_rng(arguments.seed)
     classes = len(source.class_names)
@@ -49,4 +48,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    sys.path[0] = str(pathlib.Path(__file__).resolve().parent.parent)
     main()
