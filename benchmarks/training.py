@@ -43,10 +43,8 @@ def photos(batch_size: int):
     return x, draw.integers(0, CLASSES, batch_size)
 
 
-def keras_contender(model: str, batch_size: int, fast: bool):
-    """A forward pass and a training step, as functions."""
-    import keras
-
+def keras_network(model: str, fast: bool):
+    """The network with random weights, with `train/xla_cpu.py` or without."""
     from flowers_model import network as networks
 
     alpha = {"MobileNet075": 0.75}.get(model)
@@ -56,6 +54,14 @@ def keras_contender(model: str, batch_size: int, fast: bool):
         from train import xla_cpu
 
         xla_cpu.speed_up(network)
+    return network
+
+
+def keras_contender(model: str, batch_size: int, fast: bool):
+    """A forward pass and a training step, as functions."""
+    import keras
+
+    network = keras_network(model, fast)
     network.compile(
         optimizer=keras.optimizers.AdamW(1e-4),
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),

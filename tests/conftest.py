@@ -3,6 +3,9 @@
 import os
 import sys
 import tempfile
+import uuid
+
+import pytest
 
 # Libraries read these once, when they are imported, so they are set before any test module is.
 _home = tempfile.mkdtemp(prefix="flowers-tests-")
@@ -24,3 +27,9 @@ os.environ.setdefault("KERAS_BACKEND", "jax")
 for _name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_ENDPOINT", "HF_HUB_OFFLINE"):
     os.environ.pop(_name, None)
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+
+@pytest.fixture
+def repo_id() -> str:
+    """A repo of its own for every test, for they share the Hub's cache."""
+    return f"ada/flowers-{uuid.uuid4().hex[:8]}"

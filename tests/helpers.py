@@ -12,10 +12,14 @@ import time
 from collections.abc import Iterator
 
 import httpx
+import huggingface_hub
 import numpy as np
+import pytest
+from hub_server import HubServer
+from huggingface_hub import constants
 from PIL import Image
 
-from flowers_model import bundle
+from flowers_model import bundle, hub
 from flowers_model.export import write_onnx
 
 COLOURS = {"blue iris": (60, 60, 220), "poppy": (220, 40, 30), "sunflower": (240, 200, 20)}
@@ -46,6 +50,19 @@ def write_tiny_bundle(folder: pathlib.Path) -> pathlib.Path:
     """A whole bundle with a tiny untrained network, three classes at 32 px."""
     shutil.copytree(_template(), folder, dirs_exist_ok=True)
     return folder
+
+
+def use_hub(server: HubServer, monkeypatch: pytest.MonkeyPatch, token: str | None = None) -> None:
+    """Have the project take `server` for the Hub, and log in where a token is given."""
+    assert constants.HF_HUB_DISABLE_XET, (
+        "set HF_HUB_DISABLE_XET=1 before huggingface_hub is imported"
+    )
+    monkeypatch.setenv("HF_ENDPOINT", server.url)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
+    if token:
+        monkeypatch.setenv("HF_TOKEN", token)
+    monkeypatch.setattr(hub, "PAUSES", (0, 0, 0))
+    huggingface_hub.close_session()
 
 
 @contextlib.contextmanager

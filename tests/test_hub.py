@@ -5,7 +5,6 @@ import os
 import pathlib
 import subprocess
 import sys
-import uuid
 
 import helpers
 import huggingface_hub
@@ -20,24 +19,12 @@ WRITER, READER, STRANGER = "hf_tokenOfAda", "hf_tokenThatReads", "hf_tokenOfEve"
 
 @pytest.fixture
 def server(monkeypatch):
-    assert constants.HF_HUB_DISABLE_XET, (
-        "set HF_HUB_DISABLE_XET=1 before huggingface_hub is imported"
-    )
     with HubServer() as server:
         server.add_token(WRITER, "ada", write=True)
         server.add_token(READER, "ada")
         server.add_token(STRANGER, "eve", write=True)
-        monkeypatch.setenv("HF_ENDPOINT", server.url)
-        monkeypatch.setenv("HF_TOKEN", WRITER)
-        monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
-        monkeypatch.setattr(hub, "PAUSES", (0, 0, 0))
-        huggingface_hub.close_session()
+        helpers.use_hub(server, monkeypatch, WRITER)
         yield server
-
-
-@pytest.fixture
-def repo_id():
-    return f"ada/flowers-{uuid.uuid4().hex[:8]}"  # the cache is shared: every test has its own
 
 
 @pytest.fixture

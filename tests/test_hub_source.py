@@ -2,20 +2,18 @@
 
 import concurrent.futures
 import pathlib
-import uuid
 
 import datasets
-import huggingface_hub
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
-from helpers import COLOURS, photo, write_photo_folder
+from helpers import COLOURS, photo, use_hub, write_photo_folder
 from hub_server import HubServer
 
-from flowers_model import hub
 from flowers_model.errors import UserError
-from train.sources import Source, open_source
+from train import pipeline
+from train.sources import Source, SourceError, open_source
 
 NAMES = ["sunflower", "poppy", "blue iris"]  # not sorted: label order is to be kept
 FEATURES = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=NAMES)})
@@ -209,6 +207,25 @@ def test_a_row_without_label_is_named(tmp_path):
     assert "row 4 of train has no label" in refusal(f"hub:{tmp_path}")
 
 
+def test_skip_bad_leaves_out_rows_without_label_or_photo(tmp_path, caplog):
+    columns = rows(4)
+    columns["label"][4] = columns["label"][7] = -1
+    columns["image"][6] = None
+    data = datasets.Dataset.from_dict(columns, features=FEATURES)
+    write(tmp_path, {"train.parquet": parquet(0, data=data), "val.parquet": parquet(2)})
+    assert "row 4 of train has no label" in refusal(f"hub:{tmp_path}")
+    source = open_source(f"hub:{tmp_path}", 0, skip_bad=True)
+    assert f"skipped: 2 of 12 rows of train in {tmp_path} ({tmp_path}: row 4 of" in caplog.text
+    train = source.splits["train"]
+    assert train.names == tuple(f"train/{row:06}" for row in range(12) if row not in (4, 7))
+    assert [NAMES[label] for label in train.labels] == [
+        name for row, name in enumerate(columns["label"]) if row not in (4, 7)
+    ]
+    with pytest.raises(SourceError, match=r"1 of 10 train photos .*train/000006: .*no photo"):
+        pipeline.evaluation_photos(train, "train", 16, 1.0)
+    assert len(pipeline.evaluation_photos(train, "train", 16, 1.0, skip_bad=True)) == 9
+
+
 def test_one_of_several_configurations_is_chosen(tmp_path):
     card = "---\nconfigs:\n" + "".join(
         f"- config_name: {name}\n  data_files: {name}.parquet\n" for name in ("big", "small")
@@ -247,16 +264,8 @@ def server(monkeypatch):
     with HubServer() as server:
         server.add_token("hf_ada", "ada")
         server.add_token("hf_eve", "eve")
-        monkeypatch.setenv("HF_ENDPOINT", server.url)
-        monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
-        monkeypatch.setattr(hub, "PAUSES", (0, 0, 0))
-        huggingface_hub.close_session()
+        use_hub(server, monkeypatch)
         yield server
-
-
-@pytest.fixture
-def repo_id():
-    return f"ada/flowers-{uuid.uuid4().hex[:8]}"  # the cache is shared: every test has its own
 
 
 def put(server: HubServer, repo_id: str, per_class: int = 4, **options) -> str:

@@ -542,6 +542,32 @@ def test_the_result_is_contiguous_read_only_and_shares_nothing(source):
         assert not np.shares_memory(array, source)
 
 
+@pytest.mark.parametrize(
+    ("at_least", "shape"),
+    [
+        (None, (96, 64)),
+        (65, (96, 64)),
+        (33, (96, 64)),
+        (32, (48, 32)),
+        (16, (24, 16)),
+        (1, (12, 8)),
+    ],
+)
+def test_a_jpeg_is_decoded_at_the_smallest_size_that_is_enough(at_least, shape):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    data = encode(QUADRANTS, "JPEG", exif=exif, quality=95)
+    array = photo.decode(data, at_least=at_least)
+    assert array.shape == (*shape, 3)
+    full = Image.fromarray(photo.decode(data)).resize(shape[::-1], Image.Resampling.BOX)
+    assert np.abs(array.astype(int) - np.asarray(full)).mean() < 4
+
+
+def test_other_photos_are_decoded_whole_however_few_pixels_are_enough():
+    for source in (encode(QUADRANTS, "PNG"), QUADRANTS, np.asarray(QUADRANTS)):
+        assert photo.decode(source, at_least=1).shape[:2] == QUADRANTS.size[::-1]
+
+
 def test_many_threads_decode_as_one_does():
     files = list(OF_NOISE.values()) * 2
     alone = [photo.decode(data) for data in files]

@@ -173,6 +173,9 @@ def test_large_photos_are_reduced_but_keep_their_shape():
     large = photo((10, 200, 10), size=(400, 200))
     whole = pipeline.training_photos(split_of([large]), "train", 40)
     assert whole.read(0).shape == (50, 100, 3)
+    # A JPEG is decoded at a part of its size first, which hardly shows.
+    full = np.asarray(Image.fromarray(decode(large)).resize((100, 50), Image.Resampling.BILINEAR))
+    assert np.abs(whole.read(0).astype(int) - full).mean() < 1
 
 
 def test_photos_that_do_not_fit_in_memory_are_read_again(photos, monkeypatch):
@@ -208,3 +211,12 @@ def test_too_many_unreadable_photos_are_an_error(tmp_path):
     split = open_source(f"folder:{folder}", 0).splits["train"]
     with pytest.raises(SourceError, match=r"2 of 30 train photos.*more than 5%"):
         pipeline.training_photos(split, "train", 16)
+    assert len(pipeline.training_photos(split, "train", 16, skip_bad=True)) == 28
+    ready = pipeline.evaluation_photos(split, "train", 16, 1.0, skip_bad=True)
+    assert len(ready) == len(ready.array) == 28
+
+
+def test_photos_of_which_none_is_readable_are_an_error():
+    split = split_of([b"broken", b""])
+    with pytest.raises(SourceError, match=r"2 of 2 test photos.*none is left"):
+        pipeline.evaluation_photos(split, "test", 16, 1.0, skip_bad=True)

@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -278,3 +279,19 @@ def test_every_setting_has_a_flag_with_help():
         --batch-size --learning-rate --seed --output --resume --push-to"""
     for flag in flags.split():
         assert flag in out
+
+
+def test_bad_data_is_one_line_and_skip_bad_trains_on_the_rest(data, tmp_path):
+    folder = shutil.copytree(data, tmp_path / "data")
+    for i in range(2):
+        (folder / f"train/poppy/00{i}.jpg").write_bytes(b"broken")
+    short = [*TINY, "--epochs-head", "0", "--epochs-finetune", "1"]
+    command = ("--data", f"folder:{folder}", *short, "--output")
+    status, out, _ = run(*command, tmp_path / "a")
+    assert status == 2
+    line = out.strip().splitlines()[-1]
+    assert line.startswith("error: 2 of 24 train photos cannot be read (train/poppy/000.jpg: ")
+    status, out, err = run(*command, tmp_path / "b", "--skip-bad")
+    assert status == 0, err
+    assert "skipped: 2 of 24 train photos cannot be read (train/poppy/000.jpg: " in out
+    bundle.check(tmp_path / "b/bundle")

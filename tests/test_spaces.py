@@ -66,11 +66,7 @@ def shared_hub(bundle_folder) -> Iterator[HubServer]:
 def server(shared_hub, monkeypatch) -> HubServer:
     """A Hub with the model and no Space; the person is logged in."""
     shared_hub.repos.pop(("space", SPACE), None)
-    monkeypatch.setenv("HF_ENDPOINT", shared_hub.url)
-    monkeypatch.setenv("HF_TOKEN", WRITER)
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
-    monkeypatch.setattr(hub, "PAUSES", (0, 0, 0))
-    huggingface_hub.close_session()
+    helpers.use_hub(shared_hub, monkeypatch, WRITER)
     return shared_hub
 
 

@@ -12,6 +12,7 @@ interrupted conversion has written stays, and the same command goes on with the 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import io
 import logging
 import math
@@ -32,7 +33,7 @@ from flowers_model.command import Parser
 from flowers_model.errors import UserError
 from flowers_model.files import replacing
 from flowers_model.photo import PhotoError, decode, fit
-from train.pipeline import progress
+from train.pipeline import progress, readable
 from train.sources import Source, Split, open_source
 
 T = TypeVar("T", int, float)
@@ -143,7 +144,10 @@ def _check_shard(path: pathlib.Path, labels: np.ndarray) -> None:
     """A shard that stays must be whole and of these photos, as far as its labels tell."""
     from train.sources.tfrecord import index_shard
 
-    if index_shard(str(path)).labels != labels.tolist():
+    shard = index_shard(str(path))
+    if shard.faults:
+        raise UserError(shard.faults[0])
+    if shard.labels != labels.tolist():
         raise UserError(f"{path} is of another conversion; give an --output without shards")
 
 
@@ -245,6 +249,11 @@ def _parser() -> Parser:
     parser.add_argument(
         "--seed", metavar="N", type=_seed, default=0, help="of splits and of the photos' order (0)"
     )
+    parser.add_argument(
+        "--skip-bad",
+        action="store_true",
+        help="leave out, count and name what is bad in the data; every photo is decoded to know",
+    )
     return parser
 
 
@@ -252,7 +261,11 @@ def main(arguments: list[str]) -> int:
     """Run the command; returns the exit status."""
     try:
         options = _parser().parse_args(arguments)
-        source = open_source(options.data, options.seed)
+        source = open_source(options.data, options.seed, skip_bad=options.skip_bad)
+        if options.skip_bad:
+            # Before the first shard is written, as the shards' names hold their counts.
+            whole = {name: readable(split, name) for name, split in source.splits.items()}
+            source = dataclasses.replace(source, splits=whole)
         resize = {"size": options.size} if "size" in options else {}
         if options.to == "folder":
             to_folder(source, options.output, **resize)

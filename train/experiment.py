@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import importlib
+import json
 import pathlib
 import types
 from typing import Any
 
 from flowers_model.errors import UserError
+from flowers_model.files import replacing
 from train.augment import BATCH_STEPS, PHOTO_STEPS, photo_steps
 from train.balance import SCHEMES
 
+SETTINGS = "experiment.json"  # in a run's folder
 PRESETS = pathlib.Path(__file__).parent / "presets"
 
 
@@ -58,6 +62,9 @@ class Experiment:
         "which photos to use, in which split: a list as train.explore --clean writes",
         type=str,
         metavar="FILE",
+    )
+    skip_bad: bool = _setting(
+        False, "data", "leave out, count and name what is bad in the data, however much it is"
     )
     image_size: int = _setting(224, "data", "side of the network's input, pixels")
     crop: float = _setting(0.875, "data", "share of the short side that serving looks at, 0..1")
@@ -189,8 +196,7 @@ class Experiment:
         ):
             value = getattr(self, name)
             if not low <= value <= high:
-                flag = name.replace("_", "-")
-                raise UserError(f"--{flag} must lie in {low}..{high}, not {value}")
+                raise UserError(f"{flag_of(name)} must lie in {low}..{high}, not {value}")
         changes = photo_steps(self.augment)
         if self.head_views and not (changes and self.cache_features):
             raise UserError("--head-views needs --cache-features and an --augment that is not none")
@@ -202,6 +208,55 @@ class Experiment:
             )
         if not self.epochs_head and not self.epochs_finetune:
             raise UserError("nothing to train: --epochs-head and --epochs-finetune are both 0")
+
+
+def add_settings(parser: argparse.ArgumentParser) -> None:
+    """Add a flag for every setting; those that are not given are not among the parsed ones."""
+    groups: dict[str, argparse._ArgumentGroup] = {}
+    for field in dataclasses.fields(Experiment):
+        flag = dict(field.metadata)
+        group = flag.pop("group")
+        groups.setdefault(group, parser.add_argument_group(group))
+        if isinstance(field.default, bool):
+            flag["action"] = argparse.BooleanOptionalAction
+        elif "choices" not in flag:
+            flag.setdefault("type", type(field.default))
+            if not isinstance(field.default, str):
+                flag.setdefault("metavar", "N")
+        groups[group].add_argument(flag_of(field.name), default=argparse.SUPPRESS, **flag)
+
+
+def flag_of(name: str) -> str:
+    """The flag of a setting."""
+    return "--" + name.replace("_", "-")
+
+
+def write_settings(folder: pathlib.Path, preset: str, experiment: Experiment, command: str) -> None:
+    """Make `folder` a run's, which `--resume` starts or goes on with."""
+    saved = {"preset": preset, "command": command, "experiment": dataclasses.asdict(experiment)}
+    with replacing(folder / SETTINGS) as temporary:
+        temporary.write_text(json.dumps(saved, indent=2) + "\n", "utf-8")
+
+
+def read_settings(folder: pathlib.Path) -> tuple[str, Experiment, str]:
+    """The preset, the experiment and the command of a run's folder.
+
+    Raises:
+        UserError: for a folder that holds no run.
+    """
+    if not holds_run(folder):
+        raise UserError(f"{str(folder)!r} holds no run: there is no {SETTINGS} in it")
+    saved = json.loads((folder / SETTINGS).read_text("utf-8"))
+    values = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in saved["experiment"].items()
+    }
+    return saved["preset"], Experiment(**values), saved["command"]
+
+
+def holds_run(folder: pathlib.Path) -> bool:
+    """Whether a folder is a run's."""
+    return (folder / SETTINGS).is_file()
 
 
 def preset_names() -> list[str]:

@@ -178,7 +178,13 @@ def kept_photos(found: Survey) -> tuple[list[int], dict[int, str]]:
 
 
 def explore(
-    spec: str, folder: pathlib.Path, *, clean: bool = False, augment: Iterable[str] = (), seed: int
+    spec: str,
+    folder: pathlib.Path,
+    *,
+    clean: bool = False,
+    augment: Iterable[str] = (),
+    seed: int,
+    skip_bad: bool = False,
 ) -> Survey:
     """Survey a source and write all there is to see to a new folder, whole or not at all.
 
@@ -188,6 +194,7 @@ def explore(
         clean: write `clean.txt`, too, for `--data-list` of `train/run.py`.
         augment: names of `train.augment`, policies or ways to mix, to be shown.
         seed: cuts splits as training with that seed does, and chooses samples.
+        skip_bad: leave out what has no label or no photo, as training with that flag does.
 
     Raises:
         UserError: for a source that cannot be used, a folder in use, or an unknown augmentation.
@@ -195,7 +202,7 @@ def explore(
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise UserError(f"--output {str(folder)!r} is there already; give a new folder")
     policies = {name: _augmentation(name) for name in augment}
-    source = open_source(spec, seed)
+    source = open_source(spec, seed, skip_bad=skip_bad)
     found = survey(source)
     with replacing(folder) as room:
         room.mkdir()
@@ -453,6 +460,9 @@ def main(arguments: list[str]) -> int:
     parser.add_argument(
         "--seed", type=int, default=0, metavar="N", help="of splits that are cut, and of samples"
     )
+    parser.add_argument(
+        "--skip-bad", action="store_true", help="leave out what has no label or no photo"
+    )
     try:
         options = parser.parse_args(arguments)
         found = explore(
@@ -461,6 +471,7 @@ def main(arguments: list[str]) -> int:
             clean=options.clean,
             augment=options.augment,
             seed=options.seed,
+            skip_bad=options.skip_bad,
         )
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -82,7 +82,11 @@ def train(experiment: Experiment, folder: pathlib.Path) -> Trained:
     keras.utils.set_random_seed(experiment.seed)
     keras.config.set_dtype_policy(experiment.precision)
     source = sources.open_sources(
-        experiment.data, experiment.classes, experiment.seed, experiment.image_size
+        experiment.data,
+        experiment.classes,
+        experiment.seed,
+        experiment.image_size,
+        experiment.skip_bad,
     )
     if experiment.data_list is not None:
         source = apply_split_list(source, experiment.data_list)
@@ -96,11 +100,12 @@ def train(experiment: Experiment, folder: pathlib.Path) -> Trained:
     if experiment.fast_convolutions:
         xla_cpu.speed_up(network)
 
+    size, skip_bad = experiment.image_size, experiment.skip_bad
+
     @functools.cache
     def fitted(name: str) -> pipeline.Photos:
-        return pipeline.evaluation_photos(
-            source.splits[name], name, experiment.image_size, experiment.crop
-        )
+        split = source.splits[name]
+        return pipeline.evaluation_photos(split, name, size, experiment.crop, skip_bad)
 
     history = stages.train(
         network,
@@ -109,6 +114,6 @@ def train(experiment: Experiment, folder: pathlib.Path) -> Trained:
         len(source.class_names),
         fitted("valid"),
         lambda: fitted("train"),
-        lambda: pipeline.training_photos(source.splits["train"], "train", experiment.image_size),
+        lambda: pipeline.training_photos(source.splits["train"], "train", size, skip_bad),
     )
     return Trained(network, source, history, fitted)

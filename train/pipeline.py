@@ -52,37 +52,55 @@ class Photos:
         return len(self.labels)
 
 
-def evaluation_photos(split: Split, title: str, size: int, crop: float) -> Photos:
+def evaluation_photos(
+    split: Split, title: str, size: int, crop: float, skip_bad: bool = False
+) -> Photos:
     """Decode a split just as serving does.
 
     Raises:
-        SourceError: where more than 5 % of the photos cannot be read.
+        SourceError: where no photo can be read or, without `skip_bad`, more than 5 % cannot.
     """
     array = _room((len(split), size, size, 3))
-    kept = _decode(split, title, lambda photo: fit(photo, size, crop), array.__setitem__)
+    kept = _decode(
+        split, title, lambda data: fit(decode(data), size, crop), array.__setitem__, skip_bad
+    )
     if len(kept) < len(split):
         array = array[kept]
     return Photos([split.names[i] for i in kept], split.labels[kept], array.__getitem__, array)
 
 
-def training_photos(split: Split, title: str, size: int) -> Photos:
+def training_photos(split: Split, title: str, size: int, skip_bad: bool = False) -> Photos:
     """Decode a split whole, but for photos much larger than the input, which are reduced.
 
     They stay in memory where they fit; else each is decoded again whenever it is read.
 
     Raises:
-        SourceError: where more than 5 % of the photos cannot be read.
+        SourceError: as `evaluation_photos`.
     """
     side = round(ROOM * size)
     photos: dict[int, np.ndarray] = {}
     fits = len(split) * 4 * side**2 <= IN_MEMORY  # 3 channels at 4:3
     keep = photos.__setitem__ if fits else lambda i, photo: None
-    kept = _decode(split, title, lambda photo: _reduce(photo, side), keep)
+
+    def reduced(data: bytes) -> np.ndarray:
+        return _reduce(decode(data, at_least=side), side)
+
+    kept = _decode(split, title, reduced, keep, skip_bad)
 
     def read(i: int) -> np.ndarray:
-        return photos[kept[i]] if fits else _reduce(decode(split.read(kept[i])), side)
+        return photos[kept[i]] if fits else reduced(split.read(kept[i]))
 
     return Photos([split.names[i] for i in kept], split.labels[kept], read)
+
+
+def readable(split: Split, title: str) -> Split:
+    """The photos of a split that can be decoded; how many cannot is logged.
+
+    Raises:
+        SourceError: where none can.
+    """
+    kept = _decode(split, title, decode, lambda i, photo: None, skip_bad=True)
+    return split.subset(np.array(kept))
 
 
 def augmented_views(
@@ -254,25 +272,25 @@ def epoch_order(
     taken = steps(count, batch_size) * min(batch_size, count)
     orders = []
     for epoch in range(first_epoch, epochs):
-        order = np.random.default_rng([seed, epoch]).permutation(count)[:taken]
+        photos = np.arange(count)
         if even is not None:
-            drawn = even_draws(even, seed, epoch * taken, (epoch + 1) * taken)
-            order = np.random.default_rng([seed, epoch]).permutation(drawn)
-        orders.append(order)
+            photos = even_draws(even, seed, epoch * taken, (epoch + 1) * taken)
+        orders.append(np.random.default_rng([seed, epoch]).permutation(photos)[:taken])
     return np.concatenate(orders) if orders else np.zeros(0, np.int64)
 
 
 def _decode(
     split: Split,
     title: str,
-    change: Callable[[np.ndarray], np.ndarray],
+    make: Callable[[bytes], np.ndarray],
     keep: Callable[[int, np.ndarray], None],
+    skip_bad: bool,
 ) -> list[int]:
-    """Read, decode and change every photo on all cores; the numbers of those that could be."""
+    """Read every photo and make an array of it, on all cores; the numbers of those that could."""
 
     def one(i: int) -> str | None:
         try:
-            keep(i, change(decode(split.read(i))))
+            keep(i, make(split.read(i)))
         except (PhotoError, OSError) as error:
             return f"{split.names[i]}: {error}"
         return None
@@ -285,8 +303,13 @@ def _decode(
     if failures:
         some = "; ".join(list(failures.values())[:3])
         what = f"{len(failures)} of {len(split)} {title} photos cannot be read ({some})"
-        if len(failures) > UNREADABLE_LIMIT * len(split):
-            raise SourceError(f"{what}; more than {UNREADABLE_LIMIT:.0%}, so mend the data first")
+        if len(failures) == len(split):
+            raise SourceError(f"{what}, so none is left: mend the data first")
+        if len(failures) > UNREADABLE_LIMIT * len(split) and not skip_bad:
+            raise SourceError(
+                f"{what}; more than {UNREADABLE_LIMIT:.0%}, so mend the data first, or use the "
+                "rest with --skip-bad"
+            )
         log.info("skipped: %s", what)
     return [i for i in range(len(split)) if i not in failures]
 

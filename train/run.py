@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import datetime
 import itertools
-import json
 import logging
 import os
 import pathlib
@@ -20,13 +18,18 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 from flowers_model.command import Parser
 from flowers_model.errors import UserError
-from flowers_model.files import replacing
 from train import environment
-from train.experiment import Experiment, load_preset, preset_names
+from train.experiment import (
+    Experiment,
+    add_settings,
+    holds_run,
+    load_preset,
+    preset_names,
+    read_settings,
+    write_settings,
+)
 
 log = logging.getLogger("flowers")
-
-SETTINGS = "experiment.json"
 
 
 def _parser() -> Parser:
@@ -34,19 +37,7 @@ def _parser() -> Parser:
     parser.add_argument(
         "--preset", default="quickstart", help=f"one of {', '.join(preset_names())}", metavar="NAME"
     )
-    groups: dict[str, argparse._ArgumentGroup] = {}
-    for field in dataclasses.fields(Experiment):
-        flag = dict(field.metadata)
-        group = flag.pop("group")
-        groups.setdefault(group, parser.add_argument_group(group))
-        if isinstance(field.default, bool):
-            flag["action"] = argparse.BooleanOptionalAction
-        elif "choices" not in flag:
-            flag.setdefault("type", type(field.default))
-            if not isinstance(field.default, str):
-                flag.setdefault("metavar", "N")
-        name = "--" + field.name.replace("_", "-")
-        groups[group].add_argument(name, default=argparse.SUPPRESS, **flag)
+    add_settings(parser)
     output = parser.add_argument_group("output")
     output.add_argument("--output", metavar="DIR", help="the run's folder (runs/PRESET-TIME)")
     output.add_argument("--resume", metavar="RUN", help="go on with an interrupted run's folder")
@@ -103,30 +94,16 @@ def _assemble(
         if settings or options["output"]:
             raise UserError("--resume takes all settings from the run; leave the other flags out")
         folder = pathlib.Path(options["resume"])
-        path = folder / SETTINGS
-        if not path.is_file():
-            raise UserError(f"{str(folder)!r} holds no run: there is no {SETTINGS} in it")
-        saved = json.loads(path.read_text("utf-8"))
-        values = {
-            name: tuple(value) if isinstance(value, list) else value
-            for name, value in saved["experiment"].items()
-        }
-        return folder, saved["preset"], Experiment(**values), saved["command"]
+        return folder, *read_settings(folder)
     preset = options["preset"]
     experiment = dataclasses.replace(load_preset(preset).EXPERIMENT, **settings)
     folder = pathlib.Path(options["output"] or _new_folder(preset))
-    if (folder / SETTINGS).exists():
+    if holds_run(folder):
         raise UserError(f"{str(folder)!r} holds a run; --resume it, or choose another --output")
     if folder.exists() and not folder.is_dir():
         raise UserError(f"--output {str(folder)!r} is a file; give a folder")
     command = shlex.join(["python", "train/run.py", *arguments])
-    saved = {
-        "preset": preset,
-        "command": command,
-        "experiment": dataclasses.asdict(experiment),
-    }
-    with replacing(folder / SETTINGS) as temporary:
-        temporary.write_text(json.dumps(saved, indent=2) + "\n", "utf-8")
+    write_settings(folder, preset, experiment, command)
     return folder, preset, experiment, command
 
 

@@ -8,7 +8,7 @@ __all__ = ["Source", "SourceError", "Split", "open_source", "open_sources"]
 
 
 # A source is imported when it is opened, so that one does not wait for the others.
-def _quickstart(path: str, seed: int, image_size: int | None) -> Source:
+def _quickstart(path: str, seed: int, image_size: int | None, skip_bad: bool) -> Source:
     from train.sources.quickstart import quickstart
 
     if path:
@@ -16,7 +16,7 @@ def _quickstart(path: str, seed: int, image_size: int | None) -> Source:
     return quickstart(seed)
 
 
-def _folder(path: str, seed: int, image_size: int | None) -> Source:
+def _folder(path: str, seed: int, image_size: int | None, skip_bad: bool) -> Source:
     from train.sources.folder import open_folder
 
     if not path:
@@ -24,27 +24,27 @@ def _folder(path: str, seed: int, image_size: int | None) -> Source:
     return open_folder(path, seed)
 
 
-def _oxford_flowers102(path: str, seed: int, image_size: int | None) -> Source:
+def _oxford_flowers102(path: str, seed: int, image_size: int | None, skip_bad: bool) -> Source:
     from train.sources.oxford_flowers102 import open_oxford_flowers102
 
     return open_oxford_flowers102(path or None)
 
 
-def _tfrecord(path: str, seed: int, image_size: int | None) -> Source:
+def _tfrecord(path: str, seed: int, image_size: int | None, skip_bad: bool) -> Source:
     from train.sources.tfrecord import open_tfrecord
 
     if not path:
         raise SourceError("tfrecord needs the path of a folder of TFRecords: write tfrecord:PATH.")
-    return open_tfrecord(path, seed, image_size)
+    return open_tfrecord(path, seed, image_size, skip_bad)
 
 
-def _hub(path: str, seed: int, image_size: int | None) -> Source:
+def _hub(path: str, seed: int, image_size: int | None, skip_bad: bool) -> Source:
     from train.sources.hub import open_hub
 
-    return open_hub(path, seed)
+    return open_hub(path, seed, skip_bad)
 
 
-SOURCES: dict[str, Callable[[str, int, int | None], Source]] = {
+SOURCES: dict[str, Callable[[str, int, int | None, bool], Source]] = {
     "quickstart": _quickstart,
     "folder": _folder,
     "oxford_flowers102": _oxford_flowers102,
@@ -53,13 +53,16 @@ SOURCES: dict[str, Callable[[str, int, int | None], Source]] = {
 }
 
 
-def open_source(spec: str, seed: int, image_size: int | None = None) -> Source:
+def open_source(
+    spec: str, seed: int, image_size: int | None = None, skip_bad: bool = False
+) -> Source:
     """Open the photo source `spec`, written NAME or NAME:PATH.
 
     Known are `quickstart`, `folder:PATH`, `oxford_flowers102[:PATH]`, `tfrecord:PATH`, and
     `hub:USER/DATASET[@REVISION]` or `hub:PATH`. The seed decides what a source draws and every
     split that its photos do not bring along; the network's input size in pixels, which resolution
-    is read where there are several (None: the largest).
+    is read where there are several (None: the largest). With `skip_bad`, records and rows that
+    cannot be used are left out, counted in the log and the first three named there.
 
     Raises:
         SourceError: an unknown name, a path missing or too many, or photos that do not fit.
@@ -72,14 +75,18 @@ def open_source(spec: str, seed: int, image_size: int | None = None) -> Source:
             "known are quickstart, folder:PATH, oxford_flowers102[:PATH], tfrecord:PATH "
             "and hub:USER/DATASET."
         )
-    return SOURCES[name](path, seed, image_size)
+    return SOURCES[name](path, seed, image_size, skip_bad)
 
 
 def open_sources(
-    specs: Sequence[str], classes: str, seed: int, image_size: int | None = None
+    specs: Sequence[str],
+    classes: str,
+    seed: int,
+    image_size: int | None = None,
+    skip_bad: bool = False,
 ) -> Source:
     """Open one photo source, or several as one: see `open_source` and `merge.merge`."""
     from train.sources.merge import merge
 
-    sources = [open_source(spec, seed, image_size) for spec in specs]
+    sources = [open_source(spec, seed, image_size, skip_bad) for spec in specs]
     return merge(sources, classes) if len(sources) > 1 else sources[0]

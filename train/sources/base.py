@@ -1,11 +1,16 @@
 """What every photo source gives to a training run: named splits of labelled photos."""
 
-from collections.abc import Callable
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from flowers_model.errors import UserError
+
+log = logging.getLogger("flowers")
 
 
 class SourceError(UserError):
@@ -30,6 +35,14 @@ class Split:
     def __len__(self) -> int:
         return len(self.names)
 
+    def subset(self, indices: np.ndarray) -> Split:
+        """The photos `indices`, int64 (n,), in that order."""
+        return Split(
+            names=tuple(self.names[i] for i in indices),
+            labels=self.labels[indices],
+            read=lambda i: self.read(int(indices[i])),
+        )
+
 
 @dataclass(frozen=True)
 class Source:
@@ -48,3 +61,20 @@ class Source:
     class_names: tuple[str, ...]
     splits: dict[str, Split]
     credits: str
+
+
+def check_faults(faults: Sequence[str], what: str, skip_bad: bool) -> None:
+    """Refuse what is wrong in a source, or log it where the photos concerned are left out.
+
+    Args:
+        faults: a sentence each, that names the photo or the file.
+        what: what is left out, with the count, for the log.
+        skip_bad: whether it is left out.
+
+    Raises:
+        SourceError: the first fault, where there are some and `skip_bad` is off.
+    """
+    if faults and not skip_bad:
+        raise SourceError(f"{faults[0]} With --skip-bad the rest is used.")
+    if faults:
+        log.warning("skipped: %s (%s)", what, " ".join(faults[:3]))

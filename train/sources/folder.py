@@ -129,24 +129,15 @@ def read_splits(
         SourceError: see `open_folder`.
     """
     listings = {split: _photos_by_class(folder) for split, folder in folders.items()}
-    train = listings["train"]
-    if len(train) < 2:
-        raise SourceError(
-            f"{folders['train']} holds one class only ({some(train)}): a classifier needs two or "
-            "more."
-        )
-    for split, listing in listings.items():
-        lacks = {split: train.keys() - listing.keys(), "train": listing.keys() - train.keys()}
-        if any(lacks.values()):
-            said = [f"{folders[s].name!r} lacks {some(sorted(c))}" for s, c in lacks.items() if c]
-            raise SourceError(f"{root}: every split needs every class, but {' and '.join(said)}.")
+    class_names = tuple(sorted(set().union(*listings.values())))
     splits = {}
     for split, listing in listings.items():
-        photos = [photo for name in train for photo in listing[name]]
-        counts = [len(listing[name]) for name in train]
-        labels = np.repeat(np.arange(len(train), dtype=np.int32), counts)
+        photos = [photo for name in class_names for photo in listing.get(name, ())]
+        counts = [len(listing.get(name, ())) for name in class_names]
+        labels = np.repeat(np.arange(len(class_names), dtype=np.int32), counts)
         splits[split] = files_split(root, [p.relative_to(root).as_posix() for p in photos], labels)
-    return tuple(train), splits
+    check_classes(root, class_names, {folders[s].name: split for s, split in splits.items()})
+    return class_names, splits
 
 
 def add_missing_splits(
@@ -164,14 +155,17 @@ def add_missing_splits(
     return _cut(splits["train"], parts, class_names, seed) | others
 
 
-def check_classes(title: str, class_names: tuple[str, ...], splits: dict[str, Split]) -> None:
+def check_classes(
+    title: str | os.PathLike, class_names: tuple[str, ...], splits: dict[str, Split]
+) -> None:
     """Check that there are two classes or more, and photos of each in each split.
 
     Raises:
         SourceError: see above; the message begins with `title`.
     """
     if len(class_names) < 2:
-        raise SourceError(f"{title}: a classifier needs two classes or more, not {class_names}.")
+        found = some(class_names) or "none"
+        raise SourceError(f"{title}: a classifier needs two classes or more, not {found}.")
     said = []
     for name, split in splits.items():
         counts = np.bincount(split.labels, minlength=len(class_names))
@@ -256,16 +250,8 @@ def _cut(
             photos = photos[size:]
         chosen[parts[0]].append(photos)
     return {
-        part: _subset(split, np.sort(np.concatenate(indices))) for part, indices in chosen.items()
+        part: split.subset(np.sort(np.concatenate(indices))) for part, indices in chosen.items()
     }
-
-
-def _subset(split: Split, indices: np.ndarray) -> Split:
-    return Split(
-        names=tuple(split.names[i] for i in indices),
-        labels=split.labels[indices],
-        read=lambda i: split.read(indices[i]),
-    )
 
 
 def _folders(folder: pathlib.Path) -> list[pathlib.Path]:

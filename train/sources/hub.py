@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from flowers_model import hub
-from train.sources.base import Source, SourceError, Split
+from train.sources.base import Source, SourceError, Split, check_faults
 from train.sources.folder import add_missing_splits, check_classes, some, split_named
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ OPTIONS = ("image", "label", "config")
 FORM = "hub:USER/DATASET[@REVISION] or hub:PATH, with ?image=COLUMN&label=COLUMN where needed"
 
 
-def open_hub(text: str, seed: int) -> Source:
+def open_hub(text: str, seed: int, skip_bad: bool = False) -> Source:
     """Open a data set in a format of `datasets`: Parquet, Arrow or an imagefolder.
 
     Args:
@@ -39,6 +39,7 @@ def open_hub(text: str, seed: int) -> Source:
             wrote, or one `.parquet` or `.arrow` file. At its end may stand `?image=COLUMN`,
             `label=COLUMN` and `config=NAME`, joined by `&`.
         seed: of the splits that the data set does not bring along.
+        skip_bad: leave out rows without a label, or with one that is unknown in train, and log it.
 
     The image column is the one of type `Image`; only one named may hold bare bytes. The label
     column is the one of type `ClassLabel`, whose names and order are kept; else the one of
@@ -56,7 +57,7 @@ def open_hub(text: str, seed: int) -> Source:
     features = splits["train"].features
     image = _image_column(features, options.get("image"), place)
     class_names, labels = _labels(
-        splits, _label_column(features, options.get("label"), place), place
+        splits, _label_column(features, options.get("label"), place), place, skip_bad
     )
     ready = {name: _split(splits[name], name, image, found) for name, found in labels.items()}
     ready = add_missing_splits(ready, class_names, seed)
@@ -212,9 +213,9 @@ def _columns(features: datasets.Features) -> str:
 
 
 def _labels(
-    splits: dict[str, datasets.Dataset], column: str, place: str
+    splits: dict[str, datasets.Dataset], column: str, place: str, skip_bad: bool
 ) -> tuple[tuple[str, ...], dict[str, np.ndarray]]:
-    """The class names, and the labels of each split that has some."""
+    """The class names, and the labels of each split that has some; -1 for a row to leave out."""
     import datasets
 
     feature = splits["train"].features[column]
@@ -233,13 +234,15 @@ def _labels(
         if split != "train" and all(value is None for value in values):
             log.warning("%s: left out, as it has no labels: %s", place, split)
             continue
-        for row, value in enumerate(values):
-            if value not in index:
-                raise SourceError(
-                    f"{place}: row {row} of {split} has "
-                    + ("no label." if value is None else f"the label {value!r}, unknown in train.")
-                )
-        labels[split] = np.array([index[value] for value in values], np.int32)
+        faults = [
+            f"{place}: row {row} of {split} has "
+            + ("no label." if value is None else f"the label {value!r}, unknown in train.")
+            for row, value in enumerate(values)
+            if value not in index
+        ]
+        what = f"{len(faults)} of {len(values)} rows of {split} in {place}"
+        check_faults(faults, what, skip_bad)
+        labels[split] = np.array([index.get(value, -1) for value in values], np.int32)
     return tuple(names), labels
 
 
@@ -266,4 +269,5 @@ def _split(data: datasets.Dataset, name: str, column: str, labels: np.ndarray) -
     if follow:  # a bad photo is easier found by its file's name
         cells = data[:][column]
         names = [f"{n}/{pathlib.Path(c['path']).name}" for n, c in zip(names, cells, strict=True)]
-    return Split(names=tuple(names), labels=labels, read=read)
+    whole = Split(names=tuple(names), labels=labels, read=read)
+    return whole.subset(np.flatnonzero(labels >= 0))

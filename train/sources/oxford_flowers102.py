@@ -59,13 +59,11 @@ def open_oxford_flowers102(path: str | os.PathLike | None = None) -> Source:
     else:
         splits = _folder_splits(root)
     return Source(
-        name="oxford_flowers102", class_names=official_names(), splits=splits, credits=CREDITS
+        name="oxford_flowers102",
+        class_names=flower_names.oxford_flowers102(),
+        splits=splits,
+        credits=CREDITS,
     )
-
-
-def official_names() -> tuple[str, ...]:
-    """The 102 class names in label order: label 1 of the official files is index 0."""
-    return flower_names.oxford_flowers102()
 
 
 def _official_splits(root: pathlib.Path) -> dict[str, Split]:
@@ -105,15 +103,16 @@ def _folder_splits(root: pathlib.Path) -> dict[str, Split]:
             f"{SPLITS}, or train/, valid/ and test/; photos of your own are folder:PATH."
         )
     found, splits = folder_source.read_splits(root, folders)
-    index = {name: i for i, name in enumerate(official_names())}
-    index |= {str(i + 1): i for i in range(len(official_names()))}
+    official = flower_names.oxford_flowers102()
+    index = {name: i for i, name in enumerate(official)}
+    index |= {str(i + 1): i for i in range(len(official))}
     order = [index.get(name.lstrip("0")) for name in found]
     if strange := [name for name, i in zip(found, order, strict=True) if i is None]:
         raise SourceError(
             f"{root} is not Oxford 102 Flowers: {strange[0]!r} is none of its classes, which are "
             "named as in the official list or by their labels 1 to 102."
         )
-    if sorted(order) != list(range(len(official_names()))):
+    if sorted(order) != list(range(len(official))):
         raise SourceError(
             f"{root} is not Oxford 102 Flowers: it has {len(set(order))} of the 102 classes in "
             f"{len(order)} folders; for a selection use folder:PATH."

@@ -22,14 +22,13 @@ import re
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import NoReturn
 
 import numpy as np
 import tensorflow as tf
 from google.protobuf.message import DecodeError
 
 from flowers_model import names as flower_names
-from train.sources.base import Source, SourceError, Split
+from train.sources.base import Source, SourceError, Split, check_faults
 
 log = logging.getLogger("flowers")
 
@@ -48,20 +47,25 @@ class Shard:
     """Where the records of one file lie, and their labels.
 
     `offsets` and `lengths`, int64 (N,), are the bytes of each record without its frame; `labels`
-    has None for a record without a class.
+    has None for a record that cannot be used. `faults` say what is wrong, and `total` is how many
+    records there should be.
     """
 
     path: str
     offsets: np.ndarray
     lengths: np.ndarray
     labels: list[int | None]
+    faults: list[str]
+    total: int
 
     def record(self, i: int) -> str:
         """What to call record `i` in a message; people count from 1."""
         return f"{self.path} record {i + 1}"
 
 
-def open_tfrecord(path: str | os.PathLike, seed: int, image_size: int | None = None) -> Source:
+def open_tfrecord(
+    path: str | os.PathLike, seed: int, image_size: int | None = None, skip_bad: bool = False
+) -> Source:
     """Open TFRecords of labelled photos; all of them are read once, for labels and checksums.
 
     A test/ without labels, as Kaggle's, is left out. The class names are those of `classes.txt`,
@@ -73,11 +77,12 @@ def open_tfrecord(path: str | os.PathLike, seed: int, image_size: int | None = N
         seed: not used: the records bring their splits along.
         image_size: side of the network's input in pixels. The smallest resolution that is not
             below it is read, or the largest there is; None: the largest.
+        skip_bad: leave out bad records and what lies behind damage in a shard, and log it.
 
     Raises:
-        SourceError: no shards, a damaged one, one that holds another number of records than its
-            name says, a record without a label or with one outside the class list, or a place
-            that cannot be read.
+        SourceError: no shards, or a place that cannot be read; without `skip_bad` also a damaged
+            shard, one that holds another number of records than its name says, a record without a
+            photo or a label, or with a label outside the class list.
     """
     path = str(path).rstrip("/") or "/"
     if "://" not in path:
@@ -89,7 +94,8 @@ def open_tfrecord(path: str | os.PathLike, seed: int, image_size: int | None = N
     class_file = _class_file(path, root)
     shards = {split: _index_split(root, split) for split in FOLDERS}
     shards = {split: found for split, found in shards.items() if found}
-    largest = max(label for found in shards.values() for shard in found for label in shard.labels)
+    labels = [label for found in shards.values() for shard in found for label in shard.labels]
+    largest = max((label for label in labels if label is not None), default=0)
     if class_file:
         class_names = _read_names(class_file)
     elif largest < len(flower_names.petals104()):
@@ -101,7 +107,7 @@ def open_tfrecord(path: str | os.PathLike, seed: int, image_size: int | None = N
             f"{path}/{CLASS_FILES[0]}, one a line in label order."
         )
     splits = {
-        split: _split(root, split, found, class_names, class_file)
+        split: _split(root, split, found, class_names, class_file, skip_bad)
         for split, found in shards.items()
     }
     for split, found in splits.items():
@@ -112,47 +118,57 @@ def open_tfrecord(path: str | os.PathLike, seed: int, image_size: int | None = N
 
 
 def index_shard(path: str) -> Shard:
-    """Read a shard through once: where each record lies, and its label.
+    """Read a shard through once: where each record lies, its label, and what is wrong.
 
     Raises:
-        SourceError: the shard is cut short, damaged, or cannot be read; a record is no photo; or
-            there are not as many as the shard's name says.
+        SourceError: the shard cannot be read, or its name has no count.
     """
+    named = SHARD.fullmatch(os.path.basename(path))
+    if named is None:
+        raise SourceError(f"{path} is not named NN-SIZE-COUNT.tfrec, as 00-224x224-462.tfrec is.")
+    count = int(named[1])
     lengths: list[int] = []
     labels: list[int | None] = []
-
-    def wrong(what: str) -> NoReturn:
-        raise SourceError(f"{path} record {len(lengths) + 1} {what}.")
-
+    faults: list[str] = []
     with _readable(path):
         records = tf.data.TFRecordDataset(path, buffer_size=2**20).as_numpy_iterator()
         while True:
+            place = f"{path} record {len(lengths) + 1}"
             try:
                 record = next(records, None)
             except tf.errors.DataLossError as error:
                 # Behind a damaged length nothing can be found, so the rest of the shard is lost.
-                wrong(f"is cut short or damaged ({_reason(error)}): copy the file once more")
+                what = f"is cut short or damaged ({_reason(error)}): copy the file once more."
+                faults.append(f"{place} {what}")
+                break
             if record is None:
+                if len(lengths) != count:
+                    what = f"holds {len(lengths)} records, {count} by its name"
+                    faults.append(f"{path} {what}: copy the file once more.")
                 break
             try:
-                features = tf.train.Example.FromString(record).features.feature
-            except DecodeError:
-                wrong("is no tf.train.Example: write image (JPEG) and class (int64)")
-            if "image" not in features or len(features["image"].bytes_list.value) != 1:
-                wrong("has no photo: one is needed as the bytes feature 'image'")
-            label = features["class"].int64_list.value if "class" in features else []
-            labels.append(label[0] if len(label) == 1 else None)
+                labels.append(_label(record))
+            except ValueError as error:
+                labels.append(None)
+                faults.append(f"{place} {error}.")
             lengths.append(len(record))
-    named = SHARD.fullmatch(os.path.basename(path))
-    if named is None:
-        raise SourceError(f"{path} is not named NN-SIZE-COUNT.tfrec, as 00-224x224-462.tfrec is.")
-    if int(named[1]) != len(lengths):
-        raise SourceError(
-            f"{path} holds {len(lengths)} records, {named[1]} by its name: copy the file once more."
-        )
     sizes = np.array(lengths, np.int64)
     offsets = np.cumsum(sizes + FRAMES) - sizes - FRAMES + FRAME
-    return Shard(path, offsets, sizes, labels)
+    return Shard(path, offsets, sizes, labels, faults, max(count, len(lengths)))
+
+
+def _label(record: bytes) -> int:
+    """The label of a record; ValueError where it cannot be used."""
+    try:
+        features = tf.train.Example.FromString(record).features.feature
+    except DecodeError as error:
+        raise ValueError("is no tf.train.Example: write image (JPEG) and class (int64)") from error
+    if "image" not in features or len(features["image"].bytes_list.value) != 1:
+        raise ValueError("has no photo: one is needed as the bytes feature 'image'")
+    label = features["class"].int64_list.value if "class" in features else []
+    if len(label) != 1:
+        raise ValueError("has no label: one is needed as the int64 feature 'class'")
+    return label[0]
 
 
 def _resolution(path: str, image_size: int | None) -> str:
@@ -189,39 +205,44 @@ def _index_split(root: str, split: str) -> list[Shard]:
         return []
     with ThreadPoolExecutor(READERS) as pool:
         shards = pool.map(index_shard, paths)
-        shards = list(progress(shards, f"indexing {split}", len(paths), "shards"))
-    if not any(shard.labels for shard in shards):
-        raise SourceError(f"{folder} has shards without a single record: put photos into {split}.")
-    for shard in shards:
-        if None in shard.labels:
-            raise SourceError(
-                f"{shard.record(shard.labels.index(None))} has no label: {split} needs one as the "
-                "int64 feature 'class'."
-            )
-    return shards
+        return list(progress(shards, f"indexing {split}", len(paths), "shards"))
 
 
 def _is_unlabelled(path: str) -> bool:
     """Whether the first record has an `id` in the place of a `class`."""
-    with _readable(path):
+    # `index_shard` says what is wrong with a bad one.
+    with _readable(path), contextlib.suppress(DecodeError, tf.errors.DataLossError):
         for record in tf.data.TFRecordDataset(path).take(1).as_numpy_iterator():
-            with contextlib.suppress(DecodeError):  # `index_shard` says what is wrong with it.
-                features = tf.train.Example.FromString(record).features.feature
-                return "class" not in features and "id" in features
+            features = tf.train.Example.FromString(record).features.feature
+            return "class" not in features and "id" in features
     return False
 
 
 def _split(
-    root: str, split: str, shards: list[Shard], class_names: tuple[str, ...], class_file: str
+    root: str,
+    split: str,
+    shards: list[Shard],
+    class_names: tuple[str, ...],
+    class_file: str,
+    skip_bad: bool,
 ) -> Split:
+    folder, classes = f"{root}/{FOLDERS[split]}", range(len(class_names))
+    faults = []
     for shard in shards:
-        for i, label in enumerate(shard.labels):
-            if not 0 <= label < len(class_names):
-                raise SourceError(
-                    f"{shard.record(i)} has the class {label}: the classes of {class_file} are "
-                    f"0 to {len(class_names) - 1}."
-                )
-    places = [(shard, i) for shard in shards for i in range(len(shard.labels))]
+        faults += shard.faults
+        faults += [
+            f"{shard.record(i)} has the class {label}: the classes of {class_file} are "
+            f"0 to {len(classes) - 1}."
+            for i, label in enumerate(shard.labels)
+            if label is not None and label not in classes
+        ]
+    places = [
+        (shard, i) for shard in shards for i, label in enumerate(shard.labels) if label in classes
+    ]
+    total = sum(shard.total for shard in shards)
+    check_faults(faults, f"{total - len(places)} of {total} records of {folder}", skip_bad)
+    if not places:
+        raise SourceError(f"{folder} has no record that can be used: put photos there.")
     read_bytes = _reader()
 
     def read(i: int) -> bytes:

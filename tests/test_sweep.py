@@ -1,0 +1,68 @@
+"""A sweep runs a grid, does nothing twice, and says what came of it."""
+
+import csv
+
+import pytest
+from helpers import write_photo_folder
+
+from train import sweep
+from train.experiment import Experiment
+
+FLAGS = (
+    "--backbone ConvNet --weights none --image-size 16 --filters 4,8 --epochs-head 1 "
+    "--epochs-finetune 1 --batch-size 4 --augment light"
+)
+
+
+def test_a_grid_is_run_once_and_summed_up(tmp_path, capsys):
+    data = write_photo_folder(tmp_path / "data", {"train": 4, "valid": 2})
+    command = [f"--data=folder:{data}", "--vary", "augment=light;light,cutmix", *FLAGS.split()]
+    command += ["--output", str(tmp_path / "sweep")]
+    assert sweep.main(command) == 0, capsys.readouterr().err
+    with open(tmp_path / "sweep/results.csv", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["augment"] for row in rows] == ["light", "light,cutmix"]
+    for row in rows:
+        assert int(row["parameters"]) > 0
+        assert float(row["mb"]) > 0
+        assert float(row["latency_ms"]) > 0
+        assert 0 <= float(row["valid_top1"]) <= 1
+        assert "--augment=" + row["augment"] in row["command"]
+    board = (tmp_path / "sweep/leaderboard.md").read_text("utf-8")
+    assert board.index("| augment |") < board.index("| light")
+    for name in ("accuracy", "parallel", "accuracy_by_mb", "accuracy_by_latency_ms"):
+        assert (tmp_path / f"sweep/{name}.png").stat().st_size > 1000
+    written = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("model.onnx")}
+    assert sweep.main(command) == 0
+    assert "2 of them done" in capsys.readouterr().out
+    assert written == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("model.onnx")}
+
+
+def test_all_combinations_with_all_seeds(tmp_path):
+    grid = {"learning-rate": ["1e-3", "1e-4"], "dropout": ["0", "0.5"]}
+    found = sweep.runs(tmp_path, "quickstart", ["--seed", "7"], grid, seeds=2)
+    settings = [
+        (r.experiment.learning_rate, r.experiment.dropout, r.experiment.seed) for r in found
+    ]
+    assert settings == [(a, b, c) for a in (1e-3, 1e-4) for b in (0, 0.5) for c in (7, 8)]
+    assert len({run.folder for run in found}) == 8
+    assert isinstance(found[0].experiment, Experiment)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--vary", "augment"], "does not read NAME=A,B"),
+        (["--vary", "colour=1,2"], "there is no --colour"),
+        (["--vary", "dropout=0.1", "--epoch-head", "3"], "did you mean --epochs-head"),
+        (["--vary", "dropout=0.1,7"], "--dropout must lie in"),
+        (["--vary", "dropout=0.1", "--preset", "tulips"], "no preset is called"),
+        ([], "--vary"),
+    ],
+)
+def test_bad_grids_get_one_line(tmp_path, capsys, arguments, says):
+    assert sweep.main([*arguments, "--output", str(tmp_path / "sweep")]) == 2
+    error = capsys.readouterr().err
+    assert says in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "sweep").exists()
