@@ -75,7 +75,7 @@ CSS = """
 #bars .bar { height: 6px; border-radius: 3px; }
 #examples { align-items: center; margin-top: 0.5rem; }
 .wall { border-width: 0; box-shadow: none; background: none; }
-.wall .grid-wrap { padding: 2px; height: auto; max-height: none; }
+.wall .grid-wrap { padding: 2px; height: auto; min-height: 0; max-height: none; }
 .wall .grid-container {
     grid-template-columns: repeat(auto-fill, minmax(min(140px, 24vw), 1fr));
     gap: 0.7rem;
@@ -160,6 +160,7 @@ def page(classifier: FlowerClassifier) -> gr.Blocks:
             attention: maps[0][2],
             more: gr.Column(visible=True),
             others: [(seen, f"{name}, {share:.0%}") for name, share, seen in maps[1:]],
+            like_title: gr.Markdown(visible=bool(alike)),
             like: gr.Gallery(alike, visible=bool(alike)),
         }
 
@@ -217,13 +218,17 @@ def page(classifier: FlowerClassifier) -> gr.Blocks:
                         elem_id="attention",
                     )
             with gr.Column(visible=False, elem_id="more") as more:
+                gr.Markdown("### Where it looked for the next names")
                 others = gr.Gallery(
-                    label="Where it looked for the next likeliest names",
+                    label="Maps of further names",
+                    show_label=False,
                     elem_id="others",
                     **wall,
                 )
+                like_title = gr.Markdown("### Labelled photos that are like yours")
                 like = gr.Gallery(
-                    label="The photos that are most like yours, with their labels",
+                    label="Photos like yours",
+                    show_label=False,
                     elem_id="like",
                     **wall,
                 )
@@ -268,7 +273,8 @@ def page(classifier: FlowerClassifier) -> gr.Blocks:
                         elem_classes="figure",
                     )
 
-        shown = [photo, answer, headline, bars, map_column, attention, more, others, like]
+        shown = [photo, answer, headline, bars, map_column, attention, more, others]
+        shown += [like_title, like]
         verdict = gr.JSON(label="Verdict", visible=False)
         inside = {"api_visibility": "private", "show_progress": "hidden"}
         # Without gradio's preprocessing, which decodes by other rules: files arrive as they are.

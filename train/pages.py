@@ -24,9 +24,9 @@ h1 { font-size: 1.5rem; margin: 0 } h2 { font-size: 1.2rem; margin: 2rem 0 .5rem
   margin: 1rem 0; padding: 0 }
 .cards div, .pair { background: var(--soft); border-radius: .5rem; padding: .6rem }
 .cards b { display: block; font-size: 1.4rem }
-.scroll { overflow-x: auto } .wide { min-width: 40rem }
+.scroll { overflow-x: auto }
 img { max-width: 100%; height: auto; border-radius: .3rem }
-.figure { width: 100%; background: #fff }
+.figure { background: #fff } .wide { width: 100%; min-width: 40rem }
 table { border-collapse: collapse; overflow-wrap: normal }
 td, th { padding: .2rem .8rem .2rem 0; text-align: left;
   border-bottom: 1px solid var(--line) }
