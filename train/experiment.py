@@ -122,7 +122,7 @@ class Experiment:
     train_norms: bool = _setting(
         True, "training", "let the backbone's BatchNormalization learn while fine-tuning"
     )
-    batch_size: int = _setting(32, "training", "photos a step")
+    batch_size: int = _setting(32, "training", "photos a step, on all devices together")
     learning_rate: float = _setting(1e-3, "training", "peak learning rate")
     learning_rate_finetune: float | None = _setting(
         None, "training", "peak rate of fine-tuning, where it differs", type=float
@@ -162,10 +162,20 @@ class Experiment:
         choices=("val_accuracy", "val_loss"),
     )
     precision: str = _setting(
-        "float32",
+        "auto",
         "training",
-        "what the network computes in",
-        choices=("float32", "mixed_bfloat16", "mixed_float16"),
+        "what the network computes in; auto: bfloat16 on TPU, float32 elsewhere",
+        choices=("auto", "float32", "mixed_bfloat16", "mixed_float16"),
+    )
+    distribution: str = _setting(
+        "auto",
+        "training",
+        "how several devices train: each its part of a batch (data), the wide layers divided, too "
+        "(model, JAX alone), or one device alone (none); auto: data where there are several",
+        choices=("auto", "none", "data", "model"),
+    )
+    model_devices: int = _setting(
+        2, "training", "devices that divide the wide layers among them (model)"
     )
     cache_features: bool = _setting(
         True, "training", "compute the frozen backbone's features once for the head, and keep them"
@@ -195,6 +205,7 @@ class Experiment:
             ("epochs_head", 0, 100_000),
             ("epochs_finetune", 0, 100_000),
             ("batch_size", 1, 1_000_000),
+            ("model_devices", 1, 1_000_000),
             ("learning_rate", 0, float("inf")),
             ("warmup", 0, 0.9),
             ("label_smoothing", 0, 0.9),

@@ -13,7 +13,7 @@ import keras
 
 from flowers_model import hub
 from flowers_model.bundle import Manifest
-from train import pipeline, sources, stages, xla_cpu
+from train import distribution, pipeline, processes, sources, stages, xla_cpu
 from train.experiment import Experiment, load_preset
 from train.package import build_network, write_bundle
 from train.sources import Source
@@ -31,19 +31,27 @@ def run(
     push_to: str | None = None,
     private: bool = False,
     tag: str | None = None,
-) -> Manifest:
+) -> Manifest | None:
     """Train, or go on training, and write `folder/bundle`.
+
+    Of several processes, the first one writes and publishes it; the others have None.
 
     Raises:
         UserError: for data, weights or a Hub repo that cannot be used.
         TrainingError: for a training that cannot go on.
+        GroupError: where another process is gone.
+        Preempted: after SIGTERM, when all is saved to go on.
     """
     expectation = textwrap.dedent(load_preset(preset).__doc__ or "").strip()
     log.info("preset %s: %s\n", preset, expectation)
     log.info("run %s, Keras %s on %s", folder, keras.__version__, keras.backend.backend())
-    if push_to:
+    if push_to and processes.is_first():
         hub.check_login(push_to)
     trained = train(experiment, folder)
+    first = processes.is_first()
+    processes.leave()
+    if not first:
+        return None
     splits = [name for name in ("valid", "test") if name in trained.source.splits]
     manifest = write_bundle(
         folder / "bundle",
@@ -78,9 +86,22 @@ def train(experiment: Experiment, folder: pathlib.Path) -> Trained:
     Raises:
         UserError: for data or weights that cannot be used.
         TrainingError: for a training that cannot go on.
+        GroupError: where another process is gone.
+        Preempted: after SIGTERM, when all is saved to go on.
     """
+    with distribution.scope(experiment):
+        trained = _train(experiment, folder)
+        if not distribution.is_on():
+            return trained
+        weights = distribution.whole_weights(trained.network)
+    network = build_network(experiment, len(trained.source.class_names), weights=None)
+    network.set_weights(weights)
+    return dataclasses.replace(trained, network=network)
+
+
+def _train(experiment: Experiment, folder: pathlib.Path) -> Trained:
     keras.utils.set_random_seed(experiment.seed)
-    keras.config.set_dtype_policy(experiment.precision)
+    keras.config.set_dtype_policy(distribution.precision(experiment.precision))
     source = sources.open_sources(
         experiment.data,
         experiment.classes,
@@ -104,6 +125,7 @@ def train(experiment: Experiment, folder: pathlib.Path) -> Trained:
     )
     if experiment.fast_convolutions:
         xla_cpu.speed_up(network)
+    distribution.synchronize_norms(network)
 
     size, skip_bad = experiment.image_size, experiment.skip_bad
 
@@ -121,4 +143,6 @@ def train(experiment: Experiment, folder: pathlib.Path) -> Trained:
         lambda: fitted("train"),
         lambda: pipeline.training_photos(source.splits["train"], "train", size, skip_bad),
     )
+    if processes.processes() > 1:
+        fitted.cache_clear()  # it holds this process's share alone
     return Trained(network, source, history, fitted)

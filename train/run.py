@@ -9,7 +9,9 @@ import logging
 import os
 import pathlib
 import shlex
+import signal
 import sys
+import traceback
 
 # `python train/run.py` puts train/ on the path, and the project's root is what is wanted.
 sys.path[0] = str(pathlib.Path(__file__).resolve().parent.parent)
@@ -18,7 +20,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 from flowers_model.command import Parser
 from flowers_model.errors import UserError
-from train import environment
+from train import environment, processes
 from train.experiment import (
     Experiment,
     add_settings,
@@ -44,6 +46,29 @@ def _parser() -> Parser:
     output.add_argument("--push-to", metavar="USER/MODEL", help="publish the bundle on the Hub")
     output.add_argument("--private", action="store_true", help="publish it for yourself alone")
     output.add_argument("--tag", help="tag the published revision")
+    hosts = parser.add_argument_group(
+        "several hosts", "the same command on each, under JAX, with one --output that all can see"
+    )
+    hosts.add_argument(
+        "--coordinator",
+        default=os.environ.get("KERAS_DISTRIBUTION_JOB_ADDRESSES"),
+        help="process 0's address; auto on TPU pods ($KERAS_DISTRIBUTION_JOB_ADDRESSES)",
+        metavar="HOST:PORT",
+    )
+    hosts.add_argument(
+        "--processes",
+        type=int,
+        default=os.environ.get("KERAS_DISTRIBUTION_NUM_PROCESSES"),
+        help="how many there are ($KERAS_DISTRIBUTION_NUM_PROCESSES)",
+        metavar="N",
+    )
+    hosts.add_argument(
+        "--process-id",
+        type=int,
+        default=os.environ.get("KERAS_DISTRIBUTION_PROCESS_ID"),
+        help="which one this is, from 0 ($KERAS_DISTRIBUTION_PROCESS_ID)",
+        metavar="I",
+    )
     return parser
 
 
@@ -55,11 +80,31 @@ def main(arguments: list[str]) -> int:
             name: settings.pop(name)
             for name in ("preset", "output", "resume", "push_to", "private", "tag")
         }
+        group = [settings.pop(name) for name in ("coordinator", "processes", "process_id")]
+        if group[0] and not (options["output"] or options["resume"]):
+            raise UserError("several processes need --output DIR, the same folder for all")
+        processes.join(*group)
         folder, preset, experiment, command = _assemble(settings, options, arguments)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
+        processes.give_up(2)
         return 2
     _log_to(folder / "run.log")
+    try:
+        status = _run(folder, preset, experiment, command, options)
+    except Exception:
+        if processes.processes() > 1:
+            traceback.print_exc()
+            processes.give_up(1)
+        raise
+    if status:
+        processes.give_up(status)
+    return status
+
+
+def _run(
+    folder: pathlib.Path, preset: str, experiment: Experiment, command: str, options: dict
+) -> int:
     from train.job import run
     from train.stages import TrainingError
 
@@ -80,6 +125,12 @@ def main(arguments: list[str]) -> int:
     except TrainingError as error:
         log.error("stopped: %s", error)
         return 1
+    except processes.GroupError as error:
+        log.error("stopped: %s; go on, on all hosts, with: %s", error, again)
+        return 1
+    except processes.Preempted:
+        log.error("stopped by SIGTERM, all is saved; go on with: %s", again)
+        return 128 + signal.SIGTERM
     except KeyboardInterrupt:
         log.error("interrupted; go on with: %s", again)
         return 130
@@ -98,12 +149,13 @@ def _assemble(
     preset = options["preset"]
     experiment = dataclasses.replace(load_preset(preset).EXPERIMENT, **settings)
     folder = pathlib.Path(options["output"] or _new_folder(preset))
-    if holds_run(folder):
+    if processes.is_first() and holds_run(folder):
         raise UserError(f"{str(folder)!r} holds a run; --resume it, or choose another --output")
     if folder.exists() and not folder.is_dir():
         raise UserError(f"--output {str(folder)!r} is a file; give a folder")
     command = shlex.join(["python", "train/run.py", *arguments])
-    write_settings(folder, preset, experiment, command)
+    if processes.is_first():
+        write_settings(folder, preset, experiment, command)
     return folder, preset, experiment, command
 
 
@@ -115,11 +167,12 @@ def _new_folder(preset: str) -> pathlib.Path:
 
 
 def _log_to(path: pathlib.Path) -> None:
+    log.handlers[:] = [logging.StreamHandler(sys.stdout)]
+    if not processes.is_first():
+        log.setLevel(logging.ERROR)
+        return
     log.setLevel(logging.INFO)
-    log.handlers[:] = [
-        logging.StreamHandler(sys.stdout),
-        logging.FileHandler(path, encoding="utf-8"),
-    ]
+    log.handlers.append(logging.FileHandler(path, encoding="utf-8"))
     log.handlers[1].setFormatter(logging.Formatter("%(asctime)s %(message)s"))
 
 

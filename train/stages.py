@@ -5,6 +5,11 @@ After each epoch the run's folder holds all that is needed to go on as if nothin
     history.json                      a row an epoch, across the stages
     checkpoints/STAGE-EPOCH.weights.h5  weights and optimizer of the last and of the best epoch
 
+A run that SIGTERM interrupts within an epoch leaves that point, too:
+
+    interrupted.json                  which point: stage, epoch, step, the sums of its metrics
+    checkpoints/STAGE-EPOCH-STEP.weights.h5
+
 Everything else is a function of these and of the seed: the order of photos, their augmentation,
 dropout, the best epoch, reductions of the rate and early stopping.
 """
@@ -13,6 +18,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import functools
 import json
 import logging
 import math
@@ -25,7 +31,7 @@ import numpy as np
 
 from flowers_model import network as networks
 from flowers_model.files import replacing
-from train import balance, pipeline
+from train import balance, distribution, pipeline, processes
 from train.augment import mixing, photo_steps, policy
 from train.experiment import Experiment
 from train.features import features
@@ -33,6 +39,7 @@ from train.norms import measure_norms
 
 log = logging.getLogger("flowers")
 
+INTERRUPTED = "interrupted.json"
 PLATEAU_FACTOR, PLATEAU_PATIENCE = 0.3, 3  # the rate falls to 30 % after 3 epochs without a gain
 
 Row = dict[str, float | int | str]
@@ -89,6 +96,7 @@ def train(
 
     Raises:
         TrainingError: when the loss is no number any more.
+        Preempted: after SIGTERM, when all is saved to go on.
     """
     history = read_history(folder)
     for stage in stages(experiment):
@@ -170,22 +178,27 @@ def _run_stage(
         photos = pipeline.augmented_views(
             photos, size=size, count=views, seed=experiment.seed, **policies
         )
+    batch = distribution.batch_size(experiment.batch_size, len(photos))
+    steps = pipeline.steps(len(photos), batch)
     shared = {
-        "batch_size": experiment.batch_size,
+        "batch_size": batch,
         "seed": experiment.seed,
-        "first_epoch": first_epoch,
-        "epochs": stage.epochs,
         "weights": balance.class_weights(experiment.class_weights, counts),
         "oversample": experiment.oversample,
     }
     if cached:
-        batches = pipeline.feature_batches(
-            features(network, photos.array, "train"), photos.labels, class_count, **shared
+        batches = functools.partial(
+            pipeline.feature_batches,
+            features(network, photos.array, "train"),
+            photos.labels,
+            class_count,
+            **shared,
         )
         valid_inputs = features(network, valid.array, "valid")
     else:
         mix = mixing(experiment.augment) if stage.name == "finetune" else None
-        batches = pipeline.training_batches(
+        batches = functools.partial(
+            pipeline.training_batches,
             photos,
             class_count,
             mix=mix,
@@ -194,14 +207,15 @@ def _run_stage(
             **(policies if whole else {"augment": None}),
         )
         valid_inputs = valid.array
-    steps = pipeline.steps(len(photos), experiment.batch_size)
 
     part = _trained_part(network, stage, experiment)
     _compile(part, stage, experiment, steps)
-    if first_epoch:
+    interrupted = _interrupted(folder, stage, first_epoch, batch)
+    first_step = interrupted["step"] if interrupted else 0
+    if first_epoch or first_step:
         part.optimizer.build(part.trainable_variables)
-        part.load_weights(_checkpoint(folder, stage.name, first_epoch - 1))
-    batch = min(experiment.batch_size, len(photos))
+        saved = (first_epoch, first_step) if first_step else (first_epoch - 1, None)
+        part.load_weights(_checkpoint(folder, stage.name, *saved))
     log.info(
         "%s: %d epochs of %d steps with %d %s each, %s of %s weights learn",
         stage.name,
@@ -212,18 +226,35 @@ def _run_stage(
         f"{_count(part.trainable_variables):,}",
         f"{network.count_params():,}",
     )
-    journal = _Journal(stage, experiment, folder, history, steps)
-    part.fit(
-        batches,
-        epochs=stage.epochs,
-        initial_epoch=first_epoch,
-        steps_per_epoch=steps,
-        validation_data=(valid_inputs, keras.ops.one_hot(valid.labels, class_count)),
-        validation_batch_size=max(batch, min(256, len(valid)) if cached else batch),
-        callbacks=[journal],
-        shuffle=False,  # the batches come in their order
-        verbose=0,
+    if distribution.is_on():
+        log.info(
+            "each device takes 1/%d of a batch; the learning rate, %g, is that of a whole batch",
+            distribution.parts(),
+            stage.learning_rate,
+        )
+    predict = distribution.predictor(part, max(batch, min(256, len(valid))) if cached else batch)
+    # Not fit's validation_data, which wants batches that the devices divide.
+    evaluate = functools.partial(
+        distribution.evaluate, predict, part.loss, valid_inputs, valid.labels
     )
+    with processes.preemption() as preempted:
+        journal = _Journal(
+            stage, experiment, folder, history, steps, batch, interrupted, evaluate, preempted
+        )
+        spans = [(first_epoch, first_epoch + 1, first_step)] if first_step else []
+        spans.append((first_epoch + len(spans), stage.epochs, 0))
+        for first, last, step in spans:
+            if finished(journal.rows, stage, experiment):
+                break
+            part.fit(
+                batches(first_epoch=first, epochs=last, first_step=step),
+                epochs=last,
+                initial_epoch=first,
+                steps_per_epoch=steps - step,
+                callbacks=[journal],
+                shuffle=False,  # the batches come in their order
+                verbose=0,
+            )
     return [row for row in history if row["stage"] == stage.name]
 
 
@@ -287,8 +318,21 @@ def _count(variables: list) -> int:
     return sum(math.prod(variable.shape) for variable in variables)
 
 
-def _checkpoint(folder: pathlib.Path, stage: str, epoch: int) -> pathlib.Path:
-    return folder / "checkpoints" / f"{stage}-{epoch:04}.weights.h5"
+def _checkpoint(
+    folder: pathlib.Path, stage: str, epoch: int, step: int | None = None
+) -> pathlib.Path:
+    within = "" if step is None else f"-{step:06}"
+    return folder / "checkpoints" / f"{stage}-{epoch:04}{within}.weights.h5"
+
+
+def _interrupted(folder: pathlib.Path, stage: Stage, epoch: int, batch: int) -> dict | None:
+    """Where in this epoch the run was interrupted, if it was, and its steps are still the same."""
+    path = folder / INTERRUPTED
+    if not path.exists():
+        return None
+    saved = json.loads(path.read_text("utf-8"))
+    here = {"stage": stage.name, "epoch": epoch, "batch": batch}
+    return saved if saved.items() >= here.items() else None
 
 
 class _Journal(keras.callbacks.Callback):
@@ -303,10 +347,16 @@ class _Journal(keras.callbacks.Callback):
         folder: pathlib.Path,
         history: list[Row],
         steps: int,
+        batch: int,
+        interrupted: dict | None,
+        evaluate: Callable[[], dict[str, float]],
+        preempted: Callable[[], bool],
     ):
         super().__init__()
         self.stage, self.experiment, self.folder = stage, experiment, folder
-        self.history, self.steps = history, steps
+        self.history, self.steps, self.batch = history, steps, batch
+        self.interrupted, self.evaluate, self.preempted = interrupted, evaluate, preempted
+        self.leaving = False
 
     @property
     def rows(self) -> list[Row]:
@@ -314,11 +364,19 @@ class _Journal(keras.callbacks.Callback):
 
     def on_train_begin(self, logs=None):
         total = self.stage.epochs * self.steps
-        done = len(self.rows) * self.steps
+        done = len(self.rows) * self.steps + (self.interrupted or {"step": 0})["step"]
         self.bar = pipeline.progress(None, self.stage.name, total, "steps", done)
 
     def on_epoch_begin(self, epoch, logs=None):
-        self.started = time.monotonic()
+        self.epoch, self.first_step, self.started = epoch, 0, time.monotonic()
+        if self.interrupted is not None:
+            self.first_step = self.interrupted["step"]
+            self.started -= self.interrupted["seconds"]
+            for variable, value in zip(
+                self.model.metrics_variables, self.interrupted["metrics"], strict=True
+            ):
+                variable.assign(value)
+            self.interrupted = None
         if self.experiment.schedule == "plateau":
             self.model.optimizer.learning_rate = plateau_rate(
                 self.rows, self.stage.learning_rate, self.experiment.monitor
@@ -327,13 +385,19 @@ class _Journal(keras.callbacks.Callback):
         for number, layer in enumerate(networks.layers_of(self.model)):
             generator = getattr(layer, "seed_generator", None)
             if generator is not None:
-                generator.state.assign([self.experiment.seed + number, epoch << 20])
+                drawn = (epoch << 20) + self.first_step
+                generator.state.assign([self.experiment.seed + number, drawn])
 
     def on_train_batch_end(self, batch, logs=None):
         self.bar.update(1)
+        self.leaving = self.leaving or self.preempted()
+        step = self.first_step + batch + 1
+        if self.leaving and step < self.steps:
+            self._leave_at(step)
 
     def on_epoch_end(self, epoch, logs=None):
         row = {"stage": self.stage.name, "epoch": epoch}
+        logs = logs | self.evaluate()
         row |= {name: float(value) for name, value in sorted(logs.items())}
         row["learning_rate"] = float(self.model.optimizer.learning_rate)
         row["seconds"] = round(time.monotonic() - self.started, 3)
@@ -346,15 +410,14 @@ class _Journal(keras.callbacks.Callback):
         top = best(rows, self.experiment.monitor)
         # The checkpoint comes before the row that speaks of it, and old ones go last: whenever
         # the power fails, the history's last epoch has its file.
-        with replacing(_checkpoint(self.folder, self.stage.name, epoch)) as path:
-            self.model.save_weights(path)
+        distribution.save_weights(self.model, _checkpoint(self.folder, self.stage.name, epoch))
         self.history.append(row)
-        with replacing(self.folder / "history.json") as path:
-            path.write_text(json.dumps(self.history, indent=1), "utf-8")
-        keep = {_checkpoint(self.folder, self.stage.name, e) for e in (epoch, top["epoch"])}
-        for path in (self.folder / "checkpoints").glob(f"{self.stage.name}-*.weights.h5"):
-            if path not in keep:
-                path.unlink()
+        if processes.is_first():
+            self._keep(self.folder / "history.json", self.history)
+            keep = {_checkpoint(self.folder, self.stage.name, e) for e in (epoch, top["epoch"])}
+            for path in (self.folder / "checkpoints").glob(f"{self.stage.name}-*.weights.h5"):
+                if path not in keep:
+                    path.unlink()
         self.bar.clear()
         log.info(
             "%s %d/%d  loss %.4f  accuracy %.4f  valid loss %.4f  accuracy %.4f  rate %.2g%s",
@@ -368,8 +431,31 @@ class _Journal(keras.callbacks.Callback):
             row["learning_rate"],
             "  best" if top is row else "",
         )
+        if self.leaving:
+            raise processes.Preempted
         if finished(rows, self.stage, self.experiment):
             self.model.stop_training = True
 
     def on_train_end(self, logs=None):
         self.bar.close()
+
+    def _leave_at(self, step: int) -> None:
+        """Save this point of the epoch, and end the training."""
+        path = _checkpoint(self.folder, self.stage.name, self.epoch, step)
+        distribution.save_weights(self.model, path)
+        if processes.is_first():
+            point = {
+                "stage": self.stage.name,
+                "epoch": self.epoch,
+                "step": step,
+                "batch": self.batch,
+                "seconds": round(time.monotonic() - self.started, 3),
+                "metrics": [np.asarray(v).tolist() for v in self.model.metrics_variables],
+            }
+            self._keep(self.folder / INTERRUPTED, point)
+        processes.wait()
+        raise processes.Preempted
+
+    def _keep(self, path: pathlib.Path, value: list | dict) -> None:
+        with replacing(path) as temporary:
+            temporary.write_text(json.dumps(value, indent=1), "utf-8")
