@@ -45,7 +45,7 @@ def backbone_names() -> list[str]:
 def build(
     backbone: str,
     class_count: int,
-    image_size: int | None,
+    image_size: int,
     *,
     weights: str | os.PathLike | None = None,
     alpha: float | None = None,
@@ -59,7 +59,7 @@ def build(
         backbone: a Keras Applications name such as `"EfficientNetV2B0"`, or `"ConvNet"`, a plain
             stack of convolutions for training from scratch.
         class_count: number of classes, at least 2.
-        image_size: side of the square input, in pixels; None: photos of any size.
+        image_size: side of the square input, in pixels.
         weights: `"imagenet"` (Keras downloads them), a weights file for the backbone without its
             top, or None for random ones.
         alpha: width multiplier, for the backbones that have one (MobileNet and its successors).
@@ -189,7 +189,7 @@ def set_trainable(network: keras.Model, unfreeze: int | None, *, train_norms: bo
 
 def _backbone(
     name: str,
-    size: int | None,
+    size: int,
     weights: str | os.PathLike | None,
     alpha: float | None,
     filters: tuple[int, ...],
@@ -228,8 +228,7 @@ def _backbone(
         # Whatever Keras says of sizes, files and downloads concerns the user's own choices.
         reason = " ".join(str(error).split())[:200]
         raise NetworkError(
-            f"{name} cannot be built at {size or 'any'} px with weights "
-            f"{weights or 'none'}: {reason}"
+            f"{name} cannot be built at {size} px with weights {weights or 'none'}: {reason}"
         ) from error
     return trunk, *_normalization(inspect.getmodule(function).preprocess_input)
 
@@ -250,7 +249,7 @@ def _normalization(preprocess_input) -> tuple[list[float], list[float], bool]:
     return [float(v) for v in scale], [float(v) for v in offset], bool(reverse)
 
 
-def _convnet(size: int | None, filters: tuple[int, ...]) -> keras.Model:
+def _convnet(size: int, filters: tuple[int, ...]) -> keras.Model:
     """3 x 3 convolutions with BatchNormalization and ReLU; every one halves the resolution.
 
     The first does so by its stride, which saves most of the work; the others by max-pooling before
@@ -258,7 +257,7 @@ def _convnet(size: int | None, filters: tuple[int, ...]) -> keras.Model:
     """
     import keras
 
-    if size is not None and size < 2 ** len(filters):
+    if size < 2 ** len(filters):
         raise NetworkError(
             f"ConvNet with {len(filters)} convolutions needs at least {2 ** len(filters)} px"
         )

@@ -95,24 +95,6 @@ def test_fine_tuning_a_few_layers_leaves_the_others_alone(data, tmp_path):
     assert same == [True, False]
 
 
-def test_fine_tuning_on_smaller_photos_serves_those_of_the_inputs_size(data, tmp_path):
-    seen = []
-    batches = stages.pipeline.training_batches
-
-    def spy(*args, **settings):
-        seen.append(settings["size"])
-        return batches(*args, **settings)
-
-    experiment = dataclasses.replace(TINY, data=data, train_size=16, epochs_finetune=1)
-    (tmp_path / "run").mkdir()
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(stages.pipeline, "training_batches", spy)
-        manifest = job.run(experiment, tmp_path / "run", preset="quickstart", command="test")
-    assert seen == [16]
-    assert manifest.input.size == 24
-    assert manifest.metrics["valid"].count == 6
-
-
 def test_rare_classes_are_trained_for_in_each_way(tmp_path):
     folder = write_photo_folder(tmp_path / "data", {"train": 6, "valid": 2})
     for name in list(COLOURS)[:2]:

@@ -67,13 +67,6 @@ class Experiment:
         False, "data", "leave out, count and name what is bad in the data, however much it is"
     )
     image_size: int = _setting(224, "data", "side of the network's input, pixels")
-    train_size: int | None = _setting(
-        None,
-        "data",
-        "side of the photos that fine-tuning sees, pixels, where it is another than the input's: "
-        "a smaller one trains faster",
-        type=int,
-    )
     crop: float = _setting(0.875, "data", "share of the short side that serving looks at, 0..1")
     augment: str = _setting(
         "inception",
@@ -218,8 +211,6 @@ class Experiment:
         changes = photo_steps(self.augment)
         if self.head_views and not (changes and self.cache_features):
             raise UserError("--head-views needs --cache-features and an --augment that is not none")
-        if self.train_size is not None and not changes:
-            raise UserError("--train-size needs an --augment that changes photos")
         if self.augment_rare_below is not None and not changes:
             raise UserError("--augment-rare-below needs an --augment that changes photos")
         if self.oversample and self.class_weights != "none":

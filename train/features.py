@@ -75,7 +75,7 @@ def features(network: keras.Model, photos: np.ndarray, title: str) -> np.ndarray
 
 def _predictor(network: keras.Model, count: int, folder: pathlib.Path) -> Callable[..., np.ndarray]:
     """The fastest way to embed so many photos: see `distribution.predictor`."""
-    if count < EXPORT_FROM or distribution.is_on() or None in network.input.shape[1:]:
+    if count < EXPORT_FROM or distribution.is_on():
         batch = BATCH * distribution.parts()
         return distribution.predictor(networks.embedder(network), batch)
     log.info("exporting the backbone to ONNX, for %d photos", count)

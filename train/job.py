@@ -117,12 +117,7 @@ def _train(experiment: Experiment, folder: pathlib.Path) -> Trained:
         len(source.class_names),
         ", ".join(f"{name} {len(split)}" for name, split in source.splits.items()),
     )
-    network = build_network(
-        experiment,
-        len(source.class_names),
-        experiment.weights,
-        any_size=experiment.train_size is not None,
-    )
+    network = build_network(experiment, len(source.class_names), experiment.weights)
     if experiment.fast_convolutions:
         xla_cpu.speed_up(network)
     distribution.synchronize_norms(network)

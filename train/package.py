@@ -117,17 +117,12 @@ def _in_float32(network: keras.Model, experiment: Experiment, class_count: int) 
     return stock
 
 
-def build_network(
-    experiment: Experiment, class_count: int, weights: str | None, *, any_size: bool = False
-) -> keras.Model:
-    """The network that an experiment describes, starting from `weights`.
-
-    With `any_size` it takes photos of every size, else those that it serves.
-    """
+def build_network(experiment: Experiment, class_count: int, weights: str | None) -> keras.Model:
+    """The network that an experiment describes, starting from `weights`."""
     return networks.build(
         experiment.backbone,
         class_count,
-        None if any_size else experiment.image_size,
+        experiment.image_size,
         weights=weights,
         alpha=experiment.alpha,
         filters=experiment.filters,

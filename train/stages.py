@@ -170,10 +170,7 @@ def _run_stage(
     views = experiment.head_views if cached else 0
     photos = train_whole() if whole or views else train_fitted()
     counts = balance.class_counts(photos.labels, class_count)
-    size = experiment.image_size
-    if whole and experiment.train_size is not None:
-        size = experiment.train_size
-    policies = _policies(experiment, counts, size)
+    size, policies = experiment.image_size, _policies(experiment, counts)
     if views:
         photos = pipeline.augmented_views(
             photos, size=size, count=views, seed=experiment.seed, **policies
@@ -258,11 +255,11 @@ def _run_stage(
     return [row for row in history if row["stage"] == stage.name]
 
 
-def _policies(experiment: Experiment, counts: np.ndarray, size: int) -> dict:
+def _policies(experiment: Experiment, counts: np.ndarray) -> dict:
     """What is done to photos of rare classes and, where those alone are changed, to the others."""
     name, below = experiment.augment, experiment.augment_rare_below
-    crop_scale, crop = experiment.crop_scale, experiment.crop
-    strength = experiment.augment_strength
+    size, crop_scale = experiment.image_size, experiment.crop_scale
+    strength, crop = experiment.augment_strength, experiment.crop
     policies = {"augment": policy(name, size, crop_scale, strength, crop)}
     if below is not None:
         policies["plain"] = policy("none", size, crop_scale, crop=crop)
