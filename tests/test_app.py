@@ -228,7 +228,7 @@ def test_a_start_that_cannot_work_ends_with_one_line_and_status_2(tmp_path):
     [
         (["--model", "nowhere at all"], "'nowhere at all' is neither a folder here nor a Hub repo"),
         (["--model", "."], "is not a whole bundle"),
-        (["--modle", "x"], "unrecognized arguments: --modle x"),
+        (["--modle", "x"], "there is no --modle; did you mean --model"),
     ],
 )
 def test_what_is_no_model_is_the_persons_error(tmp_path, monkeypatch, arguments, message):

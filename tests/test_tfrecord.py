@@ -274,8 +274,14 @@ def test_a_split_without_a_good_record_is_refused_all_the_same(tmp_path):
     write_petals(tmp_path)
     shard = tmp_path / "224x224/val/00-224x224-3.tfrec"
     shard.write_bytes(shard.read_bytes()[:50])
-    with pytest.raises(SourceError, match=r"224x224/val has no record that can be used \(.*cut"):
+    with pytest.raises(SourceError, match=r"224x224/val has no record that can be used"):
         open_source(f"tfrecord:{tmp_path}", 0, skip_bad=True)
+    write_names(tmp_path, "rose", "iris", "daisy")
+    write_shard(tmp_path / "224x224/val", [record(**{"class": 3})] * 3)
+    with pytest.raises(SourceError, match=r"224x224/val has no record that can be used"):
+        open_source(f"tfrecord:{tmp_path}", 0, skip_bad=True)
+    write_shard(tmp_path / "224x224/val", [], "00-224x224-3.tfrec")
+    assert "00-224x224-3.tfrec holds 0 records, 3 by its name" in message(tmp_path)
 
 
 def test_a_damaged_first_record_of_test_is_named(tmp_path):
@@ -482,7 +488,7 @@ def test_class_names_that_would_leave_the_folder_are_refused(tmp_path, capsys):
         (["--data", "quickstart", "--output", "x", "--shards", "0"], "'0' is no number of 1 or"),
         (["--data", "quickstart", "--output", "x", "--size", "big"], "'big' is no number"),
         (["--data", "quickstart", "--output", "x", "--seed", "-1"], "'-1' is no number of 0"),
-        (["--data", "quickstart", "--output", "x", "--shard", "2"], "--help lists what there is"),
+        (["--data", "quickstart", "--output", "x", "--shard", "2"], "did you mean --shards?"),
     ],
 )
 def test_mistakes_are_one_line_and_status_2(tmp_path, monkeypatch, capsys, arguments, what):

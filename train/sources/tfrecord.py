@@ -94,13 +94,8 @@ def open_tfrecord(
     class_file = _class_file(path, root)
     shards = {split: _index_split(root, split) for split in FOLDERS}
     shards = {split: found for split, found in shards.items() if found}
-    largest = max(
-        label
-        for found in shards.values()
-        for shard in found
-        for label in shard.labels
-        if label is not None
-    )
+    labels = [label for found in shards.values() for shard in found for label in shard.labels]
+    largest = max((label for label in labels if label is not None), default=0)
     if class_file:
         class_names = _read_names(class_file)
     elif largest < len(flower_names.petals104()):
@@ -210,12 +205,7 @@ def _index_split(root: str, split: str) -> list[Shard]:
         return []
     with ThreadPoolExecutor(READERS) as pool:
         shards = pool.map(index_shard, paths)
-        shards = list(progress(shards, f"indexing {split}", len(paths), "shards"))
-    if all(label is None for shard in shards for label in shard.labels):
-        faults = [fault for shard in shards for fault in shard.faults]
-        why = f" ({faults[0].rstrip('.')})" if faults else ""
-        raise SourceError(f"{folder} has no record that can be used{why}: put photos there.")
-    return shards
+        return list(progress(shards, f"indexing {split}", len(paths), "shards"))
 
 
 def _is_unlabelled(path: str) -> bool:
@@ -236,7 +226,7 @@ def _split(
     class_file: str,
     skip_bad: bool,
 ) -> Split:
-    classes = range(len(class_names))
+    folder, classes = f"{root}/{FOLDERS[split]}", range(len(class_names))
     faults = []
     for shard in shards:
         faults += shard.faults
@@ -250,8 +240,9 @@ def _split(
         (shard, i) for shard in shards for i, label in enumerate(shard.labels) if label in classes
     ]
     total = sum(shard.total for shard in shards)
-    what = f"{total - len(places)} of {total} records of {root}/{FOLDERS[split]}"
-    check_faults(faults, what, skip_bad)
+    check_faults(faults, f"{total - len(places)} of {total} records of {folder}", skip_bad)
+    if not places:
+        raise SourceError(f"{folder} has no record that can be used: put photos there.")
     read_bytes = _reader()
 
     def read(i: int) -> bytes:
