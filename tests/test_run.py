@@ -209,6 +209,7 @@ MISTAKES = {
     "--oversample --class-weights balanced": "choose one",
     "--optimizer adamm": "--optimizer: invalid choice: 'adamm'",
     "--rate-decay 2": "--rate-decay must lie in 0..1",
+    "--rate-low 1": "--rate-low 1 is above the learning rate",
     "--find-learning-rate 3": "needs 10 steps or more",
     "--augment mixup --augment-rare-below 9": "needs an --augment that changes photos",
     "--epochs-head 0 --epochs-finetune 0": "nothing to train",

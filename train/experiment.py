@@ -237,6 +237,9 @@ class Experiment:
             raise UserError(
                 "--oversample and --class-weights both even out the classes; choose one"
             )
+        lowest = min(self.learning_rate, self.learning_rate_finetune or self.learning_rate)
+        if self.rate_low > lowest:
+            raise UserError(f"--rate-low {self.rate_low:g} is above the learning rate, {lowest:g}")
         if not self.epochs_head and not self.epochs_finetune:
             raise UserError("nothing to train: --epochs-head and --epochs-finetune are both 0")
 
