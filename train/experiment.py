@@ -17,6 +17,13 @@ from train.balance import SCHEMES
 
 SETTINGS = "experiment.json"  # in a run's folder
 PRESETS = pathlib.Path(__file__).parent / "presets"
+# Written down, so that `--help` does not wait for Keras; `radam` is ours.
+OPTIMIZERS = (
+    *("adadelta", "adafactor", "adagrad", "adam", "adamax", "adamw", "ftrl", "lamb", "lion"),
+    *("muon", "nadam", "radam", "rmsprop", "schedulefreeadamw", "sgd"),
+)
+SCHEDULES = ("cosine", "constant", "plateau", "cyclical", "step", "exponential")
+MONITORS = ("val_accuracy", "val_loss")
 
 
 def _setting(default: Any, group: str, help: str, **flag: Any) -> Any:
@@ -120,14 +127,41 @@ class Experiment:
     learning_rate_finetune: float | None = _setting(
         None, "training", "peak rate of fine-tuning, where it differs", type=float
     )
+    optimizer: str = _setting(
+        "adamw", "training", "what makes steps of gradients", choices=OPTIMIZERS
+    )
+    optimizer_finetune: str | None = _setting(
+        None, "training", "that of fine-tuning, where it differs", type=str, choices=OPTIMIZERS
+    )
     schedule: str = _setting(
         "cosine",
         "training",
-        "learning rate: warm-up and cosine to zero, constant, or reduced where valid stands still",
-        choices=("cosine", "constant", "plateau"),
+        "learning rate: warm-up, then to zero along a cosine, or down by steps or exponentially; "
+        "constant; reduced where valid stands still; up and down in cycles",
+        choices=SCHEDULES,
     )
-    warmup: float = _setting(0.1, "training", "share of a stage's steps that warms up (cosine)")
-    weight_decay: float = _setting(0.004, "training", "AdamW's decoupled weight decay")
+    schedule_finetune: str | None = _setting(
+        None, "training", "that of fine-tuning, where it differs", type=str, choices=SCHEDULES
+    )
+    warmup: float = _setting(
+        0.1, "training", "share of a stage's steps that warms up (cosine, step, exponential)"
+    )
+    rate_low: float = _setting(
+        0.0, "training", "lowest learning rate (cyclical, step, exponential)"
+    )
+    rate_period: float = _setting(
+        4.0, "training", "epochs of a cycle (cyclical), or that --rate-decay is for"
+    )
+    rate_decay: float = _setting(
+        0.5, "training", "what a period multiplies the rate by, 0..1 (step, exponential)"
+    )
+    weight_decay: float | None = _setting(
+        None,
+        "training",
+        "decoupled weight decay; else the optimizer's own: AdamW's 0.004, mostly none",
+        type=float,
+        metavar="N",
+    )
     label_smoothing: float = _setting(0.0, "training", "share of the label spread evenly, 0..1")
     loss: str = _setting(
         "crossentropy",
@@ -151,8 +185,8 @@ class Experiment:
     monitor: str = _setting(
         "val_accuracy",
         "training",
-        "what the best epoch is judged by",
-        choices=("val_accuracy", "val_loss"),
+        "what the best epoch is judged by; --resume RUN --monitor ... makes the other's bundle",
+        choices=MONITORS,
     )
     precision: str = _setting(
         "auto",
@@ -201,6 +235,9 @@ class Experiment:
             ("model_devices", 1, 1_000_000),
             ("learning_rate", 0, float("inf")),
             ("warmup", 0, 0.9),
+            ("rate_low", 0, float("inf")),
+            ("rate_period", 0.01, 100_000),
+            ("rate_decay", 0, 1),
             ("label_smoothing", 0, 0.9),
             ("focal_gamma", 0, 10),
             ("seed", 0, 2**31 - 1),
@@ -217,6 +254,9 @@ class Experiment:
             raise UserError(
                 "--oversample and --class-weights both even out the classes; choose one"
             )
+        lowest = min(self.learning_rate, self.learning_rate_finetune or self.learning_rate)
+        if self.rate_low > lowest:
+            raise UserError(f"--rate-low {self.rate_low:g} is above the learning rate, {lowest:g}")
         if not self.epochs_head and not self.epochs_finetune:
             raise UserError("nothing to train: --epochs-head and --epochs-finetune are both 0")
 

@@ -46,6 +46,15 @@ def _parser() -> Parser:
     output.add_argument("--push-to", metavar="USER/MODEL", help="publish the bundle on the Hub")
     output.add_argument("--private", action="store_true", help="publish it for yourself alone")
     output.add_argument("--tag", help="tag the published revision")
+    output.add_argument(
+        "--find-learning-rate",
+        nargs="?",
+        const=100,
+        type=int,
+        metavar="STEPS",
+        help="train the first stage for so many steps (100) at ever higher rates, write the loss "
+        "at each and a suggestion into the run's folder, and stop",
+    )
     hosts = parser.add_argument_group(
         "several hosts", "the same command on each, under JAX, with one --output that all can see"
     )
@@ -78,8 +87,13 @@ def main(arguments: list[str]) -> int:
         settings = vars(_parser().parse_args(arguments))
         options = {
             name: settings.pop(name)
-            for name in ("preset", "output", "resume", "push_to", "private", "tag")
+            for name in (
+                *("preset", "output", "resume", "push_to", "private", "tag"),
+                "find_learning_rate",
+            )
         }
+        if options["find_learning_rate"] is not None and options["find_learning_rate"] < 10:
+            raise UserError("--find-learning-rate needs 10 steps or more to see where it turns")
         group = [settings.pop(name) for name in ("coordinator", "processes", "process_id")]
         if group[0] and not (options["output"] or options["resume"]):
             raise UserError("several processes need --output DIR, the same folder for all")
@@ -105,11 +119,14 @@ def main(arguments: list[str]) -> int:
 def _run(
     folder: pathlib.Path, preset: str, experiment: Experiment, command: str, options: dict
 ) -> int:
-    from train.job import run
+    from train.job import find_learning_rate, run
     from train.stages import TrainingError
 
     again = f"python train/run.py --resume {shlex.quote(str(folder))}"
     try:
+        if options["find_learning_rate"] is not None:
+            find_learning_rate(experiment, folder, options["find_learning_rate"])
+            return 0
         run(
             experiment,
             folder,
@@ -142,10 +159,14 @@ def _assemble(
 ) -> tuple[pathlib.Path, str, Experiment, str]:
     """The run's folder and what it is to do: new from the flags, or as an earlier run began."""
     if options["resume"]:
-        if settings or options["output"]:
+        # The checkpoints are kept that are best by either figure.
+        if settings.keys() - {"monitor"} or options["output"]:
             raise UserError("--resume takes all settings from the run; leave the other flags out")
         folder = pathlib.Path(options["resume"])
-        return folder, *read_settings(folder)
+        preset, experiment, command = read_settings(folder)
+        if settings:
+            command = shlex.join([*shlex.split(command), "--monitor", settings["monitor"]])
+        return folder, preset, dataclasses.replace(experiment, **settings), command
     preset = options["preset"]
     experiment = dataclasses.replace(load_preset(preset).EXPERIMENT, **settings)
     folder = pathlib.Path(options["output"] or _new_folder(preset))

@@ -3,7 +3,8 @@
 After each epoch the run's folder holds all that is needed to go on as if nothing had happened:
 
     history.json                      a row an epoch, across the stages
-    checkpoints/STAGE-EPOCH.weights.h5  weights and optimizer of the last and of the best epoch
+    checkpoints/STAGE-EPOCH.weights.h5  weights and optimizer of the last epoch, and of those that
+                                      are best by valid accuracy and by valid loss
 
 A run that SIGTERM interrupts within an epoch leaves that point, too:
 
@@ -25,6 +26,7 @@ import math
 import pathlib
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import keras
 import numpy as np
@@ -33,9 +35,14 @@ from flowers_model import network as networks
 from flowers_model.files import replacing
 from train import balance, distribution, pipeline, processes
 from train.augment import mixing, photo_steps, policy
-from train.experiment import Experiment
+from train.experiment import MONITORS, Experiment
 from train.features import features
 from train.norms import measure_norms
+from train.optimizers import optimizer
+from train.schedules import Schedule, diverged, learning_rate, range_rates
+
+if TYPE_CHECKING:
+    import tensorflow as tf
 
 log = logging.getLogger("flowers")
 
@@ -56,16 +63,18 @@ class Stage:
     name: str
     epochs: int
     learning_rate: float
+    optimizer: str
+    schedule: str
 
 
 def stages(experiment: Experiment) -> list[Stage]:
     """The stages of an experiment, those without epochs left out."""
-    finetune_rate = experiment.learning_rate_finetune
-    if finetune_rate is None:
-        finetune_rate = experiment.learning_rate
+    e = experiment
+    rate = e.learning_rate if e.learning_rate_finetune is None else e.learning_rate_finetune
+    names = e.optimizer_finetune or e.optimizer, e.schedule_finetune or e.schedule
     both = [
-        Stage("head", experiment.epochs_head, experiment.learning_rate),
-        Stage("finetune", experiment.epochs_finetune, finetune_rate),
+        Stage("head", e.epochs_head, e.learning_rate, e.optimizer, e.schedule),
+        Stage("finetune", e.epochs_finetune, rate, *names),
     ]
     return [stage for stage in both if stage.epochs]
 
@@ -161,10 +170,50 @@ def plateau_rate(rows: list[Row], rate: float, monitor: str) -> float:
     return rate
 
 
-def _run_stage(
-    network, stage, experiment, folder, class_count, valid, train_fitted, train_whole, history
-) -> list[Row]:
-    first_epoch = sum(row["stage"] == stage.name for row in history)
+def range_test(
+    network: keras.Model,
+    experiment: Experiment,
+    class_count: int,
+    steps: int,
+    train_fitted: Callable[[], pipeline.Photos],
+    train_whole: Callable[[], pipeline.Photos],
+) -> list[dict[str, float]]:
+    """Train the first stage of an experiment at ever higher rates; `network` is spoilt by it.
+
+    Args:
+        steps: how many at most; the test ends where the loss has grown by far.
+        train_fitted, train_whole: as in `train`.
+
+    Returns:
+        The `step`, `learning_rate` and `loss` of each step.
+    """
+    # No stage has less than a step an epoch, so that there are photos for all steps.
+    stage = dataclasses.replace(stages(experiment)[0], epochs=steps)
+    batches, *_ = _batches(network, stage, experiment, class_count, train_fitted, train_whole)
+    data = batches(first_epoch=0, epochs=steps)
+    part = _trained_part(network, stage, experiment)
+    rates = range_rates(steps)
+    _compile(part, stage, experiment, float(rates[0]))
+    rows = []
+    with pipeline.progress(None, "range test", steps, "steps") as bar:
+        for step, (rate, batch) in enumerate(zip(rates, data.as_numpy_iterator(), strict=False)):
+            part.optimizer.learning_rate = rate
+            loss = float(part.train_on_batch(*batch, return_dict=True)["loss"])
+            rows.append({"step": step, "learning_rate": float(rate), "loss": loss})
+            bar.update(1)
+            if diverged([row["loss"] for row in rows]):
+                break
+    return rows
+
+
+def _batches(
+    network, stage, experiment, class_count, train_fitted, train_whole
+) -> tuple[Callable[..., tf.data.Dataset], int, int]:
+    """What a stage trains on, photos a batch, and steps an epoch.
+
+    The first is a function of `first_epoch`, `epochs` and `first_step`, as in
+    `pipeline.training_batches`.
+    """
     cached = _is_cached(stage, experiment)
     whole = stage.name == "finetune" and bool(photo_steps(experiment.augment))
     views = experiment.head_views if cached else 0
@@ -191,7 +240,6 @@ def _run_stage(
             class_count,
             **shared,
         )
-        valid_inputs = features(network, valid.array, "valid")
     else:
         mix = mixing(experiment.augment) if stage.name == "finetune" else None
         batches = functools.partial(
@@ -203,10 +251,21 @@ def _run_stage(
             **shared,
             **(policies if whole else {"augment": None}),
         )
-        valid_inputs = valid.array
+    return batches, batch, steps
+
+
+def _run_stage(
+    network, stage, experiment, folder, class_count, valid, train_fitted, train_whole, history
+) -> list[Row]:
+    first_epoch = sum(row["stage"] == stage.name for row in history)
+    cached = _is_cached(stage, experiment)
+    batches, batch, steps = _batches(
+        network, stage, experiment, class_count, train_fitted, train_whole
+    )
+    valid_inputs = features(network, valid.array, "valid") if cached else valid.array
 
     part = _trained_part(network, stage, experiment)
-    _compile(part, stage, experiment, steps)
+    _compile(part, stage, experiment, _learning_rate(stage, experiment, steps))
     interrupted = _interrupted(folder, stage, first_epoch, batch)
     first_step = interrupted["step"] if interrupted else 0
     if first_epoch or first_step:
@@ -280,16 +339,26 @@ def _trained_part(network: keras.Model, stage: Stage, experiment: Experiment) ->
     return network
 
 
-def _compile(part: keras.Model, stage: Stage, experiment: Experiment, steps: int) -> None:
-    rate = stage.learning_rate
-    if experiment.schedule == "cosine":
-        total = stage.epochs * steps
-        warmup = max(round(experiment.warmup * total), 1)
-        rate = keras.optimizers.schedules.CosineDecay(
-            0.0, max(total - warmup, 1), warmup_target=rate, warmup_steps=warmup
-        )
+def _learning_rate(stage: Stage, experiment: Experiment, steps: int) -> float | Schedule:
+    return learning_rate(
+        stage.schedule,
+        stage.learning_rate,
+        experiment.rate_low,
+        total=stage.epochs * steps,
+        warmup=experiment.warmup,
+        period=max(round(experiment.rate_period * steps), 1),
+        factor=experiment.rate_decay,
+    )
+
+
+def _compile(
+    part: keras.Model,
+    stage: Stage,
+    experiment: Experiment,
+    rate: float | Schedule,
+) -> None:
     part.compile(
-        optimizer=keras.optimizers.AdamW(rate, weight_decay=experiment.weight_decay),
+        optimizer=optimizer(stage.optimizer, rate, experiment.weight_decay),
         loss=_loss(experiment),
         metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")],
         # On the CPU, XLA slows the TensorFlow backend down several times.
@@ -374,7 +443,7 @@ class _Journal(keras.callbacks.Callback):
             ):
                 variable.assign(value)
             self.interrupted = None
-        if self.experiment.schedule == "plateau":
+        if self.stage.schedule == "plateau":
             self.model.optimizer.learning_rate = plateau_rate(
                 self.rows, self.stage.learning_rate, self.experiment.monitor
             )
@@ -411,7 +480,8 @@ class _Journal(keras.callbacks.Callback):
         self.history.append(row)
         if processes.is_first():
             self._keep(self.folder / "history.json", self.history)
-            keep = {_checkpoint(self.folder, self.stage.name, e) for e in (epoch, top["epoch"])}
+            kept = {epoch, *(best(rows, monitor)["epoch"] for monitor in MONITORS)}
+            keep = {_checkpoint(self.folder, self.stage.name, e) for e in kept}
             for path in (self.folder / "checkpoints").glob(f"{self.stage.name}-*.weights.h5"):
                 if path not in keep:
                     path.unlink()
