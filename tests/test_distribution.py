@@ -19,6 +19,7 @@ from flowers_model import bundle
 from flowers_model import network as networks
 from flowers_model.errors import UserError
 from train import distribution, processes
+from train.experiment import Experiment
 
 HERE = pathlib.Path(__file__).resolve().parent
 DEVICES = 8
@@ -112,6 +113,20 @@ def test_a_batch_is_rounded_down_to_the_devices(on_jax):
     _, (_, history) = on_jax["auto"]
     assert len(history) == 2
     assert distribution.batch_size(13, 27) == 13  # one device here
+
+
+def test_what_devices_cannot_divide_is_refused(on_jax):
+    said = {
+        kind: json.loads((on_jax[kind][0] / "facts.json").read_text())["refused"]
+        for kind in ("data", "model")
+    }
+    assert said["data"] == ""
+    assert said["model"].startswith("conv_2/kernel has 5 channels, which 2 devices cannot divide")
+    with (
+        pytest.raises(UserError, match="--model-devices 2 does not divide the 1 devices"),
+        distribution.scope(Experiment(distribution="model")),
+    ):
+        pass
 
 
 def test_two_tensorflow_devices_train_as_one(data, tmp_path):

@@ -62,11 +62,9 @@ def evaluation_photos(split: Split, title: str, size: int, crop: float) -> Photo
     array = _room((len(split), size, size, 3))
     kept = _decode(split, title, lambda photo: fit(photo, size, crop), array.__setitem__)
     if processes.processes() > 1:
+        done = set(processes.share(len(split)))
         array = _OnDemand(
-            array,
-            np.array(kept),
-            lambda i: array.__setitem__(i, fit(decode(split.read(i)), size, crop)),
-            set(processes.share(len(split))),
+            array, np.array(kept), lambda i: fit(decode(split.read(i)), size, crop), done
         )
     elif len(kept) < len(split):
         array = array[kept]
@@ -351,7 +349,7 @@ class _OnDemand:
         self,
         array: np.ndarray,
         kept: np.ndarray,
-        make: Callable[[int], None],
+        make: Callable[[int], np.ndarray],
         done: set[int],
     ):
         self.array, self.kept, self.make, self.done = array, kept, make, done
@@ -364,8 +362,9 @@ class _OnDemand:
         missing = [i for i in np.atleast_1d(rows) if i not in self.done]
         if missing:
             with concurrent.futures.ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-                list(pool.map(self.make, missing))
-            self.done.update(missing)
+                for i, photo in zip(missing, pool.map(self.make, missing), strict=True):
+                    self.array[i] = photo
+                    self.done.add(i)
         return self.array[rows]
 
 
