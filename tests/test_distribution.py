@@ -19,6 +19,7 @@ from flowers_model import bundle
 from flowers_model import network as networks
 from flowers_model.errors import UserError
 from train import distribution, processes
+from train.experiment import Experiment
 
 HERE = pathlib.Path(__file__).resolve().parent
 DEVICES = 8
@@ -114,6 +115,20 @@ def test_a_batch_is_rounded_down_to_the_devices(on_jax):
     assert distribution.batch_size(13, 27) == 13  # one device here
 
 
+def test_what_devices_cannot_divide_is_refused(on_jax):
+    said = {
+        kind: json.loads((on_jax[kind][0] / "facts.json").read_text())["refused"]
+        for kind in ("data", "model")
+    }
+    assert said["data"] == ""
+    assert said["model"].startswith("conv_2/kernel has 5 channels, which 2 devices cannot divide")
+    with (
+        pytest.raises(UserError, match="--model-devices 2 does not divide the 1 devices"),
+        distribution.scope(Experiment(distribution="model")),
+    ):
+        pass
+
+
 def test_two_tensorflow_devices_train_as_one(data, tmp_path):
     settings = TINY | {"data": f"folder:{data}", "dropout": 0.0}
     kinds = [settings | {"distribution": kind} for kind in ("none", "auto")]
@@ -126,7 +141,7 @@ def test_two_tensorflow_devices_train_as_one(data, tmp_path):
 def command(data, *extra) -> list:
     flags = ["--data", f"folder:{data}", "--gallery", "1"]
     for name, value in TINY.items():
-        text = {None: "none"}.get(value, value)
+        text = "none" if value is None else value
         text = ",".join(map(str, value)) if isinstance(value, list) else text
         flags += ["--" + name.replace("_", "-"), str(text)]
     return [*flags, *map(str, extra)]

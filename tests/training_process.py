@@ -2,7 +2,8 @@
 
 DEVICES is how many virtual CPU devices there are; SETTINGS, JSON, is a list of what to set in an
 `Experiment`, one training after another. The n-th leaves FOLDER/n/weights.npz beside its run, and
-under JAX FOLDER/n/facts.json: what is divided among devices, and exact inference against Keras's.
+under JAX FOLDER/n/facts.json: what is divided among devices, how far inference on 13 photos is from
+Keras's on one device, and what is said to a layer of 5 channels.
 """
 
 import dataclasses
@@ -26,6 +27,7 @@ import keras
 import numpy as np
 
 from flowers_model import network as networks
+from flowers_model.errors import UserError
 from train import distribution, job
 from train.experiment import Experiment
 
@@ -43,10 +45,20 @@ def facts(experiment: Experiment) -> dict:
             if not variable.value.is_fully_replicated
         }
         rows = batch.addressable_shards[0].data.shape[0] if distribution.is_on() else len(batch)
+        refused = ""
+        try:
+            networks.build("ConvNet", 3, 24, filters=(4, 5))
+        except UserError as error:
+            refused = str(error)
     plain = networks.build("ConvNet", 3, 24, filters=experiment.filters)
     plain.set_weights(weights)
     difference = np.abs(predicted - plain.predict(photos, verbose=0)).max()
-    return {"rows": rows, "divided": divided, "difference": float(difference)}
+    return {
+        "rows": rows,
+        "divided": divided,
+        "difference": float(difference),
+        "refused": refused,
+    }
 
 
 for number, values in enumerate(settings):

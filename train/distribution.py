@@ -330,6 +330,10 @@ def _strategy(experiment: Experiment):
     kind = experiment.distribution
     if kind == "model":
         raise UserError("--distribution model needs KERAS_BACKEND=jax; tensorflow has data")
+    if "TF_CONFIG" in os.environ:
+        raise UserError(
+            "several hosts train together under KERAS_BACKEND=jax alone; unset TF_CONFIG"
+        )
     if kind == "none":
         return None
     if os.environ.get("TPU_NAME") or tf.config.list_physical_devices("TPU"):

@@ -68,12 +68,8 @@ def evaluation_photos(
 
     kept = _decode(split, title, fitted, array.__setitem__, skip_bad)
     if processes.processes() > 1:
-        array = _OnDemand(
-            array,
-            np.array(kept),
-            lambda i: array.__setitem__(i, fitted(split.read(i))),
-            set(processes.share(len(split))),
-        )
+        done = set(processes.share(len(split)))
+        array = _OnDemand(array, np.array(kept), lambda i: fitted(split.read(i)), done)
     elif len(kept) < len(split):
         array = array[kept]
     return Photos([split.names[i] for i in kept], split.labels[kept], array.__getitem__, array)
@@ -376,7 +372,7 @@ class _OnDemand:
         self,
         array: np.ndarray,
         kept: np.ndarray,
-        make: Callable[[int], None],
+        make: Callable[[int], np.ndarray],
         done: set[int],
     ):
         self.array, self.kept, self.make, self.done = array, kept, make, done
@@ -389,8 +385,9 @@ class _OnDemand:
         missing = [i for i in np.atleast_1d(rows) if i not in self.done]
         if missing:
             with concurrent.futures.ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-                list(pool.map(self.make, missing))
-            self.done.update(missing)
+                for i, photo in zip(missing, pool.map(self.make, missing), strict=True):
+                    self.array[i] = photo
+                    self.done.add(i)
         return self.array[rows]
 
 
