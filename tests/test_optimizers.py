@@ -19,7 +19,8 @@ def test_the_names_are_those_of_keras_and_radam():
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_every_optimizer_makes_a_step_downhill(name):
-    matrix, bias = keras.Variable(np.eye(3) + 1.0), keras.Variable(np.ones(3))
+    matrix = keras.Variable(np.eye(3, dtype="float32") + 1)
+    bias = keras.Variable(np.ones(3, "float32"))
     made = optimizer(name, 0.01)
     made.apply([keras.ops.ones((3, 3)), keras.ops.ones(3)], [matrix, bias])
     assert float(keras.ops.sum(matrix)) < 12
