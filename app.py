@@ -28,16 +28,18 @@ import numpy as np
 from PIL import Image
 
 from flowers_model import bundle
-from flowers_model.classifier import FlowerClassifier, Prediction
+from flowers_model.classifier import FlowerClassifier, Prediction, predictions
 from flowers_model.command import Parser
 from flowers_model.errors import UserError
-from flowers_model.explain import explain
+from flowers_model.explain import explain_top
 from flowers_model.photo import decode
+from flowers_model.similar import Similar
 
 # Where a Space keeps the name of its model, on one line; spaces/deploy.py writes it.
 MODEL_FILE = pathlib.Path(__file__).with_name("model.txt")
 ALL = "One of each"
 PREVIEW = 1024  # longest side of the photo that the page shows, pixels
+SIMILAR = 6  # photos of the gallery that are shown beside an answer
 UPLOAD_LIMIT = "50mb"
 # Once a minute gradio deletes what visitors sent, or was made for them, over five minutes ago.
 FORGET = (60, 300)
@@ -45,6 +47,8 @@ PRIVACY = (
     "Your photo is used for this one answer. It is kept nowhere: the server deletes it within "
     "ten minutes."
 )
+
+UNKNOWN = "This does not look like a flower I know"
 
 THEME = gr.themes.Soft(
     primary_hue="emerald",
@@ -65,18 +69,19 @@ CSS = """
 #headline h2::first-letter { text-transform: uppercase; }
 #headline p { font-size: 1rem; margin: 0.3rem 0 0; }
 #headline .aside { color: var(--body-text-color-subdued); }
+#answer:has(.refused) #bars { opacity: 0.45; filter: grayscale(1); }
 #bars * { font-family: var(--font); }
 #bars .container { padding: 0; }
 #bars .bar { height: 6px; border-radius: 3px; }
 #examples { align-items: center; margin-top: 0.5rem; }
-#gallery { border-width: 0; border-radius: 0; box-shadow: none; background: none; }
-#gallery .grid-wrap { padding: 2px; height: auto; max-height: none; }
-#gallery .grid-container {
+.wall { border-width: 0; box-shadow: none; background: none; }
+.wall .grid-wrap { padding: 2px; height: auto; max-height: none; }
+.wall .grid-container {
     grid-template-columns: repeat(auto-fill, minmax(min(140px, 24vw), 1fr));
     gap: 0.7rem;
 }
-#gallery .thumbnail-item { border: none; }
-#gallery .caption-label { font-size: 0.8rem; }
+.wall .thumbnail-item { border: none; }
+.wall .caption-label { font-size: 0.8rem; }
 .note p { font-size: 0.85rem; color: var(--body-text-color-subdued); }
 #card { max-width: 48rem; }
 .figure { max-width: 48rem; margin-left: 0 !important; }
@@ -102,30 +107,38 @@ SCROLL = """() => setTimeout(() => {
 
 def page(classifier: FlowerClassifier) -> gr.Blocks:
     """Build the page of one model, and run its network once."""
-    examples = _examples(classifier.folder)
+    examples, files = _examples(classifier.folder)
+    similar = Similar(classifier.folder)
 
-    def look(pixels: np.ndarray) -> tuple[Prediction, Image.Image]:
-        [prediction] = classifier.classify(pixels)
-        return prediction, explain(classifier, pixels)
+    def look(pixels: np.ndarray) -> tuple[Prediction, list, list]:
+        """What it is, where the network looked for each of four names, and similar photos."""
+        answers = classifier.answer(classifier.prepare(pixels)[None])
+        [prediction] = predictions(answers, classifier.label_names, top=5)
+        nearest = similar.nearest(answers.embeddings[0], SIMILAR)
+        alike = [(files[i], similar.photos[i].label) for i in nearest]
+        return prediction, explain_top(classifier, pixels), alike
 
     def classify(photo: dict | None):
         """Name the flower in a photo.
 
         Takes one file: JPEG, PNG, WebP, AVIF, HEIC, GIF, BMP or TIFF. Gives a dictionary with the
         likeliest name, `label`, and the five likeliest with their calibrated probabilities, 0 to 1
-        and highest first, `confidences`; and a picture of where the network looked.
+        and highest first, `confidences`; a picture of where the network looked; and a dictionary
+        that says whether the photo was `refused`, since it does not look like a flower that the
+        model knows, with a `message` then; its `refusal_score`, above 1 where it was; and the
+        `label_set`, the names of which one is right for 9 photos of 10.
         """
         try:
-            prediction, seen = look(_decode(photo))
+            prediction, maps, _ = look(_decode(photo))
         except UserError as error:
             raise gr.Error(_sorry(error), print_exception=False) from None
-        return _shares(prediction), seen
+        return _shares(prediction), maps[0][2], _verdict(prediction)
 
     def show(file: dict | None, label: str | None = None) -> dict:
         started = time.perf_counter()
         try:
             pixels = _decode(file)
-            prediction, seen = look(pixels)
+            prediction, maps, alike = look(pixels)
         except UserError as error:
             return {
                 photo: None,
@@ -133,6 +146,7 @@ def page(classifier: FlowerClassifier) -> gr.Blocks:
                 headline: f"<p>{html.escape(_sorry(error))}</p>",
                 bars: gr.Label(visible=False),
                 map_column: gr.Column(visible=False),
+                more: gr.Column(visible=False),
             }
         seconds = time.perf_counter() - started
         preview = Image.fromarray(pixels)
@@ -143,11 +157,14 @@ def page(classifier: FlowerClassifier) -> gr.Blocks:
             headline: _headline(prediction, label, seconds),
             bars: gr.Label(_shares(prediction), visible=True),
             map_column: gr.Column(visible=True),
-            attention: seen,
+            attention: maps[0][2],
+            more: gr.Column(visible=True),
+            others: [(seen, f"{name}, {share:.0%}") for name, share, seen in maps[1:]],
+            like: gr.Gallery(alike, visible=bool(alike)),
         }
 
     def hide() -> dict:
-        return {answer: gr.Column(visible=False), map_column: gr.Column(visible=False)}
+        return {column: gr.Column(visible=False) for column in (answer, map_column, more)}
 
     def choose(name: str) -> list[tuple[str, str]]:
         if name == ALL:
@@ -159,6 +176,8 @@ def page(classifier: FlowerClassifier) -> gr.Blocks:
         # Nothing stays selected, so that a second tap on the same photo counts too.
         return {**show({"path": file}, label), gallery: gr.Gallery(selected_index=None)}
 
+    wall = {"interactive": False, "allow_preview": False, "buttons": [], "object_fit": "cover"}
+    wall |= {"height": "auto", "elem_classes": "wall"}
     with gr.Blocks(title="Which flower is this?", delete_cache=FORGET) as demo:
         gr.Markdown(
             "# Which flower is this?\n\nShow a photo: you get the five likeliest of "
@@ -197,6 +216,17 @@ def page(classifier: FlowerClassifier) -> gr.Blocks:
                         buttons=["fullscreen"],
                         elem_id="attention",
                     )
+            with gr.Column(visible=False, elem_id="more") as more:
+                others = gr.Gallery(
+                    label="Where it looked for the next likeliest names",
+                    elem_id="others",
+                    **wall,
+                )
+                like = gr.Gallery(
+                    label="The photos that are most like yours, with their labels",
+                    elem_id="like",
+                    **wall,
+                )
             with gr.Row(visible=bool(examples), elem_id="examples"):
                 gr.Markdown("### Or tap one of these", min_width=160)
                 chosen = gr.Dropdown(
@@ -213,17 +243,19 @@ def page(classifier: FlowerClassifier) -> gr.Blocks:
                 visible=bool(examples),
                 label="Labelled photos",
                 show_label=False,
-                interactive=False,
-                allow_preview=False,
-                object_fit="cover",
-                height="auto",
-                buttons=[],
                 elem_id="gallery",
+                **wall,
             )
             gr.Markdown(PRIVACY, elem_classes="note")
         with gr.Tab("About the model"):
             gr.Markdown(_card(classifier), latex_delimiters=[], elem_id="card")
-            for name, title in (("confusion", "What it takes for what"), ("history", "Training")):
+            figures = {
+                "reliability": "How far its percentages can be trusted",
+                "refusal": "How it tells other things from flowers",
+                "confusion": "What it takes for what",
+                "history": "Training",
+            }
+            for name, title in figures.items():
                 figure = classifier.folder / "report" / f"{name}.png"
                 if figure.is_file():
                     gr.Markdown(f"### {title}")
@@ -236,18 +268,19 @@ def page(classifier: FlowerClassifier) -> gr.Blocks:
                         elem_classes="figure",
                     )
 
-        shown = [photo, answer, headline, bars, map_column, attention]
+        shown = [photo, answer, headline, bars, map_column, attention, more, others, like]
+        verdict = gr.JSON(label="Verdict", visible=False)
         inside = {"api_visibility": "private", "show_progress": "hidden"}
         # Without gradio's preprocessing, which decodes by other rules: files arrive as they are.
         raw = {"preprocess": False}
         # Not `input`, which gradio also reports, with the old file, when a photo is taken away.
         photo.upload(show, photo, shown, api_name="show", **raw, **inside).then(js=SCROLL)
-        photo.clear(hide, None, [answer, map_column], api_name="hide", **inside)
+        photo.clear(hide, None, [answer, map_column, more], api_name="hide", **inside)
         gallery.select(
             show_example, chosen, [*shown, gallery], api_name="show_example", **inside
         ).then(js=SCROLL)
         chosen.input(choose, chosen, gallery, api_name="choose", **inside)
-        gr.on([], classify, photo, [bars, attention], api_name="classify", **raw)
+        gr.on([], classify, photo, [bars, attention, verdict], api_name="classify", **raw)
 
     # A network's first photo takes longer; it need not be a visitor's.
     look(np.full((64, 64, 3), 128, np.uint8))
@@ -292,8 +325,8 @@ def __getattr__(name: str) -> gr.Blocks:
     return globals().setdefault("demo", open_page())
 
 
-def _examples(folder: pathlib.Path) -> dict[str, list[str]]:
-    """The gallery's photos by class, as files that the page may serve.
+def _examples(folder: pathlib.Path) -> tuple[dict[str, list[str]], list[str]]:
+    """The gallery's photos, by class and in their order, as files that the page may serve.
 
     They are copies: what a Hub repo holds are links into a cache, and gradio serves by the place
     that a link leads to. All are called .jpg, so that no browser takes one for a page or script.
@@ -302,11 +335,13 @@ def _examples(folder: pathlib.Path) -> dict[str, list[str]]:
     atexit.register(shutil.rmtree, room, ignore_errors=True)
     gr.set_static_paths(room)
     examples: dict[str, list[str]] = {}
+    files = []
     for number, photo in enumerate(bundle.read_gallery(folder).photos):
         copy = room / f"{number}.jpg"
         shutil.copyfile(folder / "gallery" / photo.file, copy)
+        files.append(str(copy))
         examples.setdefault(photo.label, []).append(str(copy))
-    return examples
+    return examples, files
 
 
 def _decode(file: dict | None) -> np.ndarray:
@@ -321,13 +356,28 @@ def _shares(prediction: Prediction) -> dict[str, float]:
     return dict(zip(prediction.labels, prediction.probabilities, strict=True))
 
 
+def _verdict(prediction: Prediction) -> dict:
+    message = {"message": f"{UNKNOWN}."} if prediction.refused else {}
+    return {
+        "refused": prediction.refused,
+        "refusal_score": prediction.refusal_score,
+        "label_set": prediction.label_set,
+    } | message
+
+
 def _sorry(error: UserError) -> str:
     return f"Sorry, {error}."
 
 
 def _headline(prediction: Prediction, label: str | None, seconds: float) -> str:
     name = html.escape(prediction.labels[0])
-    lines = [f"<h2>{name}</h2>", f"<p>{prediction.probabilities[0]:.0%} sure</p>"]
+    if prediction.refused:
+        lines = [f'<h2 class="refused">{UNKNOWN}</h2>', "<p>If it is one all the same:</p>"]
+    else:
+        lines = [f"<h2>{name}</h2>", f"<p>{prediction.probabilities[0]:.0%} sure</p>"]
+        if len(prediction.label_set or []) > 1:
+            names = ", ".join(map(_text, prediction.label_set))
+            lines.append(f"<p>One of these, 9 times out of 10: {names}</p>")
     if label == prediction.labels[0]:
         lines.append("<p>✓ That is what the photo is labelled.</p>")
     elif label is not None:
@@ -353,17 +403,29 @@ def _card(classifier: FlowerClassifier) -> str:
         "Commit": made.git_commit,
     }
     results = [
-        (split, f"{of.top1:.1%}", f"{of.top5:.1%}", f"{of.loss:.3f}", f"{of.count:,}")
+        (
+            *(split, f"{of.top1:.1%}", f"{of.top5:.1%}", f"{of.loss:.3f}"),
+            *(_share(of.ece), _share(of.coverage), _share(of.refused), f"{of.count:,}"),
+        )
         for split, of in manifest.metrics.items()
+        if split != "train"
     ]
+    columns = ("", "right", "among its five", "log loss", "calibration error")
+    columns += ("label set right", "refused", "photos")
+    held_out = manifest.metrics.get("test", manifest.metrics.get("valid"))
     size = manifest.input.size
+    always = "and always answers with a flower that it knows, whatever the photo shows."
+    if manifest.calibration.refusal is not None:
+        always = "and says so when a photo does not look like a flower that it knows"
+        if held_out is not None and held_out.others_refused is not None:
+            always += f": to {held_out.others_refused:.0%} of photos of other things"
+        always += "."
     return "".join(
         [
             f"<p>It tells {len(manifest.class_names)} flowers apart. It looks at the middle "
-            f"square of a photo, at {size} by {size} pixels, and always answers with a flower that "
-            "it knows, whatever the photo shows.</p>",
+            f"square of a photo, at {size} by {size} pixels, {always}</p>",
             "<h3>How well it does</h3>",
-            _table(results, ("", "right", "among its five", "log loss", "photos")),
+            _table(results, columns),
             f"<p>Its percentages are calibrated on <em>{_text(calibrated)}</em>: of the answers "
             "that it is 80% sure of, about 80% are right.</p>"
             if calibrated
@@ -374,6 +436,10 @@ def _card(classifier: FlowerClassifier) -> str:
             _table([(name, value) for name, value in about.items() if value]),
         ]
     )
+
+
+def _share(value: float | None) -> str:
+    return "" if value is None else f"{value:.1%}"
 
 
 def _table(rows: Sequence[Sequence[str]], head: Sequence[str] = ()) -> str:

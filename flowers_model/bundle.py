@@ -4,10 +4,13 @@
     config.json  metadata.json  model.weights.h5 the network, as Keras saves it to the Hub
     model.onnx                                   the same network for serving
     classifier.json                              the manifest (`Manifest`)
+    refusal.npy                                  the classes' mean embeddings, float32 (C, D), where
+                                                 the manifest's refusal goes by them
     gallery/index.json, gallery/*.jpg            labelled held-out photos
-    report/                                      metrics.json, history.csv, per_class.csv, figures
+    gallery/embeddings.npy                       float16 (photos, D), in the order of the index
+    report/                                      index.html, metrics.json, tables, figures
 
-Reading one executes nothing from it: JSON, HDF5 arrays and an ONNX graph are all it holds.
+Reading one executes nothing from it: JSON, plain arrays and an ONNX graph are all it holds.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ import pathlib
 import zipfile
 from typing import TYPE_CHECKING, Annotated, Literal
 
+import numpy as np
 import pydantic
 from pydantic import Field
 
@@ -30,6 +34,7 @@ if TYPE_CHECKING:
 MANIFEST = "classifier.json"
 NETWORK_FILES = ("config.json", "metadata.json", "model.weights.h5")
 REQUIRED_FILES = ("README.md", *NETWORK_FILES, "model.onnx", MANIFEST, "gallery/index.json")
+OPTIONAL_FILES = ("refusal.npy",)
 FOLDERS = ("gallery", "report")
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -47,20 +52,72 @@ class Input(pydantic.BaseModel):
     crop: Annotated[float, Field(gt=0, le=1)] = 1.0  # share of the short side that is kept
 
 
+class Refusal(pydantic.BaseModel):
+    """When a photo does not look like a known flower: see `flowers_model.uncertainty`."""
+
+    score: Literal["probability", "energy", "distance"]
+    center: float  # raw score of the median flower
+    threshold: float  # raw score above which a photo is refused
+    keeps: Share  # of the flowers that the threshold was fitted on
+    # How well each score that was tried tells flowers from photos of other things, as the area
+    # under the ROC curve.
+    auroc: dict[str, Share]
+
+
+class LabelSets(pydantic.BaseModel):
+    """A photo's label set: the names before which at most `limit` of the probability lies.
+
+    Where the likeliest name alone is right often enough, the limit is 0, and the set that name.
+    """
+
+    coverage: Share  # of the photos, how many have their label in their set
+    limit: Annotated[float, Field(ge=0)]
+
+
 class Calibration(pydantic.BaseModel):
     """Probabilities are `softmax(logits / temperature)`."""
 
     temperature: Annotated[float, Field(gt=0)] = 1.0
     fitted_on: str | None = None  # the split, None where nothing was fitted
+    method: str | None = None  # which photos of it fitted what
+    refusal: Refusal | None = None
+    label_sets: LabelSets | None = None
+
+
+class Interval(pydantic.BaseModel):
+    """A 95 % bootstrap interval over the photos."""
+
+    low: float
+    high: float
 
 
 class Metrics(pydantic.BaseModel):
-    """Figures of one split, from the ONNX network with calibrated probabilities."""
+    """Figures of one split, from the ONNX network with calibrated probabilities.
+
+    Those that are None were not measured, or the bundle is older than they are.
+    """
 
     top1: Share
     top5: Share
     loss: Annotated[float, Field(ge=0)]  # mean negative log-likelihood, nats
     count: Annotated[int, Field(gt=0)]  # photos
+    macro_f1: Share | None = None
+    nll: float | None = None  # the loss, by the name that goes with `nll_uncalibrated`
+    ece: Share | None = None  # expected calibration error of the likeliest name
+    nll_uncalibrated: float | None = None  # at temperature 1
+    ece_uncalibrated: Share | None = None
+    coverage: Share | None = None  # photos whose label is in their label set
+    set_size: float | None = None  # names in a label set, mean
+    refused: Share | None = None
+    others_refused: Share | None = None  # photos of other things
+    others_auroc: Share | None = None  # of the refusal score, this split against other things
+    top1_interval: Interval | None = None
+    top5_interval: Interval | None = None
+    macro_f1_interval: Interval | None = None
+    nll_interval: Interval | None = None
+    ece_interval: Interval | None = None
+    coverage_interval: Interval | None = None
+    set_size_interval: Interval | None = None
 
 
 class Provenance(pydantic.BaseModel):
@@ -77,6 +134,8 @@ class Provenance(pydantic.BaseModel):
     backbone: str
     weights: str  # what the backbone started from: imagenet, none, or a file's name
     parameters: int
+    trainable_parameters: int | None = None  # in the last stage
+    optimizer_bytes: int | None = None  # of the last stage's optimizer
     backend: str
     versions: dict[str, str]
     git_commit: str | None = None
@@ -142,6 +201,24 @@ def read_gallery(folder: str | os.PathLike) -> Gallery:
         if not (room / name).is_file():
             raise BundleError(f"gallery/index.json: {photo.file!r} is not in the gallery")
     return gallery
+
+
+def read_embeddings(folder: str | os.PathLike, gallery: Gallery) -> np.ndarray | None:
+    """The embeddings of the gallery's photos, float32 `(photos, D)`; None where there are none.
+
+    Raises:
+        BundleError: where they are no plain array, or not one a photo.
+    """
+    path = pathlib.Path(folder) / "gallery/embeddings.npy"
+    if not path.exists():
+        return None
+    try:
+        embeddings = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        raise BundleError("gallery/embeddings.npy is no plain array of numbers") from None
+    if embeddings.ndim != 2 or len(embeddings) != len(gallery.photos):
+        raise BundleError("gallery/embeddings.npy has not one row a photo of gallery/index.json")
+    return embeddings.astype(np.float32)
 
 
 def check(folder: str | os.PathLike) -> Manifest:

@@ -15,16 +15,42 @@ from flowers_model.bundle import Manifest, read_manifest
 from flowers_model.engine import Engine, open_engine
 from flowers_model.errors import UserError
 from flowers_model.photo import decode, fit
+from flowers_model.uncertainty import label_sets, raw_score, read_reference, refusal_score
 
 Photo = bytes | str | os.PathLike | Image.Image | np.ndarray
 
 
 @dataclasses.dataclass(frozen=True)
 class Prediction:
-    """What a photo shows, the likeliest name first."""
+    """What a photo shows, the likeliest name first.
+
+    The last three are as the bundle was calibrated; one that was not refuses nothing.
+    """
 
     labels: list[str]
     probabilities: list[float]  # calibrated, 0..1, highest first
+    refused: bool = False  # it does not look like a flower that the model knows
+    refusal_score: float | None = None  # 0: like the median flower; above 1: refused
+    label_set: list[str] | None = None  # holds the right name for 9 photos of 10
+
+
+@dataclasses.dataclass(frozen=True)
+class Answers:
+    """What a model says of N photos.
+
+    Attributes:
+        probabilities: calibrated, float64 `(N, C)`.
+        embeddings: float32 `(N, D)`.
+        refusal_scores: float64 `(N,)`, above 1 is refused; None where the bundle has no such score.
+        label_sets: bool `(N, C)`; None where the bundle has none.
+        logits: float32 `(N, C)`; None where the probabilities are averages.
+    """
+
+    probabilities: np.ndarray
+    embeddings: np.ndarray
+    refusal_scores: np.ndarray | None = None
+    label_sets: np.ndarray | None = None
+    logits: np.ndarray | None = None
 
 
 class FlowerClassifier:
@@ -41,6 +67,9 @@ class FlowerClassifier:
         self.folder = folder
         self.manifest = manifest
         self.engine = engine
+        refusal = manifest.calibration.refusal
+        by_distance = refusal is not None and refusal.score == "distance"
+        self._means = read_reference(folder) if by_distance else None
 
     @classmethod
     def from_pretrained(
@@ -77,10 +106,22 @@ class FlowerClassifier:
         """
         return fit(decode(photo), self.manifest.input.size, self.manifest.input.crop)
 
-    def probabilities(self, inputs: np.ndarray) -> np.ndarray:
-        """Calibrated probabilities, float64 `(N, C)`, of prepared photos, uint8 `(N, S, S, 3)`."""
-        [logits] = self.engine.run(inputs)
-        return softmax(logits, self.manifest.calibration.temperature)
+    def answer(self, inputs: np.ndarray) -> Answers:
+        """What the model says of prepared photos, uint8 `(N, S, S, 3)`."""
+        return self.judge(*self.engine.run(inputs, ("logits", "embedding")))
+
+    def judge(self, logits: np.ndarray, embeddings: np.ndarray) -> Answers:
+        """What the model makes of its network's outputs, `(N, C)` and `(N, D)`."""
+        calibration = self.manifest.calibration
+        temperature, refusal = calibration.temperature, calibration.refusal
+        probabilities = softmax(logits, temperature)
+        scores = sets = None
+        if refusal is not None:
+            raw = raw_score(refusal.score, logits, embeddings, temperature, self._means)
+            scores = refusal_score(raw, refusal)
+        if calibration.label_sets is not None:
+            sets = label_sets(probabilities, calibration.label_sets.limit)
+        return Answers(probabilities, embeddings, scores, sets, logits)
 
     def classify(self, photos: Photo | Sequence[Photo], top: int = 5) -> list[Prediction]:
         """Name the flowers in photos.
@@ -102,15 +143,28 @@ class FlowerClassifier:
             raise UserError(f"top must be at least 1, not {top}")
         if not len(photos):
             return []
-        probabilities = self.probabilities(np.stack([self.prepare(photo) for photo in photos]))
-        return [self._prediction(row, top) for row in probabilities]
+        answers = self.answer(np.stack([self.prepare(photo) for photo in photos]))
+        return predictions(answers, self.label_names, top)
 
-    def _prediction(self, probabilities: np.ndarray, top: int) -> Prediction:
-        order = np.argsort(-probabilities, kind="stable")[:top]
+
+def predictions(answers: Answers, label_names: Sequence[str], top: int) -> list[Prediction]:
+    """A prediction a photo, with the `top` likeliest names of each."""
+
+    def one(i: int) -> Prediction:
+        probabilities = answers.probabilities[i]
+        order = np.argsort(-probabilities, kind="stable")
+        score = None if answers.refusal_scores is None else float(answers.refusal_scores[i])
         return Prediction(
-            labels=[self.label_names[i] for i in order],
-            probabilities=[float(probabilities[i]) for i in order],
+            labels=[label_names[k] for k in order[:top]],
+            probabilities=[float(probabilities[k]) for k in order[:top]],
+            refused=score is not None and score > 1,
+            refusal_score=score,
+            label_set=None
+            if answers.label_sets is None
+            else [label_names[k] for k in order if answers.label_sets[i, k]],
         )
+
+    return [one(i) for i in range(len(answers.probabilities))]
 
 
 def softmax(logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:

@@ -1,11 +1,26 @@
-"""Where the network looked: class-activation maps over the photo."""
+"""Where the network looked: class-activation maps over the photo.
+
+    python -m flowers_model.explain --model BUNDLE|REPO PHOTO --output DIR
+
+writes the maps of the four likeliest names, `top.jpg`, and those of all, one after another, as
+`classes.gif`.
+"""
+
+import pathlib
+import sys
+from collections.abc import Sequence
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
-from flowers_model.classifier import FlowerClassifier, Photo
+from flowers_model.classifier import FlowerClassifier, Photo, softmax
+from flowers_model.command import Parser
 from flowers_model.errors import UserError
+from flowers_model.files import replacing
 from flowers_model.photo import decode, fit
+
+TOP = 4  # names whose maps are shown
+CAPTION = 22  # pixels below a picture
 
 # From transparent blue to warm yellow; the photo stays visible under all of it.
 _STOPS = (0.0, 0.35, 0.7, 1.0)
@@ -35,11 +50,9 @@ def class_map(classifier: FlowerClassifier, photo: Photo, label: str | None = No
     """
     if label is not None and label not in classifier.label_names:
         raise UserError(f"the model knows no {label!r}")
-    inputs = classifier.prepare(photo)[None]
-    logits, maps = classifier.engine.run(inputs, ("logits", "class_maps"))
-    chosen = logits[0].argmax() if label is None else classifier.label_names.index(label)
-    values = maps[0, :, :, chosen]
-    return (values - values.min()) / max(np.ptp(values), 1e-6)
+    logits, maps = _run(classifier, decode(photo))
+    chosen = logits.argmax() if label is None else classifier.label_names.index(label)
+    return _scaled(maps[..., chosen])
 
 
 def explain(
@@ -56,9 +69,101 @@ def explain(
         UserError: for a name that the model does not know.
     """
     photo = decode(photo)
-    heat = np.rint(255 * class_map(classifier, photo, label)).astype(np.uint8)
-    heat = Image.fromarray(heat).resize((size, size), Image.Resampling.BICUBIC)
-    colour = _PALETTE[np.asarray(heat)]
-    shown = fit(photo, size, classifier.manifest.input.crop)
+    return _overlay(_shown(classifier, photo, size), class_map(classifier, photo, label))
+
+
+def explain_top(
+    classifier: FlowerClassifier, photo: Photo, count: int = TOP, size: int = 448
+) -> list[tuple[str, float, Image.Image]]:
+    """Name, calibrated probability and map, as `explain` draws it, of the likeliest classes.
+
+    Example:
+
+    >>> for name, probability, picture in explain_top(classifier, "photo.jpg"):
+    ...     picture.save(f"{name}.jpg")
+    """
+    photo = decode(photo)
+    logits, maps = _run(classifier, photo)
+    shown = _shown(classifier, photo, size)
+    probabilities = softmax(logits, classifier.manifest.calibration.temperature)
+    order = np.argsort(-probabilities, kind="stable")[:count].tolist()
+    pictures = (_overlay(shown, _scaled(maps[..., i])) for i in order)
+    return [
+        (classifier.label_names[i], float(probabilities[i]), picture)
+        for i, picture in zip(order, pictures, strict=True)
+    ]
+
+
+def write_gif(
+    classifier: FlowerClassifier, photo: Photo, path: pathlib.Path, size: int = 256
+) -> None:
+    """Write the maps of all classes as an animated GIF, the likeliest first, names below."""
+    frames = [
+        _captioned(picture, f"{name}  {probability:.1%}").quantize(128)
+        for name, probability, picture in explain_top(
+            classifier, photo, len(classifier.label_names), size
+        )
+    ]
+    with replacing(path) as temporary:
+        frames[0].save(temporary, save_all=True, append_images=frames[1:], duration=500, loop=0)
+
+
+def _run(classifier: FlowerClassifier, photo: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Logits `(C,)` and class maps `(h, w, C)` of a decoded photo."""
+    inputs = classifier.prepare(photo)[None]
+    logits, maps = classifier.engine.run(inputs, ("logits", "class_maps"))
+    return logits[0], maps[0]
+
+
+def _scaled(values: np.ndarray) -> np.ndarray:
+    return (values - values.min()) / max(np.ptp(values), 1e-6)
+
+
+def _shown(classifier: FlowerClassifier, photo: np.ndarray, size: int) -> np.ndarray:
+    return fit(photo, size, classifier.manifest.input.crop)
+
+
+def _overlay(shown: np.ndarray, heat: np.ndarray) -> Image.Image:
+    """A map `(h, w)` in 0..1 over a picture, uint8 `(S, S, 3)`."""
+    heat = Image.fromarray(np.rint(255 * heat).astype(np.uint8))
+    colour = _PALETTE[np.asarray(heat.resize(shown.shape[:2], Image.Resampling.BICUBIC))]
     mixed = shown * colour[..., 3:] + colour[..., :3]
     return Image.fromarray(np.rint(mixed).astype(np.uint8))
+
+
+def _captioned(picture: Image.Image, text: str) -> Image.Image:
+    page = Image.new("RGB", (picture.width, picture.height + CAPTION), "white")
+    page.paste(picture)
+    font = ImageFont.load_default(13)
+    ImageDraw.Draw(page).text((4, picture.height + 3), text, "black", font)
+    return page
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the command; returns the exit status."""
+    parser = Parser("python -m flowers_model.explain", description=__doc__.splitlines()[0])
+    parser.add_argument("photo", metavar="PHOTO")
+    parser.add_argument("--model", required=True, metavar="BUNDLE|USER/MODEL[@REVISION]")
+    parser.add_argument("--output", required=True, type=pathlib.Path, metavar="DIR")
+    try:
+        options = parser.parse_args(arguments)
+        classifier = FlowerClassifier.from_pretrained(options.model)
+        each = [
+            _captioned(picture, f"{name}  {probability:.1%}")
+            for name, probability, picture in explain_top(classifier, options.photo, size=336)
+        ]
+        together = Image.new("RGB", (sum(one.width for one in each), each[0].height))
+        for number, one in enumerate(each):
+            together.paste(one, (number * one.width, 0))
+        with replacing(options.output / "top.jpg") as temporary:
+            together.save(temporary, quality=90)
+        write_gif(classifier, options.photo, options.output / "classes.gif")
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(f"look at {options.output / 'top.jpg'} and {options.output / 'classes.gif'}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -22,7 +22,11 @@ from flowers_model import bundle
 from flowers_model.errors import UserError
 
 # What a bundle consists of: all that is published, and all that is fetched from a repo.
-BUNDLE = [*bundle.REQUIRED_FILES, *(f"{folder}/*" for folder in bundle.FOLDERS)]
+BUNDLE = [
+    *bundle.REQUIRED_FILES,
+    *bundle.OPTIONAL_FILES,
+    *(f"{folder}/*" for folder in bundle.FOLDERS),
+]
 HIDDEN = [".*", "*/.*"]
 
 PAUSES = (1, 2, 4)  # seconds before each further try

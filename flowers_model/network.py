@@ -149,19 +149,49 @@ def with_taps(network: keras.Model) -> keras.Model:
         A network from photos `(N, S, S, 3)` to a list of `logits` `(N, C)`, `embedding` `(N, D)`,
         `features` `(N, h, w, D)`, the last feature map, and `class_maps` `(N, h, w, C)`.
 
-        `class_maps` is what the head says of each place of the feature map. For a linear head it
-        is the class-activation map of Zhou et al. (https://arxiv.org/abs/1512.04150), and its
-        mean over the places is the logit.
+        `class_maps` is how much each place of the feature map speaks for each class. For a linear
+        head it is the class-activation map of Zhou et al. (https://arxiv.org/abs/1512.04150), and
+        its mean over the places is the logit. For another one it is the map of Grad-CAM (Selvaraju
+        et al., https://arxiv.org/abs/1610.02391) before its ReLU; of a linear head that would be
+        the same but for a constant.
     """
     import keras
 
     pool = network.get_layer("pool")
     _, height, width, depth = pool.input.shape
-    places = keras.ops.reshape(pool.input, (-1, depth))  # (N * h * w, D), as the head expects
-    class_maps = keras.ops.reshape(
-        head(network)(places), (-1, height, width, network.output.shape[-1])
-    )
+    classes = network.output.shape[-1]
+    if sum(isinstance(layer, keras.layers.Dense) for layer in head_layers(network)) == 1:
+        places = keras.ops.reshape(pool.input, (-1, depth))  # (N * h * w, D), as the head expects
+        class_maps = head(network)(places)
+    else:
+        places = keras.ops.reshape(pool.input, (-1, height * width, depth))
+        class_maps = keras.ops.matmul(places, head_jacobian(network, pool.output))
+    class_maps = keras.ops.reshape(class_maps, (-1, height, width, classes))
     return keras.Model(network.input, [network.output, pool.output, pool.input, class_maps])
+
+
+def head_jacobian(network: keras.Model, embedding: keras.KerasTensor) -> keras.KerasTensor:
+    """How the logits change with the embedding `(N, D)`: `(N, D, C)`.
+
+    Written out layer by layer, since a graph for serving cannot differentiate.
+    """
+    import keras
+
+    x, jacobian = embedding, None
+    for layer in head_layers(network):
+        x = layer(x)
+        if isinstance(layer, keras.layers.Dense):
+            kernel = keras.ops.expand_dims(layer.kernel, 0)  # (1, K, U)
+            jacobian = kernel if jacobian is None else keras.ops.matmul(jacobian, kernel)
+            if layer.activation is keras.activations.relu:
+                passed = keras.ops.expand_dims(keras.ops.cast(x > 0, x.dtype), 1)  # (N, 1, U)
+                jacobian = keras.ops.multiply(jacobian, passed)
+        elif isinstance(layer, keras.layers.BatchNormalization):
+            deviation = keras.ops.sqrt(layer.moving_variance + layer.epsilon)
+            jacobian = keras.ops.multiply(jacobian, layer.gamma / deviation)
+        elif not isinstance(layer, keras.layers.Dropout):
+            raise NetworkError(f"a head with {type(layer).__name__} cannot be explained")
+    return jacobian
 
 
 def set_trainable(network: keras.Model, unfreeze: int | None, *, train_norms: bool) -> None:

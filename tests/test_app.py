@@ -99,7 +99,7 @@ def test_the_api_gives_what_the_classifier_gives_to_the_last_bit(
 ):
     path = tmp_path / name
     path.write_bytes(data)
-    answer, picture = send(client, path)
+    answer, picture, verdict = send(client, path)
     [expected] = FlowerClassifier.from_pretrained(model).classify(path)
     assert answer["label"] == expected.labels[0]
     assert [one["label"] for one in answer["confidences"]] == expected.labels
@@ -107,12 +107,39 @@ def test_the_api_gives_what_the_classifier_gives_to_the_last_bit(
     assert sum(expected.probabilities) == pytest.approx(1)  # there are but three names
     with Image.open(picture) as opened:
         assert opened.size == (448, 448)
+    assert verdict == {"refused": False, "refusal_score": None, "label_set": None}
 
 
 def test_a_rotated_phone_photo_is_answered_like_the_upright_one(client, tmp_path):
     (tmp_path / "upright.png").write_bytes(encoded("PNG"))
     (tmp_path / "lying.png").write_bytes(lying())
     assert send(client, tmp_path / "upright.png")[0] == send(client, tmp_path / "lying.png")[0]
+
+
+def test_the_api_says_what_does_not_look_like_a_known_flower(model, tmp_path):
+    folder = shutil.copytree(model, tmp_path / "model", symlinks=False)
+    manifest = bundle.read_manifest(folder)
+    manifest.calibration.refusal = bundle.Refusal(
+        score="probability", center=-1, threshold=-0.999, keeps=0.95, auroc={}
+    )
+    manifest.calibration.label_sets = bundle.LabelSets(coverage=0.9, limit=1)
+    bundle.write_json(folder / bundle.MANIFEST, manifest)
+    demo = app.page(FlowerClassifier.from_pretrained(folder))
+    _, url, _ = demo.launch(prevent_thread_lock=True, quiet=True)
+    try:
+        client = gradio_client.Client(url, download_files=False, verbose=False)
+        (tmp_path / "photo.jpg").write_bytes(encoded("JPEG"))
+        answer, _, verdict = send(client, tmp_path / "photo.jpg")
+    finally:
+        demo.close()
+    [expected] = FlowerClassifier.from_pretrained(folder).classify(tmp_path / "photo.jpg")
+    assert answer["label"] == expected.labels[0]  # the best guess all the same
+    assert verdict == {
+        "refused": True,
+        "refusal_score": pytest.approx(expected.refusal_score),
+        "label_set": expected.labels,
+        "message": "This does not look like a flower I know.",
+    }
 
 
 @pytest.mark.parametrize(
@@ -155,7 +182,9 @@ def test_only_classify_is_public_and_it_is_documented(client):
 
 
 def gallery_urls(client: gradio_client.Client) -> list[str]:
-    [gallery] = [one for one in client.config["components"] if one["type"] == "gallery"]
+    [gallery] = [
+        one for one in client.config["components"] if one["props"].get("elem_id") == "gallery"
+    ]
     return [one["image"]["url"] for one in gallery["props"]["value"]]
 
 

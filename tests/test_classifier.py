@@ -13,7 +13,7 @@ from PIL import Image
 from flowers_model import FlowerClassifier
 from flowers_model.classifier import softmax
 from flowers_model.errors import UserError
-from flowers_model.explain import class_map, explain
+from flowers_model.explain import class_map, explain, explain_top, main
 from flowers_model.photo import PhotoError, decode, fit
 
 
@@ -127,3 +127,25 @@ def test_the_overlay_keeps_the_photo_visible(classifier):
 def test_explaining_an_unknown_name_is_refused(classifier):
     with pytest.raises(UserError, match="oak"):
         explain(classifier, photo((1, 2, 3)), "oak")
+
+
+def test_the_likeliest_names_come_with_their_maps(classifier):
+    data = photo((90, 180, 60))
+    [expected] = classifier.classify(data, top=2)
+    found = explain_top(classifier, data, count=2, size=64)
+    assert [name for name, _, _ in found] == expected.labels
+    assert [share for _, share, _ in found] == pytest.approx(expected.probabilities)
+    for name, _, picture in found:
+        assert np.array_equal(picture, explain(classifier, data, name, size=64))
+
+
+def test_the_command_writes_the_top_maps_and_those_of_all_classes(folder, tmp_path, capsys):
+    (tmp_path / "photo.jpg").write_bytes(photo((90, 180, 60)))
+    arguments = ["--model", str(folder), str(tmp_path / "photo.jpg"), "--output", str(tmp_path)]
+    assert main(arguments) == 0
+    with Image.open(tmp_path / "top.jpg") as opened:
+        assert opened.size == (3 * 336, 358)  # there are but three classes
+    with Image.open(tmp_path / "classes.gif") as opened:
+        assert opened.n_frames == 3
+    assert main([*arguments[:2], "/nowhere.jpg", *arguments[3:]]) == 2
+    assert "/nowhere.jpg is not there" in capsys.readouterr().err

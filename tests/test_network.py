@@ -158,6 +158,34 @@ def test_class_maps_of_a_linear_head_average_to_the_logits():
     np.testing.assert_allclose(net.predict_on_batch(photos), logits, atol=1e-5)
 
 
+def test_class_maps_of_a_deep_head_are_grad_cams():
+    net = network.build("ConvNet", 3, 32, filters=(4, 8), head_units=(6, 5), weights=None)
+    photos = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3)).astype(np.float32)
+    _, embedding, features, maps = (
+        np.asarray(x) for x in network.with_taps(net).predict_on_batch(photos)
+    )
+    head = network.head(net)
+    slopes = np.empty((2, 8, 3))  # by differences
+    for d in range(8):
+        ends = [embedding + sign * 1e-3 * np.eye(8, dtype=np.float32)[d] for sign in (1, -1)]
+        up, down = (np.asarray(head.predict_on_batch(end)) for end in ends)
+        slopes[:, d] = (up - down) / 2e-3
+    expected = np.einsum("nhwd,ndc->nhwc", features, slopes)
+    np.testing.assert_allclose(maps, expected, rtol=1e-2, atol=1e-3)
+
+
+def test_both_kinds_of_maps_agree_where_both_apply():
+    net = network.build("ConvNet", 3, 32, filters=(4, 8), weights=None)
+    photos = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3)).astype(np.float32)
+    maps = np.asarray(network.with_taps(net).predict_on_batch(photos)[-1])
+    pool = net.get_layer("pool")
+    places = keras.ops.reshape(pool.input, (-1, 64, 8))
+    grad_cams = keras.ops.matmul(places, network.head_jacobian(net, pool.output))
+    grad_cams = np.asarray(keras.Model(net.input, grad_cams).predict_on_batch(photos))
+    apart = maps - grad_cams.reshape(maps.shape)
+    np.testing.assert_allclose(apart, np.broadcast_to(apart[:1, :1, :1], apart.shape), atol=1e-5)
+
+
 def test_real_weights_tell_real_flowers_apart():
     """Nearest mean of frozen features on a few Oxford photos: wrong weights or ranges fail."""
     weights, data = os.environ.get("FLOWERS_TEST_WEIGHTS"), os.environ.get("FLOWERS_TEST_DATA")

@@ -5,12 +5,14 @@ import pathlib
 import shutil
 from collections.abc import Iterator
 
+import numpy as np
 import pytest
 from helpers import COLOURS, photo, write_tiny_bundle
 from test_app import encoded, heic, lying, serving
 
 from flowers_model import bundle
 from flowers_model.classifier import FlowerClassifier
+from flowers_model.uncertainty import raw_score
 
 playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -47,6 +49,22 @@ def model(tmp_path_factory) -> pathlib.Path:
     (folder / "gallery/more.jpg").write_bytes(photo(COLOURS["poppy"], 9))
     gallery.photos.append(bundle.GalleryPhoto(file="more.jpg", label="poppy"))
     bundle.write_json(folder / "gallery/index.json", gallery)
+    photos = [folder / "gallery" / one.file for one in gallery.photos]
+    classifier = FlowerClassifier.from_pretrained(folder)
+    known = classifier.answer(np.stack([classifier.prepare(path) for path in photos]))
+    np.save(folder / "gallery/embeddings.npy", known.embeddings)
+    # Refused is what is like none of the photos of these tests: the dark one, and only that.
+    dark, other = (
+        classifier.answer(classifier.prepare(data)[None]).embeddings
+        for data in (photo((0, 0, 0), 5), encoded("PNG"))
+    )
+    means = np.concatenate([known.embeddings, other])
+    np.save(folder / "refusal.npy", means)
+    [raw] = raw_score("distance", None, dark, 1.0, means)
+    manifest.calibration.refusal = bundle.Refusal(
+        score="distance", center=-1, threshold=raw - 1e-4, keeps=0.95, auroc={}
+    )
+    bundle.write_json(folder / bundle.MANIFEST, manifest)
     (folder / "report/history.png").write_bytes(encoded("PNG"))
     (folder / "README.md").write_text(SCRIPT + EVIL, "utf-8")
     return folder
@@ -121,6 +139,31 @@ def test_a_photo_is_named_and_shown_upright_with_where_the_network_looked(page, 
     page.wait_for_function("document.querySelector('#photo img').src.endsWith('.jpeg')")
     assert picture_size(page, "#photo img") == [120, 90]
     assert picture_size(page, "#attention img") == [448, 448]
+
+
+def test_maps_of_further_names_and_similar_photos_are_shown(page, model):
+    data = (model / "gallery/1.jpg").read_bytes()
+    upload(page, "photo.jpg", data)
+    page.wait_for_selector("#headline h2")
+    [expected] = FlowerClassifier.from_pretrained(model).classify(data)
+    captions = page.locator("#others .caption-label")
+    playwright.expect(captions).to_have_count(2)  # there are but three classes
+    for caption, label in zip(captions.all_inner_texts(), expected.labels[1:], strict=True):
+        assert caption.startswith(label)
+    assert picture_size(page, "#others img") == [448, 448]
+    playwright.expect(page.locator("#like .caption-label").first).to_have_text("poppy")
+    assert picture_size(page, "#like img") == [80, 60]
+
+
+def test_what_does_not_look_like_a_known_flower_is_said_so(page):
+    upload(page, "dark.jpg", photo((0, 0, 0), 5))
+    page.wait_for_selector("#headline h2")
+    assert page.text_content("#headline h2") == "This does not look like a flower I know"
+    assert page.locator("#bars").is_visible()  # the best guesses, muted
+    assert float(page.locator("#bars").evaluate("e => getComputedStyle(e).opacity")) < 0.6
+    upload(page, "photo.jpg", photo(COLOURS["poppy"]))
+    page.wait_for_selector("#headline h2:not(.refused)")
+    assert float(page.locator("#bars").evaluate("e => getComputedStyle(e).opacity")) == 1
 
 
 def test_a_photo_can_be_taken_with_the_camera(page):

@@ -69,7 +69,9 @@ def test_one_command_leaves_a_whole_bundle(trained, data):
     assert re.fullmatch(r"test top-1 \d\.\d{3} \(12 photos\)", out.strip().splitlines()[-1])
 
     metrics = json.loads((folder / "report/metrics.json").read_text("utf-8"))
-    assert set(metrics["test"]) == {"top1", "top5", "loss", "count"}
+    assert set(metrics) == {"train", "valid", "test"}
+    assert {"top1", "top5", "loss", "count", "macro_f1", "ece", "nll"} <= set(metrics["test"])
+    assert set(metrics["test"]["top1_interval"]) == {"low", "high"}
     names = sorted(COLOURS)
     photos = sorted((data / "test").glob("*/*.jpg"))
     answers = FlowerClassifier.from_pretrained(folder).classify(photos)
@@ -81,10 +83,16 @@ def test_one_command_leaves_a_whole_bundle(trained, data):
     ]
     assert metrics["test"]["loss"] == pytest.approx(np.mean(losses), rel=1e-5)
 
+    made = manifest.provenance
+    assert 0 < made.trainable_parameters <= made.parameters
+    assert made.optimizer_bytes > 2 * 4 * made.trainable_parameters  # two moments of each
     gallery = bundle.read_gallery(folder)
+    assert bundle.read_embeddings(folder, gallery).shape == (len(gallery.photos), 8)
     assert sorted(photo.label for photo in gallery.photos) == sorted(names * 2)
     assert {path.name for path in (folder / "report").iterdir()} == {
-        *("metrics.json", "history.csv", "history.png", "per_class.csv", "confusion.png")
+        *("index.html", "metrics.json", "history.csv", "history.png", "per_class.csv"),
+        *("thirds.csv", "confusions.csv", "confusion.png", "mistakes.jpg"),
+        *("reliability.png", "refusal.png"),
     }
     assert "epoch" in (folder / "report/history.csv").read_text("utf-8").splitlines()[0]
     assert "finetune 2/2" in (run_folder / "run.log").read_text("utf-8")

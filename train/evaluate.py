@@ -1,51 +1,232 @@
-"""Figures on held-out photos, from the network that is served."""
+"""Measure models on photos: `python -m train.evaluate --model BUNDLE|REPO --data SPEC`.
+
+Writes `metrics.json`, tables, figures and one page, `index.html`, that shows it all; the same that
+every training run leaves in its bundle's `report/`. Several --model are averaged.
+"""
 
 from __future__ import annotations
 
+import dataclasses
+import os
+import pathlib
+import shutil
+import sys
+from collections.abc import Callable
+
 import numpy as np
-import scipy.optimize
-import sklearn.metrics
 
-from flowers_model.bundle import Metrics
-from flowers_model.classifier import softmax
+from flowers_model.bundle import Interval, Metrics
+from flowers_model.classifier import Answers, softmax
+from flowers_model.command import Parser
+from flowers_model.errors import UserError
+from flowers_model.files import replacing
+from train.calibrate import others_auroc
+from train.ensemble import TTA, Ensemble, class_places
+from train.sources import open_source
+
+BINS = 15  # of probability, for the calibration error
+RESAMPLES = 1000  # bootstrap samples
+INTERVALS = ("top1", "top5", "macro_f1", "nll", "ece", "coverage", "set_size")
 
 
-def measure(probabilities: np.ndarray, labels: np.ndarray) -> Metrics:
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """A split as a model answers it.
+
+    Attributes:
+        names: of the photos.
+        labels: int `(N,)`, in the order of the model's classes.
+        picture: photo `i` as the network sees it, uint8 `(S, S, 3)`.
+    """
+
+    names: list[str]
+    labels: np.ndarray
+    answers: Answers
+    picture: Callable[[int], np.ndarray]
+    metrics: Metrics
+
+    @property
+    def guesses(self) -> np.ndarray:
+        """The likeliest class of each photo, int `(N,)`."""
+        return self.answers.probabilities.argmax(axis=1)
+
+
+def measure(
+    answers: Answers, labels: np.ndarray, others: dict[str, np.ndarray] | None = None
+) -> Metrics:
     """The figures of a split.
 
     Args:
-        probabilities: calibrated, `(N, C)`.
+        answers: of its N photos.
         labels: int `(N,)`, in 0..C-1.
+        others: refusal scores of photos of other things, by kind.
     """
-    classes = np.arange(probabilities.shape[1])
-    return Metrics(
-        top1=sklearn.metrics.accuracy_score(labels, probabilities.argmax(axis=1)),
-        top5=_top5(probabilities, labels),
-        loss=sklearn.metrics.log_loss(labels, probabilities, labels=classes),
-        count=len(labels),
-    )
+    columns = _columns(answers, labels)
+    guesses = answers.probabilities.argmax(axis=1)
+    figures = _figures(columns, labels, guesses, np.arange(len(labels)))
+    random = np.random.default_rng(0)
+    draws = [
+        _figures(columns, labels, guesses, random.integers(0, len(labels), len(labels)))
+        for _ in range(RESAMPLES)
+    ]
+    intervals = {}
+    for name in INTERVALS:
+        if name in figures:
+            # Moved so that their mean is the figure: that photos come twice raises the calibration
+            # error of most samples above that of the split.
+            moved = np.array([draw[name] for draw in draws])
+            moved += figures[name] - moved.mean()
+            low, high = np.quantile(moved, (0.025, 0.975)).clip(0)
+            intervals[f"{name}_interval"] = Interval(low=low, high=high)
+    if answers.logits is not None:
+        plain = softmax(answers.logits)
+        figures["nll_uncalibrated"] = float(negative_log_likelihoods(plain, labels).mean())
+        figures["ece_uncalibrated"] = calibration_error(*_confidence(plain, labels))
+    if answers.refusal_scores is not None:
+        figures["refused"] = float((answers.refusal_scores > 1).mean())
+        if others:
+            figures["others_refused"] = float(np.mean([(s > 1).mean() for s in others.values()]))
+            figures["others_auroc"] = others_auroc(answers.refusal_scores, list(others.values()))
+    return Metrics(loss=figures["nll"], count=len(labels), **figures, **intervals)
 
 
-def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
-    """The temperature in 0.05..20 with which `softmax(logits / T)` has the least loss.
+def calibration_error(confidence: np.ndarray, right: np.ndarray) -> float:
+    """Expected calibration error: how far, on average, confidence is from the share of right ones.
 
-    Guo et al., 2017, "On Calibration of Modern Neural Networks", https://arxiv.org/abs/1706.04599.
+    In 15 bins of equal width, as in Guo et al., 2017, https://arxiv.org/abs/1706.04599.
 
     Args:
-        logits: `(N, C)`, of photos that the network was not trained on.
-        labels: int `(N,)`.
+        confidence: probability of the likeliest name, `(N,)`.
+        right: bool `(N,)`.
     """
-
-    def loss(log_temperature: float) -> float:
-        probabilities = softmax(logits, np.exp(log_temperature))
-        picked = probabilities[np.arange(len(labels)), labels]
-        return -np.log(np.maximum(picked, 1e-300)).mean()
-
-    bounds = (np.log(0.05), np.log(20.0))
-    return float(np.exp(scipy.optimize.minimize_scalar(loss, bounds=bounds, method="bounded").x))
+    bins = np.minimum((confidence * BINS).astype(int), BINS - 1)
+    gaps = np.bincount(bins, right - confidence, BINS)
+    return float(np.abs(gaps).sum() / len(confidence))
 
 
-def _top5(probabilities: np.ndarray, labels: np.ndarray) -> float:
-    """Share of the photos whose label is among the five likeliest (all, where there are five)."""
+def negative_log_likelihoods(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Of each photo, nats, `(N,)`."""
+    return -np.log(np.maximum(probabilities[np.arange(len(labels)), labels], 1e-300))
+
+
+def macro_f1(labels: np.ndarray, guesses: np.ndarray, class_count: int) -> float:
+    """The mean F1 of the classes that are there or are guessed, as scikit-learn has it.
+
+    Its own function takes too long for the bootstrap.
+    """
+    hits = np.bincount(labels[labels == guesses], minlength=class_count)
+    either = np.bincount(labels, minlength=class_count) + np.bincount(
+        guesses, minlength=class_count
+    )
+    return float((2 * hits[either > 0] / either[either > 0]).mean())
+
+
+def _confidence(probabilities: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
+
+
+def _columns(answers: Answers, labels: np.ndarray) -> dict[str, np.ndarray]:
+    """Figures of each photo, `(N,)`, whose means are those of the split."""
+    probabilities, rows = answers.probabilities, np.arange(len(labels))
     five = np.argsort(-probabilities, axis=1, kind="stable")[:, :5]
-    return float((five == labels[:, None]).any(axis=1).mean())
+    confidence, right = _confidence(probabilities, labels)
+    columns = {
+        "top1": right.astype(float),
+        "top5": (five == labels[:, None]).any(axis=1).astype(float),
+        "nll": negative_log_likelihoods(probabilities, labels),
+        "confidence": confidence,
+    }
+    if answers.label_sets is not None:
+        columns["coverage"] = answers.label_sets[rows, labels].astype(float)
+        columns["set_size"] = answers.label_sets.sum(axis=1).astype(float)
+    return columns
+
+
+def _figures(
+    columns: dict[str, np.ndarray], labels: np.ndarray, guesses: np.ndarray, rows: np.ndarray
+) -> dict[str, float]:
+    """The figures of some photos of a split, each as often as it stands in `rows`."""
+    columns = {name: column[rows] for name, column in columns.items()}
+    confidence = columns.pop("confidence")
+    class_count = max(labels.max(), guesses.max()) + 1
+    return {name: float(column.mean()) for name, column in columns.items()} | {
+        "macro_f1": macro_f1(labels[rows], guesses[rows], class_count),
+        "ece": calibration_error(confidence, columns["top1"]),
+    }
+
+
+def main(arguments: list[str]) -> int:
+    """Run the command; returns the exit status."""
+    parser = Parser("python -m train.evaluate", description=__doc__)
+    parser.add_argument(
+        "--model",
+        action="append",
+        required=True,
+        metavar="BUNDLE|USER/MODEL[@REVISION]",
+        help="what to measure; the probabilities of several are averaged",
+    )
+    parser.add_argument("--data", required=True, metavar="SPEC", help="as for train/run.py")
+    parser.add_argument("--split", metavar="NAME", help="train, valid or test (all that there are)")
+    parser.add_argument(
+        "--tta",
+        choices=TTA,
+        default="none",
+        help="average over views: each photo and its mirror image, or also other crops",
+    )
+    parser.add_argument(
+        "--output", type=pathlib.Path, default="report", metavar="DIR", help="(report)"
+    )
+    try:
+        options = parser.parse_args(arguments)
+        metrics = _evaluate(options.model, options.data, options.split, options.tta, options.output)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    for split, of in metrics.items():
+        print(
+            f"{split}: top-1 {of.top1:.4f}, top-5 {of.top5:.4f}, macro F1 {of.macro_f1:.4f}, "
+            f"NLL {of.nll:.4f}, ECE {of.ece:.4f} ({of.count} photos)"
+        )
+    print(f"look at {options.output / 'index.html'}")
+    return 0
+
+
+def _evaluate(
+    names: list[str], data: str, split: str | None, tta: str, output: pathlib.Path
+) -> dict[str, Metrics]:
+    from train.report import write_report  # which imports this module
+
+    ours = (output / "metrics.json").is_file()
+    if output.exists() and not ours and not (output.is_dir() and not any(output.iterdir())):
+        raise UserError(f"--output {str(output)!r} holds something else; give a new folder")
+    ensemble = Ensemble.open(names, tta)
+    manifest = ensemble.models[0].manifest
+    source = open_source(data, manifest.provenance.seed, manifest.input.size)
+    places = class_places(source, ensemble.label_names)
+    if split is not None and split not in source.splits:
+        raise UserError(f"--split: {data} has no {split!r}, but {', '.join(source.splits)}")
+    others = ensemble.others()
+    evaluations = {}
+    for name in [split] if split else source.splits:
+        kept, answers = ensemble.answer_split(source.splits[name], name)
+        labels = places[source.splits[name].labels[kept]]
+        evaluations[name] = Evaluation(
+            [source.splits[name].names[i] for i in kept],
+            labels,
+            answers,
+            lambda i, part=source.splits[name], kept=kept: ensemble.picture(part.read(kept[i])),
+            measure(answers, labels, others),
+        )
+    counts = np.bincount(places[source.splits["train"].labels], minlength=len(manifest.class_names))
+    with replacing(output.resolve()) as room:
+        room.mkdir()
+        if len(ensemble.models) == 1:
+            for file in (ensemble.models[0].folder / "report").glob("history.*"):
+                shutil.copyfile(file, room / file.name)
+        write_report(room, ensemble.title, manifest, evaluations, counts, others)
+    return {name: evaluation.metrics for name, evaluation in evaluations.items()}
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    sys.exit(main(sys.argv[1:]))

@@ -28,6 +28,7 @@ from train import duplicates
 from train.duplicates import Pair
 from train.experiment import Experiment
 from train.explore_page import write_page
+from train.figures import finish, plain
 from train.pipeline import progress, training_photos
 from train.sources import Source, Split, open_source
 from train.sources.split_list import write_split_list
@@ -323,9 +324,9 @@ def _class_figure(found: Survey, path: pathlib.Path) -> None:
         ax.set_xlabel("photos")
         ax.xaxis.get_major_locator().set_params(integer=True)
         ax.margins(y=0.5 / len(order))
-    names = [_plain(found.source.class_names[i]) for i in order]
+    names = [plain(found.source.class_names[i]) for i in order]
     axes[0].set_yticks(np.arange(len(order)), names, fontsize=7)
-    _finish(figure, path)
+    finish(figure, path)
 
 
 def _size_figure(found: Survey, path: pathlib.Path) -> None:
@@ -346,7 +347,7 @@ def _size_figure(found: Survey, path: pathlib.Path) -> None:
     sides.set_xlabel("shorter side, pixels")
     sides.set_ylabel("photos")
     sides.legend(frameon=False)
-    _finish(figure, path)
+    finish(figure, path)
 
 
 def _samples(found: Survey, seed: int) -> list[int]:
@@ -369,8 +370,8 @@ def _sample_figure(found: Survey, samples: list[int], path: pathlib.Path) -> Non
         ax.axis("off")
     for ax, i in zip(figure.axes, samples, strict=False):
         ax.imshow(fit(decode(found.read(i)), 192))
-        ax.set_title(_plain(found.class_of(i))[:24], fontsize=7)
-    _finish(figure, path)
+        ax.set_title(plain(found.class_of(i))[:24], fontsize=7)
+    finish(figure, path)
 
 
 def _sample_gif(found: Survey, samples: list[int], path: pathlib.Path) -> None:
@@ -380,7 +381,7 @@ def _sample_gif(found: Survey, samples: list[int], path: pathlib.Path) -> None:
         frame = Image.new("RGB", (192, 212), "white")
         frame.paste(Image.fromarray(fit(decode(found.read(i)), 192)))
         draw = ImageDraw.Draw(frame)
-        draw.text((4, 194), _plain(found.class_of(i)), "black", ImageFont.load_default(13))
+        draw.text((4, 194), plain(found.class_of(i)), "black", ImageFont.load_default(13))
         frames.append(frame.quantize(128))
     frames[0].save(path, save_all=True, append_images=frames[1:], duration=700, loop=0)
 
@@ -428,24 +429,13 @@ def _augment_figure(
         for ax in axes:
             ax.axis("off")
         axes[0].imshow(original)
-        axes[0].set_title(_plain(found.class_of(chosen[row]))[:24], fontsize=7)
+        axes[0].set_title(plain(found.class_of(chosen[row]))[:24], fontsize=7)
         for ax, (views, shares) in zip(axes[1:], draws, strict=True):
             ax.imshow(np.rint(views[row]).clip(0, 255).astype(np.uint8))
             if not np.array_equal(shares[row], one_hot[row]):
                 ax.set_title(f"{shares[row][labels[row]]:.0%} of it", fontsize=7)
     figure.suptitle(f"{name}: the photo, and {DRAWS} draws", fontsize=9)
-    _finish(figure, path)
-
-
-def _plain(text: str) -> str:
-    """Text in which Matplotlib sees no formula, and that is no lone surrogate."""
-    return text.encode("utf-8", "replace").decode().replace("$", r"\$")
-
-
-def _finish(figure: matplotlib.figure.Figure, path: pathlib.Path) -> None:
-    for ax in figure.axes:
-        ax.spines[["top", "right"]].set_visible(False)
-    figure.savefig(path, dpi=110)
+    finish(figure, path)
 
 
 def main(arguments: list[str]) -> int:

@@ -53,7 +53,7 @@ def run(
     processes.leave()
     if not first:
         return None
-    splits = [name for name in ("valid", "test") if name in trained.source.splits]
+    splits = [name for name in ("train", "valid", "test") if name in trained.source.splits]
     manifest = write_bundle(
         folder / "bundle",
         trained.network,

@@ -6,9 +6,12 @@ import datetime
 import importlib.metadata
 import io
 import logging
+import math
 import pathlib
 import platform
+import shutil
 import subprocess
+from collections.abc import Container, Sequence
 
 import huggingface_hub
 import keras
@@ -17,14 +20,17 @@ from PIL import Image
 
 from flowers_model import bundle
 from flowers_model import network as networks
-from flowers_model.classifier import softmax
+from flowers_model.classifier import FlowerClassifier, softmax
 from flowers_model.engine import Engine, open_engine
 from flowers_model.export import write_onnx
 from flowers_model.files import replacing
-from flowers_model.photo import PhotoError, decode
+from flowers_model.photo import PhotoError, decode, fit
+from flowers_model.uncertainty import REFERENCE
 from train import report, stages
-from train.evaluate import fit_temperature, measure
+from train.calibrate import Outputs, calibrate
+from train.evaluate import Evaluation, measure
 from train.experiment import Experiment
+from train.others import others
 from train.pipeline import Photos
 from train.sources import Source, Split
 
@@ -55,54 +61,107 @@ def write_bundle(
     Args:
         folder: where the bundle goes; an older one there is replaced.
         network: the trained network.
-        photos: decoded evaluation photos of each split that is to be measured.
+        photos: decoded evaluation photos of train, valid and, where there is one, test.
         history: the rows of `train.stages.train`.
         preset, command: what to say in the manifest.
 
     Raises:
         ExportError: where the ONNX network differs by more than 1e-3 in probability.
     """
-    held_out = "test" if "test" in photos else "valid"
-    class_names = list(source.class_names)
     with replacing(folder) as room:
-        stock = _in_float32(network, experiment, len(class_names))
+        stock = _in_float32(network, experiment, len(source.class_names))
         bundle.save_network(stock, room)
         write_onnx(room)
         engine = open_engine(room)
-        difference = _onnx_difference(stock, engine, photos[held_out])
-
-        logits = {name: engine.run(split.array)[0] for name, split in photos.items()}
-        calibration = bundle.Calibration(
-            temperature=fit_temperature(logits["valid"], photos["valid"].labels), fitted_on="valid"
-        )
-        probabilities = {
-            name: softmax(values, calibration.temperature) for name, values in logits.items()
-        }
-        metrics = {
-            name: measure(values, photos[name].labels) for name, values in probabilities.items()
-        }
+        held_out = _held_out(photos)
         manifest = bundle.Manifest(
-            class_names=class_names,
+            class_names=list(source.class_names),
             input=bundle.Input(size=experiment.image_size, crop=experiment.crop),
-            calibration=calibration,
-            metrics=metrics,
-            onnx_difference=difference,
-            provenance=_provenance(experiment, source, history, stock, preset, command),
+            calibration=bundle.Calibration(),
+            metrics={},
+            onnx_difference=_onnx_difference(stock, engine, photos[held_out]),
+            provenance=_provenance(experiment, source, history, network, preset, command),
         )
-        bundle.write_json(room / bundle.MANIFEST, manifest)
         _write_gallery(room, source, held_out, experiment)
-        guesses = probabilities[held_out].argmax(axis=1)
-        labels = photos[held_out].labels
-        bundle.write_json(
-            room / "report/metrics.json", {name: m.model_dump() for name, m in metrics.items()}
-        )
         stages.write_history_csv(history, room / "report/history.csv")
         report.history_figure(history, room / "report/history.png")
-        report.write_per_class(labels, guesses, class_names, room / "report/per_class.csv")
-        report.confusion_figure(labels, guesses, class_names, room / "report/confusion.png")
-        _write_card(room, manifest)
-        bundle.check(room)
+        manifest = _calibrate_and_measure(room, manifest, engine, photos)
     return manifest
+
+
+def recalibrate(
+    bundle_folder: pathlib.Path, folder: pathlib.Path, photos: dict[str, Photos]
+) -> bundle.Manifest:
+    """Copy a bundle and calibrate and measure the copy anew, whole or not at all.
+
+    Args:
+        bundle_folder: the bundle, which stays as it is.
+        folder: where the copy goes; an older one there is replaced.
+        photos: as `write_bundle` takes them, labels in the order of the bundle's classes.
+    """
+    manifest = bundle.check(bundle_folder)
+    with replacing(folder) as room:
+        shutil.copytree(bundle_folder, room)
+        (room / REFERENCE).unlink(missing_ok=True)
+        return _calibrate_and_measure(room, manifest, open_engine(room), photos)
+
+
+def _held_out(splits: Container[str]) -> str:
+    return "test" if "test" in splits else "valid"
+
+
+def _calibrate_and_measure(
+    room: pathlib.Path, manifest: bundle.Manifest, engine: Engine, photos: dict[str, Photos]
+) -> bundle.Manifest:
+    """Write all of a bundle that follows from its network, gallery and history."""
+    given = manifest.input
+
+    def run(pictures: Sequence[np.ndarray]) -> Outputs:
+        inputs = np.stack([fit(picture, given.size, given.crop) for picture in pictures])
+        return Outputs(*engine.run(inputs, ("logits", "embedding")))
+
+    log.info("measuring %s", ", ".join(photos))
+    outputs = {
+        name: Outputs(*engine.run(split.array, ("logits", "embedding")))
+        for name, split in photos.items()
+    }
+    strange = others("choose", photos["valid"].array)
+    calibration, means = calibrate(
+        outputs["valid"],
+        photos["valid"].labels,
+        outputs["train"],
+        photos["train"].labels,
+        {kind: run(pictures) for kind, pictures in strange.items()},
+        manifest.provenance.seed,
+    )
+    if means is not None:
+        with replacing(room / REFERENCE) as temporary:
+            np.save(temporary, means)
+    manifest = manifest.model_copy(update={"calibration": calibration})
+
+    classifier = FlowerClassifier(room, manifest, engine)
+    scores = {
+        kind: classifier.judge(*run(pictures)).refusal_scores
+        for kind, pictures in others("measure").items()
+    }
+    evaluations = {}
+    for name, split in photos.items():
+        answers = classifier.judge(*outputs[name])
+        metrics = measure(answers, split.labels, scores)
+        evaluations[name] = Evaluation(split.names, split.labels, answers, split.read, metrics)
+    manifest = manifest.model_copy(
+        update={"metrics": {name: one.metrics for name, one in evaluations.items()}}
+    )
+    bundle.write_json(room / bundle.MANIFEST, manifest)
+    shown = [decode(room / "gallery" / one.file) for one in bundle.read_gallery(room).photos]
+    if shown:
+        with replacing(room / "gallery/embeddings.npy") as temporary:
+            np.save(temporary, run(shown).embeddings.astype(np.float16))
+    counts = np.bincount(photos["train"].labels, minlength=len(manifest.class_names))
+    title = f"{manifest.provenance.preset} ({manifest.provenance.backbone})"
+    report.write_report(room / "report", title, manifest, evaluations, counts, scores)
+    _write_card(room, manifest)
+    return bundle.check(room)
 
 
 def _in_float32(network: keras.Model, experiment: Experiment, class_count: int) -> keras.Model:
@@ -166,11 +225,21 @@ def _provenance(
         backbone=experiment.backbone,
         weights=weights if weights in ("imagenet", "none") else pathlib.Path(weights).name,
         parameters=network.count_params(),
+        trainable_parameters=sum(math.prod(one.shape) for one in network.trainable_variables),
+        optimizer_bytes=_optimizer_bytes(network),
         backend=keras.backend.backend(),
         versions={"python": platform.python_version()}
         | {name: _version(name) for name in packages},
         git_commit=_git_commit(),
     )
+
+
+def _optimizer_bytes(network: keras.Model) -> int | None:
+    """What the optimizer keeps, in float32; None where this process did not train the network."""
+    optimizer = getattr(network, "optimizer", None)
+    if optimizer is None or not optimizer.built:
+        return None
+    return 4 * sum(math.prod(one.shape) for one in optimizer.variables)
 
 
 def _version(package: str) -> str:
@@ -244,16 +313,21 @@ def _write_card(room: pathlib.Path, manifest: bundle.Manifest) -> None:
             for kind, title, value in (
                 ("accuracy", "top-1 accuracy", figures.top1),
                 ("top_5_accuracy", "top-5 accuracy", figures.top5),
+                ("f1", "macro F1", figures.macro_f1),
                 ("loss", "negative log-likelihood", figures.loss),
+                ("ece", "expected calibration error", figures.ece),
             )
         ],
     )
     rows = "\n".join(
-        f"| {split} | {m.top1:.1%} | {m.top5:.1%} | {m.loss:.3f} | {m.count} |"
+        f"| {split} | {m.top1:.1%} ({m.top1_interval.low:.1%} to {m.top1_interval.high:.1%}) "
+        f"| {m.top5:.1%} | {m.macro_f1:.3f} | {m.loss:.3f} | {m.ece:.3f} "
+        f"| {m.coverage:.1%}, {m.set_size:.2f} names | {m.refused:.1%} | {m.count} |"
         for split, m in manifest.metrics.items()
     )
     versions = ", ".join(f"{name} {version}" for name, version in made.versions.items())
     size = manifest.input.size
+    held_out = manifest.metrics[_held_out(manifest.metrics)]
     card = f"""---
 {data.to_yaml()}
 ---
@@ -266,9 +340,13 @@ Names {len(manifest.class_names)} kinds of flowers in a photo. {made.backbone} w
 
 Measured on `model.onnx`, one view a photo, with calibrated probabilities.
 
-| split | top-1 | top-5 | negative log-likelihood | photos |
-|---|---|---|---|---|
+| split | top-1 (95 % interval) | top-5 | macro F1 | NLL | ECE | label set | refused | photos |
+|---|---|---|---|---|---|---|---|---|
 {rows}
+
+NLL: negative log-likelihood, nats. ECE: expected calibration error. Label set: how many
+have the right name in their list of names, and how long it is. All of it, with pictures, is on one
+page, `report/index.html`.
 
 ![Loss, accuracy and learning rate](report/history.png)
 
@@ -302,7 +380,9 @@ Class names are in `classifier.json`, in the order of the logits. Probabilities 
 
 ## Limits
 
-Every photo gets a name, also one that shows no flower, or a flower that is not in the list.
+It knows no flower that is not in its list. A photo whose refusal score is above 1 does not look
+like one of them: so are {held_out.others_refused:.0%} of photos of other things, and
+{held_out.refused:.1%} of those of its flowers. {manifest.calibration.method}
 
 ## Provenance
 

@@ -1,0 +1,32 @@
+"""Photos of the gallery that look like a given one, to judge an answer by."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+
+import numpy as np
+
+from flowers_model.bundle import read_embeddings, read_gallery
+from flowers_model.uncertainty import directions
+
+
+class Similar:
+    """Finds the nearest photos of a bundle's gallery, by the cosine of their embeddings."""
+
+    def __init__(self, folder: str | os.PathLike):
+        folder = pathlib.Path(folder)
+        gallery = read_gallery(folder)
+        embeddings = read_embeddings(folder, gallery)
+        self.photos = gallery.photos if embeddings is not None else []
+        self._directions = directions(np.empty((0, 1)) if embeddings is None else embeddings)
+
+    def nearest(self, embedding: np.ndarray, count: int) -> list[int]:
+        """The numbers of the gallery's nearest photos to an embedding `(D,)`, the nearest first.
+
+        None where the bundle has no embeddings of its gallery.
+        """
+        if not self.photos:
+            return []
+        likeness = self._directions @ directions(embedding[None])[0]
+        return np.argsort(-likeness, kind="stable")[:count].tolist()

@@ -1,0 +1,176 @@
+"""What a model does not know: refusal, sets of names, and how they are fitted."""
+
+import numpy as np
+import pytest
+from helpers import COLOURS, photo, write_tiny_bundle
+
+from flowers_model import FlowerClassifier, bundle
+from flowers_model.bundle import BundleError
+from flowers_model.classifier import softmax
+from flowers_model.similar import Similar
+from flowers_model.uncertainty import label_sets, raw_score
+from train.calibrate import Outputs, calibrate, class_means, conformal_quantile, others_auroc
+from train.others import others
+
+
+def clusters(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Embeddings `(N, 8)` of four classes, and their labels."""
+    random = np.random.default_rng(seed)
+    means = np.random.default_rng(99).normal(0, 4, (4, 8))
+    labels = random.integers(0, 4, count)
+    return (means[labels] + random.normal(0, 1, (count, 8))).astype(np.float32), labels
+
+
+def outputs(embeddings: np.ndarray) -> Outputs:
+    means = np.random.default_rng(99).normal(0, 4, (4, 8))
+    return Outputs((embeddings @ means.T).astype(np.float32) / 8, embeddings)
+
+
+def test_scores_of_a_worked_example():
+    means = class_means(np.array([[2, 0], [4, 0], [0, 9]], np.float32), np.array([0, 0, 3]))
+    assert means.tolist() == [[3, 0], [0, 9]]
+    cosines = raw_score("distance", None, np.array([[5, 0], [3, 4], [-1, 0]]), 1.0, means)
+    assert cosines == pytest.approx([-1, -0.8, 0])
+    logits = np.log([[0.5, 0.3, 0.2]])
+    assert raw_score("probability", logits, None, 1.0, None) == pytest.approx([-0.5])
+    assert raw_score("energy", logits + 2, None, 1.0, None) == pytest.approx([-2])
+    assert raw_score("energy", logits * 2 + 2, None, 2.0, None) == pytest.approx([-2])
+
+
+def test_label_sets_of_a_worked_example():
+    probabilities = np.array([[0.1, 0.6, 0.3], [0.05, 0.05, 0.9]])
+    assert label_sets(probabilities, 0.0).tolist() == [[0, 1, 0], [0, 0, 1]]
+    assert label_sets(probabilities, 0.65).tolist() == [[0, 1, 1], [0, 0, 1]]
+    assert label_sets(probabilities, 1.0).all()
+
+
+def test_the_conformal_quantile_is_the_finite_sample_one():
+    assert conformal_quantile(np.arange(1, 10) / 10, 0.9) == 0.9
+    assert conformal_quantile(np.arange(1, 9) / 10, 0.9) == 1.0  # too few photos to tell
+    assert conformal_quantile(np.arange(1, 100) / 100, 0.9) == 0.9
+
+
+def test_what_refuses_keeps_its_promise_on_further_flowers():
+    train, train_labels = clusters(400, 1)
+    valid, labels = clusters(3000, 2)
+    # Far away in all directions: the network is sure of each of them.
+    strange = np.random.default_rng(5).normal(0, 30, (200, 8)).astype(np.float32)
+    calibration, means = calibrate(
+        outputs(valid), labels, outputs(train), train_labels, {"far": outputs(strange)}, seed=0
+    )
+    assert calibration.fitted_on == "valid"
+    assert calibration.refusal.score == "distance"
+    assert calibration.refusal.auroc["distance"] > 0.95 > calibration.refusal.auroc["energy"]
+    test, _ = clusters(3000, 3)
+    raw = raw_score("distance", None, test, 1.0, means)
+    assert (raw <= calibration.refusal.threshold).mean() == pytest.approx(0.95, abs=0.02)
+
+
+@pytest.mark.parametrize("sureness", [1.0, 4.0])
+def test_label_sets_keep_their_promise_on_further_photos(sureness):
+    random = np.random.default_rng(0)
+
+    def photos(count: int) -> tuple[Outputs, np.ndarray]:
+        honest = random.normal(0, 2, (count, 6))
+        labels = np.array([random.choice(6, p=p) for p in softmax(honest)])
+        return Outputs(honest * sureness, random.normal(0, 1, (count, 4))), labels
+
+    (train, train_labels), (valid, labels), (test, test_labels) = (photos(3000) for _ in range(3))
+    strange = {"any": Outputs(valid.logits[:50], valid.embeddings[:50])}
+    calibration, _ = calibrate(valid, labels, train, train_labels, strange, seed=0)
+    assert calibration.temperature == pytest.approx(sureness, rel=0.1)
+    probabilities = softmax(test.logits, calibration.temperature)
+    sets = label_sets(probabilities, calibration.label_sets.limit)
+    assert sets[np.arange(len(sets)), test_labels].mean() == pytest.approx(0.9, abs=0.025)
+    assert sets.any(axis=1).all()
+    assert 1.5 < sets.sum(axis=1).mean() < 5
+
+
+def test_the_area_is_the_mean_over_kinds():
+    flowers = np.array([0.0, 1.0])
+    assert others_auroc(flowers, [np.array([2.0]), np.array([-1.0, -1.0])]) == 0.5
+
+
+def test_other_things_come_in_two_groups_without_a_common_kind():
+    flowers = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), np.uint8)
+    choose, measure = others("choose", flowers), others("measure")
+    assert not choose.keys() & measure.keys()
+    assert {"noise", "shapes", "scrambled flowers", "city"} <= choose.keys()
+    assert {"textures", "text", "person"} <= measure.keys()
+    for picture in (picture for kind in (choose | measure).values() for picture in kind):
+        assert picture.dtype == np.uint8
+        assert picture.shape[2] == 3
+    again = others("measure")
+    assert all(np.array_equal(a, b) for a, b in zip(measure["text"], again["text"], strict=True))
+    tiles = choose["scrambled flowers"][0]  # the same pixels at other places
+    assert any(np.array_equal(np.sort(tiles, axis=None), np.sort(f, axis=None)) for f in flowers)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return write_tiny_bundle(tmp_path / "bundle")
+
+
+def set_calibration(folder, **values) -> None:
+    manifest = bundle.read_manifest(folder)
+    for name, value in values.items():
+        setattr(manifest.calibration, name, value)
+    bundle.write_json(folder / bundle.MANIFEST, manifest)
+
+
+def refusal(**values) -> bundle.Refusal:
+    return bundle.Refusal(**{"center": 0, "keeps": 0.95, "auroc": {}} | values)
+
+
+@pytest.mark.parametrize("engine", ["onnx", "keras"])
+def test_every_engine_refuses_by_the_manifest(folder, engine):
+    classifier = FlowerClassifier.from_pretrained(folder, engine=engine)
+    inputs = classifier.prepare(photo(COLOURS["poppy"]))[None]
+    embedding = classifier.answer(inputs).embeddings.astype(np.float32)
+    means = np.ones_like(embedding)
+    np.save(folder / "refusal.npy", means)
+    [raw] = raw_score("distance", None, embedding, 1.0, means)
+    for threshold, refused in ((raw - 0.01, True), (raw + 0.01, False)):
+        set_calibration(
+            folder,
+            refusal=refusal(score="distance", center=-2, threshold=threshold),
+            label_sets=bundle.LabelSets(coverage=0.9, limit=1.0),
+        )
+        classifier = FlowerClassifier.from_pretrained(folder, engine=engine)
+        [prediction] = classifier.classify(photo(COLOURS["poppy"]), top=1)
+        assert prediction.refused is refused
+        assert prediction.refusal_score == pytest.approx((raw + 2) / (threshold + 2))
+        assert sorted(prediction.label_set) == sorted(COLOURS)
+
+
+def test_a_bundle_from_before_refuses_nothing(folder):
+    [prediction] = FlowerClassifier.from_pretrained(folder).classify(photo((1, 2, 3)))
+    assert prediction.refused is False
+    assert prediction.refusal_score is None
+    assert prediction.label_set is None
+
+
+def test_a_refusal_without_its_reference_is_no_whole_bundle(folder):
+    set_calibration(folder, refusal=refusal(score="distance", threshold=1))
+    with pytest.raises(BundleError, match=r"refusal\.npy"):
+        FlowerClassifier.from_pretrained(folder)
+    np.save(folder / "refusal.npy", np.array([[object()]]))
+    with pytest.raises(BundleError, match=r"refusal\.npy"):
+        FlowerClassifier.from_pretrained(folder)
+
+
+def test_the_gallerys_own_photos_are_most_like_themselves(folder):
+    classifier = FlowerClassifier.from_pretrained(folder)
+    assert Similar(folder).nearest(np.ones(8, np.float32), 2) == []
+    photos = [folder / "gallery" / one.file for one in bundle.read_gallery(folder).photos]
+    embeddings = classifier.answer(np.stack([classifier.prepare(p) for p in photos])).embeddings
+    np.save(folder / "gallery/embeddings.npy", embeddings.astype(np.float16))
+    similar = Similar(folder)
+    for i, embedding in enumerate(embeddings):
+        assert similar.nearest(embedding, 2)[0] == i
+    np.save(folder / "gallery/embeddings.npy", embeddings[:2])
+    with pytest.raises(BundleError, match="not one row a photo"):
+        Similar(folder)
+    np.save(folder / "gallery/embeddings.npy", np.array([{}] * 3))
+    with pytest.raises(BundleError, match="no plain array"):
+        Similar(folder)

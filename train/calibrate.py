@@ -1,0 +1,208 @@
+"""Probabilities that mean something: fitted on photos that the network did not learn from.
+
+Every training run does it. Bundles from before, or for other photos, are calibrated and measured
+anew by `python -m train.calibrate --model BUNDLE|REPO --data SPEC --output DIR`.
+
+One temperature is fitted on all valid photos and published. What is fitted on top of it, the
+threshold of refusal and the limit of label sets, goes by scores that are cross-fitted: each photo's
+with a temperature that was fitted on the other folds alone, so that no photo judges itself.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import pathlib
+import sys
+from typing import NamedTuple
+
+import numpy as np
+import scipy.optimize
+import sklearn.metrics
+import sklearn.model_selection
+
+from flowers_model.bundle import Calibration, LabelSets, Refusal
+from flowers_model.classifier import softmax
+from flowers_model.command import Parser
+from flowers_model.errors import UserError
+from flowers_model.uncertainty import probability_before, raw_score
+
+FOLDS = 5
+COVERAGE = 0.9  # photos whose label is to be in their label set
+KEPT = 0.95  # flowers that are not to be refused
+SCORES = ("probability", "energy", "distance")
+
+
+class Outputs(NamedTuple):
+    """What the network gives for N photos."""
+
+    logits: np.ndarray  # (N, C)
+    embeddings: np.ndarray  # (N, D)
+
+
+def calibrate(
+    valid: Outputs,
+    labels: np.ndarray,
+    train: Outputs,
+    train_labels: np.ndarray,
+    others: dict[str, Outputs],
+    seed: int,
+) -> tuple[Calibration, np.ndarray | None]:
+    """Fit all that makes answers honest.
+
+    Args:
+        valid, labels: photos that the network was not trained on; labels int `(N,)`.
+        train, train_labels: those that it was trained on; they only say what embeddings of known
+            flowers are like.
+        others: photos of other things by kind, to choose the refusal score by.
+        seed: of the folds.
+
+    Returns:
+        What goes into the manifest, and the class means `(C, D)` where its refusal needs them.
+    """
+    temperature = fit_temperature(valid.logits, labels)
+    fold_temperatures, folds = _cross_fit(valid.logits, labels, seed)
+    means = class_means(train.embeddings, train_labels)
+
+    flowers, strangers = {}, {}
+    for kind in SCORES:
+        flowers[kind] = np.empty(len(labels))
+        for rows, own in zip(folds, fold_temperatures, strict=True):
+            part = valid.logits[rows], valid.embeddings[rows]
+            flowers[kind][rows] = raw_score(kind, *part, own, means)
+        strangers[kind] = [
+            raw_score(kind, *outputs, temperature, means) for outputs in others.values()
+        ]
+    auroc = {kind: others_auroc(flowers[kind], strangers[kind]) for kind in SCORES}
+    best = max(SCORES, key=auroc.get)
+    center, threshold = np.quantile(flowers[best], (0.5, KEPT))
+    refusal = Refusal(
+        score=best,
+        center=center,
+        # Where most flowers have one and the same score, only what is stranger is refused.
+        threshold=max(threshold, center + 1e-9 + 1e-6 * abs(center)),
+        keeps=KEPT,
+        auroc=auroc,
+    )
+
+    needed = np.empty(len(labels))
+    for rows, own in zip(folds, fold_temperatures, strict=True):
+        before = probability_before(softmax(valid.logits[rows], own))
+        needed[rows] = before[np.arange(len(rows)), labels[rows]]
+    calibration = Calibration(
+        temperature=temperature,
+        fitted_on="valid",
+        method=f"Temperature: all {len(labels)} valid photos. Refusal and label sets: scores of "
+        f"the same photos, each with a temperature fitted on the other {len(folds) - 1} of "
+        f"{len(folds)} folds. Choice of the refusal score: valid and photos of other things. Valid "
+        "photos also chose the best epoch; none was trained on.",
+        refusal=refusal,
+        label_sets=LabelSets(coverage=COVERAGE, limit=conformal_quantile(needed, COVERAGE)),
+    )
+    return calibration, means if best == "distance" else None
+
+
+def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
+    """The temperature in 0.05..20 with which `softmax(logits / T)` has the least loss.
+
+    Guo et al., 2017, "On Calibration of Modern Neural Networks", https://arxiv.org/abs/1706.04599.
+
+    Args:
+        logits: `(N, C)`, of photos that the network was not trained on.
+        labels: int `(N,)`.
+    """
+
+    def loss(log_temperature: float) -> float:
+        probabilities = softmax(logits, np.exp(log_temperature))
+        picked = probabilities[np.arange(len(labels)), labels]
+        return -np.log(np.maximum(picked, 1e-300)).mean()
+
+    bounds = (np.log(0.05), np.log(20.0))
+    return float(np.exp(scipy.optimize.minimize_scalar(loss, bounds=bounds, method="bounded").x))
+
+
+def class_means(embeddings: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """The mean embedding of each class that has photos, float32 `(classes, D)`.
+
+    Args:
+        embeddings: `(N, D)`.
+        labels: int `(N,)`.
+    """
+    return np.stack([embeddings[labels == label].mean(axis=0) for label in np.unique(labels)])
+
+
+def conformal_quantile(scores: np.ndarray, coverage: float) -> float:
+    """The score that a further photo stays at or below with at least this probability.
+
+    1, with which every name is in the set, where there are too few photos to tell.
+    """
+    rank = math.ceil((len(scores) + 1) * coverage)
+    return float(np.sort(scores)[rank - 1]) if rank <= len(scores) else 1.0
+
+
+def others_auroc(flowers: np.ndarray, strangers: list[np.ndarray]) -> float:
+    """How well a score tells flowers `(N,)` from other things: the mean over their kinds."""
+    areas = [
+        sklearn.metrics.roc_auc_score(
+            np.repeat([0, 1], (len(flowers), len(kind))), np.concatenate([flowers, kind])
+        )
+        for kind in strangers
+    ]
+    return float(np.mean(areas))
+
+
+def _cross_fit(
+    logits: np.ndarray, labels: np.ndarray, seed: int
+) -> tuple[list[float], list[np.ndarray]]:
+    """Folds of the photos, and for each the temperature of the photos outside of it."""
+    count = min(FOLDS, len(labels))
+    folds = sklearn.model_selection.KFold(count, shuffle=True, random_state=seed).split(labels)
+    pairs = [(fit_temperature(logits[rest], labels[rest]), fold) for rest, fold in folds]
+    return [temperature for temperature, _ in pairs], [fold for _, fold in pairs]
+
+
+def main(arguments: list[str]) -> int:
+    """Run the command; returns the exit status."""
+    parser = Parser("python -m train.calibrate", description=__doc__)
+    parser.add_argument("--model", required=True, metavar="BUNDLE|USER/MODEL[@REVISION]")
+    parser.add_argument("--data", required=True, metavar="SPEC", help="as for train/run.py")
+    parser.add_argument("--output", required=True, type=pathlib.Path, metavar="DIR")
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    try:
+        options = parser.parse_args(arguments)
+        _recalibrate(options.model, options.data, options.output)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(f"bundle: {options.output}")
+    return 0
+
+
+def _recalibrate(model: str, data: str, output: pathlib.Path) -> None:
+    import dataclasses
+
+    from flowers_model import bundle, hub
+    from train.ensemble import class_places
+    from train.package import recalibrate
+    from train.pipeline import evaluation_photos
+    from train.sources import open_source
+
+    if output.exists():
+        raise UserError(f"--output {str(output)!r} is there already; give a new folder")
+    folder = hub.fetch(model)
+    manifest = bundle.check(folder)
+    given = manifest.input
+    source = open_source(data, manifest.provenance.seed, given.size)
+    places = class_places(source, manifest.class_names)
+    photos = {}
+    for name, split in source.splits.items():
+        read = evaluation_photos(split, name, given.size, given.crop)
+        photos[name] = dataclasses.replace(read, labels=places[read.labels])
+    recalibrate(folder, output, photos)
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("KERAS_BACKEND", "jax")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    sys.exit(main(sys.argv[1:]))

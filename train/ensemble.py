@@ -1,0 +1,186 @@
+"""Several models, or several views of a photo, as one: their calibrated probabilities averaged."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import dataclasses
+import logging
+import os
+from collections.abc import Sequence
+
+import numpy as np
+
+from flowers_model.classifier import Answers, FlowerClassifier, Photo
+from flowers_model.errors import UserError
+from flowers_model.photo import PhotoError, decode, fit
+from flowers_model.uncertainty import label_sets
+from train.others import others
+from train.pipeline import progress
+from train.sources import Source, Split
+
+log = logging.getLogger("flowers")
+
+CHUNK = 64  # photos that are decoded at a time
+TTA = ("none", "flips", "crops")
+
+
+@dataclasses.dataclass(frozen=True)
+class Ensemble:
+    """One model or several that know the same classes, seen through one view or several.
+
+    Refusal scores and limits of label sets are averaged like the probabilities; what they then
+    keep and cover is measured, not promised.
+    """
+
+    models: list[FlowerClassifier]
+    tta: str = "none"
+
+    @classmethod
+    def open(cls, names: Sequence[str], tta: str = "none") -> Ensemble:
+        """Open bundles, folders or Hub repos.
+
+        Raises:
+            UserError: for one that cannot be opened, and for models of different classes.
+        """
+        models = [FlowerClassifier.from_pretrained(name) for name in names]
+        for name, model in zip(names[1:], models[1:], strict=True):
+            if different := set(model.label_names) ^ set(models[0].label_names):
+                raise UserError(
+                    f"{name} and {names[0]} do not know the same classes: only one of them has "
+                    f"{min(different)!r}"
+                )
+        return cls(models, tta)
+
+    @property
+    def label_names(self) -> list[str]:
+        return self.models[0].label_names
+
+    @property
+    def title(self) -> str:
+        """What to call it in a report."""
+        made = [model.manifest.provenance for model in self.models]
+        title = " + ".join(f"{one.preset} ({one.backbone}, seed {one.seed})" for one in made)
+        return title if self.tta == "none" else f"{title}, {self.tta} averaged"
+
+    def picture(self, photo: Photo) -> np.ndarray:
+        """What the first model sees of a photo, uint8 `(S, S, 3)`."""
+        return self.models[0].prepare(photo)
+
+    def answer(self, photos: Sequence[np.ndarray]) -> Answers:
+        """What they say together of N decoded photos, uint8 `(H, W, 3)` each."""
+        parts = []
+        for model in self.models:
+            order = [model.label_names.index(name) for name in self.label_names]
+            seen = [views(photo, model.manifest.input, self.tta) for photo in photos]
+            each = [model.answer(np.stack(inputs)) for inputs in zip(*seen, strict=True)]
+            parts += [_in_order(answers, order) for answers in each]
+        return _average(parts, [model.manifest.calibration.label_sets for model in self.models])
+
+    def answer_split(self, split: Split, title: str) -> tuple[list[int], Answers]:
+        """What they say of a split: the numbers of the photos that can be read, and the answers.
+
+        Raises:
+            UserError: where not one photo can be read.
+        """
+        kept, parts = [], []
+
+        def read(i: int) -> np.ndarray | None:
+            try:
+                return decode(split.read(i))
+            except (PhotoError, OSError) as error:
+                log.warning("skipped: %s: %s", split.names[i], error)
+                return None
+
+        starts = range(0, len(split), CHUNK)
+        with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+            for start in progress(starts, f"answering {title}", len(starts), "times 64 photos"):
+                chunk = range(start, min(start + CHUNK, len(split)))
+                photos = dict(zip(chunk, pool.map(read, chunk), strict=True))
+                readable = [i for i, photo in photos.items() if photo is not None]
+                if readable:
+                    kept += readable
+                    parts.append(self.answer([photos[i] for i in readable]))
+        if not kept:
+            raise UserError(f"not one photo of {title} can be read")
+        return kept, _concatenate(parts)
+
+    def others(self) -> dict[str, np.ndarray]:
+        """Refusal scores of photos of other things, those to measure with, by kind."""
+        answers = {kind: self.answer(photos) for kind, photos in others("measure").items()}
+        return {
+            kind: one.refusal_scores
+            for kind, one in answers.items()
+            if one.refusal_scores is not None
+        }
+
+
+def views(photo: np.ndarray, given, tta: str) -> list[np.ndarray]:
+    """The views of a photo that are averaged, uint8 `(S, S, 3)` each.
+
+    Args:
+        photo: decoded, uint8 `(H, W, 3)`.
+        given: the manifest's `Input`.
+        tta: `"none"`: the view that serving takes; `"flips"`: also its mirror image; `"crops"`:
+            also the whole short side at the start, in the middle and at the end of the long one,
+            and their mirror images.
+    """
+    squares = [fit(photo, given.size, given.crop)]
+    if tta == "crops":
+        height, width = photo.shape[:2]
+        side = min(height, width)
+        for share in (0, 0.5, 1):
+            top, left = round(share * (height - side)), round(share * (width - side))
+            squares.append(fit(photo[top : top + side, left : left + side], given.size))
+    if tta != "none":
+        squares += [square[:, ::-1] for square in squares]
+    return squares
+
+
+def class_places(source: Source, label_names: Sequence[str]) -> np.ndarray:
+    """Where each class of a source stands among a model's, int `(classes of the source,)`.
+
+    Raises:
+        UserError: for a class that the model does not know.
+    """
+    places = {name: i for i, name in enumerate(label_names)}
+    if unknown := [name for name in source.class_names if name not in places]:
+        raise UserError(
+            f"the model does not know {len(unknown)} of the {len(source.class_names)} classes of "
+            f"{source.name}, such as {unknown[0]!r}"
+        )
+    return np.array([places[name] for name in source.class_names])
+
+
+def _in_order(answers: Answers, order: list[int]) -> Answers:
+    """The same with the classes in another order."""
+    sets = answers.label_sets
+    return dataclasses.replace(
+        answers,
+        probabilities=answers.probabilities[:, order],
+        logits=answers.logits[:, order],
+        label_sets=None if sets is None else sets[:, order],
+    )
+
+
+def _average(parts: list[Answers], calibrated: list) -> Answers:
+    if len(parts) == 1:
+        return parts[0]
+    probabilities = np.mean([part.probabilities for part in parts], axis=0)
+    scores = [part.refusal_scores for part in parts]
+    sets = None
+    if None not in calibrated:
+        sets = label_sets(probabilities, float(np.mean([one.limit for one in calibrated])))
+    return Answers(
+        probabilities=probabilities,
+        embeddings=parts[0].embeddings,
+        refusal_scores=None if any(s is None for s in scores) else np.mean(scores, axis=0),
+        label_sets=sets,
+    )
+
+
+def _concatenate(parts: list[Answers]) -> Answers:
+    values = {}
+    for field in dataclasses.fields(Answers):
+        arrays = [getattr(part, field.name) for part in parts]
+        values[field.name] = None if arrays[0] is None else np.concatenate(arrays)
+    return Answers(**values)
