@@ -201,7 +201,7 @@ def learning_rate_figure(rows: list[dict], suggestion: float, path: pathlib.Path
     ax.set_xlabel("learning rate")
     ax.set_ylabel("loss")
     ax.legend(frameon=False)
-    _finish(figure, path)
+    finish(figure, path)
 
 
 def confusion_figure(

@@ -39,7 +39,7 @@ from train.experiment import (
     read_settings,
     write_settings,
 )
-from train.report import BLUE, GREY, ORANGE
+from train.figures import BLUE, GREY, ORANGE, finish
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 TIMED = 20  # single photos that a network's latency is the median of
@@ -232,7 +232,7 @@ def _bars_figure(groups: list[tuple[str, list[Row]]], path: pathlib.Path) -> Non
     room = max(max(values) - min(values), 0.02)
     ax.set_xlim(max(min(values) - room, 0), min(max(values) + 0.3 * room, 1.05))
     ax.set_xlabel("top-1 on valid (the axis does not start at zero)")
-    _save(figure, path)
+    finish(figure, path)
 
 
 def _parallel_figure(rows: list[Row], varied: list[str], path: pathlib.Path) -> None:
@@ -260,7 +260,7 @@ def _parallel_figure(rows: list[Row], varied: list[str], path: pathlib.Path) -> 
     ax.set_xticks(range(len(columns)), columns)
     ax.set_yticks([])
     ax.set_xlim(-0.1, len(columns) - 0.4)
-    _save(figure, path)
+    finish(figure, path)
 
 
 def _pareto_figure(
@@ -281,14 +281,7 @@ def _pareto_figure(
     ax.step(*zip(*front, strict=True), where="post", color=ORANGE, linewidth=1)
     ax.set_xlabel(title)
     ax.set_ylabel("top-1 on valid")
-    _save(figure, path)
-
-
-def _save(figure: matplotlib.figure.Figure, path: pathlib.Path) -> None:
-    for ax in figure.axes:
-        ax.spines[["top", "right"]].set_visible(False)
-    with replacing(path) as temporary:
-        figure.savefig(temporary, dpi=120)
+    finish(figure, path)
 
 
 def _varied(text: str) -> tuple[str, list[str]]:
