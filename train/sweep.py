@@ -124,7 +124,8 @@ def result(run: Run) -> Row:
     """What a run came to, as a row of `results.csv`.
 
     `train_top1` is the best epoch's, on augmented photos; MB are those of `model.weights.h5`;
-    photos a second those of fine-tuning (of the head where there is none), and the latency that of
+    the accuracy of large, middle and small classes is the held-out split's, where they differ;
+    photos a second are those of fine-tuning (of the head where there is none), and the latency that of
     ONNX Runtime with one photo.
     """
     folder = run.folder / "bundle"
@@ -135,6 +136,8 @@ def result(run: Run) -> Row:
     best = max(last, key=lambda row: float(row["val_accuracy"]))
     photos = manifest.provenance.splits["train"] * len(last)
     test = manifest.metrics.get("test")
+    with open(folder / "report/thirds.csv", encoding="utf-8") as file:
+        thirds = {row["third"]: float(row["accuracy"]) for row in csv.DictReader(file)}
     return {
         "model_id": run.folder.name,
         **run.varied,
@@ -144,6 +147,7 @@ def result(run: Run) -> Row:
         "train_top1": round(float(best["accuracy"]), 4),
         "valid_top1": round(manifest.metrics["valid"].top1, 4),
         "test_top1": round(test.top1, 4) if test else "",
+        **{f"{name}_classes": value for name, value in thirds.items() if name != "all"},
         "parameters": manifest.provenance.parameters,
         "mb": round((folder / "model.weights.h5").stat().st_size / 2**20, 2),
         "seconds": manifest.provenance.seconds,
@@ -196,8 +200,10 @@ def _mean(rows: list[Row], column: str) -> float:
 
 
 def _leaderboard(groups: list[tuple[str, list[Row]]], varied: list[str]) -> str:
-    columns = ("train_top1", "valid_top1", "test_top1")
-    titles = ["train", "valid", "test", "parameters", "MB", "seconds", "photos/s", "ms a photo"]
+    thirds = [name for name in groups[0][1][0] if name.endswith("_classes")]
+    columns = ("train_top1", "valid_top1", "test_top1", *thirds)
+    titles = ["train", "valid", "test", *(name.replace("_", " ") for name in thirds)]
+    titles += ["parameters", "MB", "seconds", "photos/s", "ms a photo"]
     lines = [
         "Means over seeds, with the standard deviation where there are several; best on valid "
         "first. Choose by valid: test is for reporting.",
