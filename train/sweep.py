@@ -125,8 +125,8 @@ def result(run: Run) -> Row:
 
     `train_top1` is the best epoch's, on augmented photos; MB are those of `model.weights.h5`;
     the accuracy of large, middle and small classes is the held-out split's, where they differ;
-    photos a second are those of fine-tuning (of the head where there is none), and the latency that of
-    ONNX Runtime with one photo.
+    photos a second are those of fine-tuning (of the head where there is none), and the latency that
+    of ONNX Runtime with one photo.
     """
     folder = run.folder / "bundle"
     manifest = bundle.read_manifest(folder)
