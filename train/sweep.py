@@ -180,7 +180,7 @@ def write_results(rows: list[Row], varied: list[str], folder: pathlib.Path) -> N
     groups = _combinations(rows, varied)
     with replacing(folder / "leaderboard.md") as path:
         path.write_text(_leaderboard(groups, varied), "utf-8")
-    _bars_figure(groups, folder / "accuracy.png")
+    _dots_figure(groups, folder / "accuracy.png")
     _parallel_figure(rows, varied, folder / "parallel.png")
     for column, title in (("mb", "size, MB"), ("latency_ms", "one photo on ONNX Runtime, ms")):
         _pareto_figure(groups, column, title, folder / f"accuracy_by_{column}.png")
@@ -224,20 +224,19 @@ def _leaderboard(groups: list[tuple[str, list[Row]]], varied: list[str]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _bars_figure(groups: list[tuple[str, list[Row]]], path: pathlib.Path) -> None:
-    """Accuracy on valid, a bar a combination, with a dot for each seed."""
+def _dots_figure(groups: list[tuple[str, list[Row]]], path: pathlib.Path) -> None:
+    """Accuracy on valid: of each combination the mean, and a small dot for each seed."""
     figure = matplotlib.figure.Figure(figsize=(8, 1.2 + 0.45 * len(groups)), layout="constrained")
     ax = figure.subplots()
     for place, (_, rows) in enumerate(reversed(groups)):
         values = [row["valid_top1"] for row in rows]
-        ax.barh(place, np.mean(values), color=BLUE, height=0.6)
+        ax.axhline(place, color=GREY, linewidth=0.5, alpha=0.5)
+        ax.plot(np.mean(values), place, "o", color=BLUE, markersize=10)
         ax.plot(values, [place] * len(values), "o", color=ORANGE, markersize=4)
-        ax.annotate(f" {np.mean(values):.1%}", (max(values), place), va="center", fontsize=9)
+        ax.annotate(f"   {np.mean(values):.1%}", (max(values), place), va="bottom", fontsize=9)
     ax.set_yticks(range(len(groups)), [name for name, _ in reversed(groups)])
-    values = [row["valid_top1"] for _, rows in groups for row in rows]
-    room = max(max(values) - min(values), 0.02)
-    ax.set_xlim(max(min(values) - room, 0), min(max(values) + 0.3 * room, 1.05))
-    ax.set_xlabel("top-1 on valid (the axis does not start at zero)")
+    ax.set_xlabel("top-1 on valid")
+    ax.margins(x=0.15, y=0.2)
     finish(figure, path)
 
 
