@@ -124,15 +124,18 @@ def _train(experiment: Experiment, folder: pathlib.Path) -> Trained:
             source.splits[name], name, experiment.image_size, experiment.crop
         )
 
-    history = stages.train(
-        network,
-        experiment,
-        folder,
-        len(source.class_names),
-        fitted("valid"),
-        lambda: fitted("train"),
-        lambda: pipeline.training_photos(source.splits["train"], "train", experiment.image_size),
-    )
+    with processes.preemption():
+        history = stages.train(
+            network,
+            experiment,
+            folder,
+            len(source.class_names),
+            fitted("valid"),
+            lambda: fitted("train"),
+            lambda: pipeline.training_photos(
+                source.splits["train"], "train", experiment.image_size
+            ),
+        )
     if processes.processes() > 1:
         fitted.cache_clear()  # it holds this process's share alone
     return Trained(network, source, history, fitted)
