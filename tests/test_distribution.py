@@ -1,5 +1,6 @@
 """One training on many devices: the same losses and weights as on one, and exact figures."""
 
+import itertools
 import json
 import os
 import pathlib
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import time
 
+import jax
 import keras
 import numpy as np
 import pytest
@@ -18,7 +20,7 @@ from helpers import write_photo_folder
 from flowers_model import bundle
 from flowers_model import network as networks
 from flowers_model.errors import UserError
-from train import distribution, processes
+from train import distribution, job, processes, stages
 from train.experiment import Experiment
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -37,7 +39,7 @@ TINY = {
     "augment": "light",
 }
 # Sums over a batch are added up in another order, and Adam divides by the root of tiny squares.
-TOLERANCE = {"atol": 2e-3}
+TOLERANCE = 2e-3
 
 
 @pytest.fixture(scope="module")
@@ -62,12 +64,14 @@ def result(folder: pathlib.Path) -> tuple[list, dict]:
     return weights, json.loads((folder / "history.json").read_text("utf-8"))
 
 
-def assert_same(one: tuple[list, dict], other: tuple[list, dict]) -> None:
+def assert_same(
+    one: tuple[list, dict], other: tuple[list, dict], tolerance: float = TOLERANCE
+) -> None:
     for a, b in zip(one[0], other[0], strict=True):
-        np.testing.assert_allclose(a, b, **TOLERANCE)
+        np.testing.assert_allclose(a, b, atol=tolerance)
     for a, b in zip(one[1], other[1], strict=True):
-        for name in ("loss", "accuracy", "val_loss", "val_accuracy", "learning_rate"):
-            assert a[name] == pytest.approx(b[name], abs=1e-3), name
+        for name in ("loss", "val_loss", "learning_rate"):
+            assert a[name] == pytest.approx(b[name], abs=tolerance), name
 
 
 @pytest.fixture(scope="module")
@@ -138,13 +142,12 @@ def test_two_tensorflow_devices_train_as_one(data, tmp_path):
 # Several processes
 
 
-def command(data, *extra) -> list:
+def command(data, settings: dict) -> list[str]:
     flags = ["--data", f"folder:{data}", "--gallery", "1"]
-    for name, value in TINY.items():
-        text = "none" if value is None else value
-        text = ",".join(map(str, value)) if isinstance(value, list) else text
-        flags += ["--" + name.replace("_", "-"), str(text)]
-    return [*flags, *map(str, extra)]
+    for name, value in (TINY | settings).items():
+        text = ",".join(map(str, value)) if isinstance(value, list) else str(value or "none")
+        flags += ["--" + name.replace("_", "-"), text]
+    return flags
 
 
 def start(arguments: list, count: int) -> list[subprocess.Popen]:
@@ -188,10 +191,9 @@ def wait_for_rows(folder: pathlib.Path, count: int, group: list[subprocess.Popen
 
 
 def test_a_group_that_loses_one_stops_and_goes_on_to_the_same_end(data, tmp_path):
-    arguments = command(data, "--epochs-finetune", "60", "--model-devices", "1")
-    status, outputs = finish(start([*arguments, "--output", str(tmp_path / "one")], 1))
-    assert status == [0], outputs
-
+    settings = {"epochs_finetune": 60, "learning_rate": 1e-3}
+    one = train_here(data, tmp_path / "one", **settings)
+    arguments = command(data, settings)
     group = start([*arguments, "--output", str(tmp_path / "two")], 2)
     wait_for_rows(tmp_path / "two", 4, group)
     group[1].kill()
@@ -214,14 +216,8 @@ def test_a_group_that_loses_one_stops_and_goes_on_to_the_same_end(data, tmp_path
     assert status == [0, 0], outputs
     assert "test top-1" in outputs[0]
     assert "top-1" not in outputs[1]
-    one, two = (
-        (keras.saving.load_model(tmp_path / name / "bundle").get_weights(), read_history(name))
-        for name, read_history in (
-            (name, lambda name: json.loads((tmp_path / name / "history.json").read_text("utf-8")))
-            for name in ("one", "two")
-        )
-    )
-    assert_same(one, two)
+    two = keras.saving.load_model(tmp_path / "two/bundle").get_weights()
+    assert_same(one, (two, json.loads((tmp_path / "two/history.json").read_text("utf-8"))), 1e-2)
     assert bundle.check(tmp_path / "two/bundle").provenance.splits == {
         "train": 27,
         "valid": 15,
@@ -229,25 +225,38 @@ def test_a_group_that_loses_one_stops_and_goes_on_to_the_same_end(data, tmp_path
     }
 
 
-def test_sigterm_keeps_the_steps_of_an_epoch_and_resume_goes_on(data, tmp_path):
-    arguments = command(data, "--epochs-finetune", "40", "--batch-size", "1")
-    status, outputs = finish(start([*arguments, "--output", str(tmp_path / "whole")], 1))
-    assert status == [0], outputs
-    group = start([*arguments, "--output", str(tmp_path / "cut")], 1)
-    wait_for_rows(tmp_path / "cut", 3, group)
-    group[0].send_signal(signal.SIGTERM)
-    status, outputs = finish(group)
-    assert status == [143], outputs
-    assert "--resume" in outputs[0]
-    status, outputs = finish(start(["--resume", str(tmp_path / "cut")], 1))
-    assert status == [0], outputs
-    whole, cut = (
-        json.loads((tmp_path / name / "history.json").read_text("utf-8"))
-        for name in ("whole", "cut")
-    )
-    for a, b in zip(whole, cut, strict=True):
-        for name in ("loss", "accuracy", "val_loss", "learning_rate"):
-            assert a[name] == pytest.approx(b[name], abs=1e-4)
+# SIGTERM
+
+
+def train_here(data, folder, **settings) -> tuple[list, dict]:
+    folder.mkdir(exist_ok=True)
+    values = {k: tuple(v) if isinstance(v, list) else v for k, v in (TINY | settings).items()}
+    experiment = Experiment(data=(f"folder:{data}",), **values)
+    weights = job.train(experiment, folder).network.get_weights()
+    return weights, json.loads((folder / "history.json").read_text("utf-8"))
+
+
+def test_sigterm_keeps_the_steps_of_an_epoch_and_resume_goes_on(data, tmp_path, monkeypatch):
+    settings = {"batch_size": 1, "cache_features": False}
+    whole = train_here(data, tmp_path / "whole", **settings)
+    count = itertools.count()
+    batch_end = stages._Journal.on_train_batch_end
+
+    def terminate(self, batch, logs=None):
+        if next(count) == 27 + 10:  # within the second epoch
+            os.kill(os.getpid(), signal.SIGTERM)
+        batch_end(self, batch, logs)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(stages._Journal, "on_train_batch_end", terminate)
+        with pytest.raises(processes.Preempted):
+            train_here(data, tmp_path / "cut", **settings)
+    point = json.loads((tmp_path / "cut/interrupted.json").read_text("utf-8"))
+    assert (point["stage"], point["epoch"]) == ("finetune", 0)
+    assert 10 <= point["step"] < 27
+    cut = train_here(data, tmp_path / "cut", **settings)
+    assert_same(whole, cut, 1e-4)
+    assert [row["accuracy"] for row in whole[1]] == [row["accuracy"] for row in cut[1]]
 
 
 # What is said and what is divided
@@ -268,18 +277,20 @@ def test_a_group_that_cannot_be_is_refused(group, words):
 
 
 @pytest.mark.parametrize(
-    "backbone",
-    ["ConvNet", "MobileNet", "MobileNetV2", "MobileNetV3Small", "EfficientNetB0", "VGG16"],
+    "backbone", ["ConvNet", "ConvNeXtTiny", "MobileNet", "MobileNetV3Small", "EfficientNetB0"]
 )
 def test_every_pattern_of_a_family_names_wide_layers(backbone):
-    network = networks.build(backbone, 6, 64, head_units=(16,))
+    built = []
+    # Shapes alone: drawing the weights takes long.
+    jax.eval_shape(lambda: built.append(networks.build(backbone, 6, 64, head_units=(16,))))
     mesh = keras.distribution.DeviceMesh((1, 1), ("batch", "model"))
     layouts = distribution.layout_map(mesh, backbone)
-    paths = {variable.path: variable for variable in network.variables}
+    paths = {variable.path: variable for variable in built[0].variables}
     for pattern in layouts:
         found = [path for path in paths if re.fullmatch(pattern, path)]
         assert found, pattern
         for path in found:
             assert len(layouts[path].axes) == len(paths[path].shape)
-    widest = max(networks.backbone_of(network).trainable_variables, key=lambda v: v.shape[-1])
-    assert layouts[widest.path] is not None or len(widest.shape) == 1
+    kernels = [v for v in built[0].trainable_variables if len(v.shape) > 1]
+    widest = max(kernels, key=lambda v: v.shape[-1] * v.shape[-2])
+    assert layouts[widest.path] is not None

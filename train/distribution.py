@@ -260,15 +260,29 @@ def save_weights(model: keras.Model, path: pathlib.Path) -> None:
     """Collective: `model.save_weights` with the optimizer's, by process 0, whole or not at all."""
     if keras.backend.backend() == "jax":
         model.jax_state_sync()  # during an epoch, Keras keeps the values outside the variables
-    values = contextlib.nullcontext()
-    if processes() > 1:
-        # Process 0 must not touch what the others hold, too: they would have to do the same.
-        variables = [*model.variables, *model.optimizer.variables]
-        values = keras.StatelessScope([(variable, whole(variable.value)) for variable in variables])
-    if is_first():
-        with replacing(path) as temporary, values:
-            model.save_weights(temporary)
+    with _alone(model) if processes() > 1 else contextlib.nullcontext():
+        if is_first():
+            with replacing(path) as temporary:
+                model.save_weights(temporary)
     wait()
+
+
+@contextlib.contextmanager
+def _alone(model: keras.Model) -> Iterator[None]:
+    """Inside, all values are this process's own: whatever it computes, it needs no other for it."""
+    variables = {id(v): v for v in [*model.variables, *model.optimizer.variables]}.values()
+    values = [variable._value for variable in variables]
+    own = [keras.ops.convert_to_tensor(whole(value)) for value in values]
+    distribution = keras.distribution.distribution()
+    keras.distribution.set_distribution(None)
+    for variable, value in zip(variables, own, strict=True):
+        variable._value = value
+    try:
+        yield
+    finally:
+        for variable, value in zip(variables, values, strict=True):
+            variable._value = value
+        keras.distribution.set_distribution(distribution)
 
 
 # What to distribute over

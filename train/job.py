@@ -92,15 +92,16 @@ def train(experiment: Experiment, folder: pathlib.Path) -> Trained:
     """
     with distribution.scope(experiment):
         network, source, fitted, whole = _open(experiment)
-        history = stages.train(
-            network,
-            experiment,
-            folder,
-            len(source.class_names),
-            fitted("valid"),
-            lambda: fitted("train"),
-            whole,
-        )
+        with processes.preemption():
+            history = stages.train(
+                network,
+                experiment,
+                folder,
+                len(source.class_names),
+                fitted("valid"),
+                lambda: fitted("train"),
+                whole,
+            )
         if processes.processes() > 1:
             fitted.cache_clear()  # it holds this process's share alone
         if not distribution.is_on():

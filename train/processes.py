@@ -11,10 +11,11 @@ import contextlib
 import itertools
 import math
 import os
+import re
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -122,8 +123,11 @@ def together() -> Iterator[None]:
 
     try:
         yield
-    except jax.errors.JaxRuntimeError as error:
-        reason = str(error).strip().splitlines()[0]
+    except (jax.errors.JaxRuntimeError, ValueError) as error:
+        # What JAX's runtime says comes as either, and begins with a code such as UNAVAILABLE.
+        reason = str(error).strip().partition("\n")[0]
+        if not re.match("[A-Z_]+: ", reason):
+            raise
         raise GroupError(f"the processes cannot go on together ({reason})") from error
 
 
@@ -177,24 +181,36 @@ def padded(rows: np.ndarray, count: int) -> np.ndarray:
 
 
 _STEPS = itertools.count()  # JAX wants the steps of a whole run numbered one after another
+_ASKED = threading.Event()
 
 
 @contextlib.contextmanager
-def preemption() -> Iterator[Callable[[], bool]]:
-    """Inside, SIGTERM asks to save and to leave.
+def preemption() -> Iterator[None]:
+    """Inside, SIGTERM ends nothing; `preempted` says that it came.
 
-    Yields:
-        Whether to do so at this step. All processes ask at every step, and get the same answer,
-        whichever of them the signal came to.
+    Raises:
+        Preempted: at the end, where it came too late for a step to ask.
     """
-    if processes() > 1:
-        from jax.experimental import multihost_utils
-
-        yield lambda: multihost_utils.reached_preemption_sync_point(next(_STEPS))
-        return
-    asked = threading.Event()
-    before = signal.signal(signal.SIGTERM, lambda *_: asked.set())
+    _ASKED.clear()
+    # Of several processes, JAX listens itself, and tells the others.
+    own = processes() == 1
+    before = signal.signal(signal.SIGTERM, lambda *_: _ASKED.set()) if own else None
     try:
-        yield asked.is_set
+        yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        if own:
+            signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
+    if preempted():
+        raise Preempted
+
+
+def preempted() -> bool:
+    """Whether to save and to leave at this step.
+
+    All processes ask at every step, and get the same answer, whichever of them the signal came to.
+    """
+    if processes() == 1:
+        return _ASKED.is_set()
+    from jax.experimental import multihost_utils
+
+    return multihost_utils.reached_preemption_sync_point(next(_STEPS))

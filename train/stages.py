@@ -293,24 +293,21 @@ def _run_stage(
     evaluate = functools.partial(
         distribution.evaluate, predict, part.loss, valid_inputs, valid.labels
     )
-    with processes.preemption() as preempted:
-        journal = _Journal(
-            stage, experiment, folder, history, steps, batch, interrupted, evaluate, preempted
+    journal = _Journal(stage, experiment, folder, history, steps, batch, interrupted, evaluate)
+    spans = [(first_epoch, first_epoch + 1, first_step)] if first_step else []
+    spans.append((first_epoch + len(spans), stage.epochs, 0))
+    for first, last, step in spans:
+        if finished(journal.rows, stage, experiment):
+            break
+        part.fit(
+            batches(first_epoch=first, epochs=last, first_step=step),
+            epochs=last,
+            initial_epoch=first,
+            steps_per_epoch=steps - step,
+            callbacks=[journal],
+            shuffle=False,  # the batches come in their order
+            verbose=0,
         )
-        spans = [(first_epoch, first_epoch + 1, first_step)] if first_step else []
-        spans.append((first_epoch + len(spans), stage.epochs, 0))
-        for first, last, step in spans:
-            if finished(journal.rows, stage, experiment):
-                break
-            part.fit(
-                batches(first_epoch=first, epochs=last, first_step=step),
-                epochs=last,
-                initial_epoch=first,
-                steps_per_epoch=steps - step,
-                callbacks=[journal],
-                shuffle=False,  # the batches come in their order
-                verbose=0,
-            )
     return [row for row in history if row["stage"] == stage.name]
 
 
@@ -416,13 +413,11 @@ class _Journal(keras.callbacks.Callback):
         batch: int,
         interrupted: dict | None,
         evaluate: Callable[[], dict[str, float]],
-        preempted: Callable[[], bool],
     ):
         super().__init__()
         self.stage, self.experiment, self.folder = stage, experiment, folder
         self.history, self.steps, self.batch = history, steps, batch
-        self.interrupted, self.evaluate, self.preempted = interrupted, evaluate, preempted
-        self.leaving = False
+        self.interrupted, self.evaluate = interrupted, evaluate
 
     @property
     def rows(self) -> list[Row]:
@@ -454,12 +449,15 @@ class _Journal(keras.callbacks.Callback):
                 drawn = (epoch << 20) + self.first_step
                 generator.state.assign([self.experiment.seed + number, drawn])
 
+    def on_train_batch_begin(self, batch, logs=None):
+        # Not at a batch's end, which Keras tells of in another thread, when the next one has begun.
+        if processes.preempted():
+            if batch:
+                self._save_at(self.first_step + batch)
+            raise processes.Preempted
+
     def on_train_batch_end(self, batch, logs=None):
         self.bar.update(1)
-        self.leaving = self.leaving or self.preempted()
-        step = self.first_step + batch + 1
-        if self.leaving and step < self.steps:
-            self._leave_at(step)
 
     def on_epoch_end(self, epoch, logs=None):
         row = {"stage": self.stage.name, "epoch": epoch}
@@ -498,16 +496,14 @@ class _Journal(keras.callbacks.Callback):
             row["learning_rate"],
             "  best" if top is row else "",
         )
-        if self.leaving:
-            raise processes.Preempted
         if finished(rows, self.stage, self.experiment):
             self.model.stop_training = True
 
     def on_train_end(self, logs=None):
         self.bar.close()
 
-    def _leave_at(self, step: int) -> None:
-        """Save this point of the epoch, and end the training."""
+    def _save_at(self, step: int) -> None:
+        """Save this point of the epoch: it has done `step` steps."""
         path = _checkpoint(self.folder, self.stage.name, self.epoch, step)
         distribution.save_weights(self.model, path)
         if processes.is_first():
@@ -521,7 +517,6 @@ class _Journal(keras.callbacks.Callback):
             }
             self._keep(self.folder / INTERRUPTED, point)
         processes.wait()
-        raise processes.Preempted
 
     def _keep(self, path: pathlib.Path, value: list | dict) -> None:
         with replacing(path) as temporary:
