@@ -9,6 +9,7 @@ import pathlib
 from collections.abc import Iterator
 
 import tensorflow as tf
+from google.protobuf.message import DecodeError
 
 from flowers_model.errors import UserError
 from flowers_model.files import replacing
@@ -75,7 +76,10 @@ def _records(shards: list[str]) -> Iterator[tuple[str, bytes]]:
         with _readable(shard):
             records = tf.data.TFRecordDataset(shard).as_numpy_iterator()
             for number, record in enumerate(records, start=1):
-                features = tf.train.Example.FromString(record).features.feature
+                try:
+                    features = tf.train.Example.FromString(record).features.feature
+                except DecodeError:
+                    raise SourceError(f"{shard} record {number} is no tf.train.Example.") from None
                 values = {name: features[name].bytes_list.value for name in ("id", "image")}
                 if any(len(value) != 1 for value in values.values()):
                     raise SourceError(f"{shard} record {number} needs one id and one image, bytes.")
