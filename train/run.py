@@ -108,8 +108,10 @@ def main(arguments: list[str]) -> int:
         status = _run(folder, preset, experiment, command, options)
     except Exception:
         if processes.processes() > 1:
-            traceback.print_exc()
-            processes.give_up(1)
+            try:
+                traceback.print_exc()
+            finally:
+                processes.give_up(1)
         raise
     if status:
         processes.give_up(status)
