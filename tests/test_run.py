@@ -207,7 +207,7 @@ def test_ctrl_c_says_how_to_go_on(data, tmp_path):
 MISTAKES = {
     "--epoch-head 3": "did you mean --epochs-head",
     "--nonsense 3": "there is no --nonsense",
-    "--preset oxford": "no preset is called 'oxford'; there are oxford_flowers102, quickstart",
+    "--preset oxford": "no preset is called 'oxford'; there are animals10",
     "--data folder:/nowhere": "/nowhere",
     "--data nonsense:x": "nonsense",
     "--backbone MobilNet": "did you mean MobileNet",
@@ -216,6 +216,10 @@ MISTAKES = {
     "--augment everything": "--augment has no step 'everything'; give none, or some of inception",
     "--augment inception,crop": "both crop; choose one",
     "--oversample --class-weights balanced": "choose one",
+    "--optimizer adamm": "--optimizer: invalid choice: 'adamm'",
+    "--rate-decay 2": "--rate-decay must lie in 0..1",
+    "--rate-low 1": "--rate-low 1 is above the learning rate",
+    "--find-learning-rate 3": "needs 10 steps or more",
     "--augment mixup --augment-rare-below 9": "needs an --augment that changes photos",
     "--epochs-head 0 --epochs-finetune 0": "nothing to train",
     "--weights /nowhere.h5 --backbone MobileNet": "no weights file",
@@ -270,6 +274,32 @@ def test_a_run_is_never_overwritten(data, tmp_path):
     assert status == 2
     assert "holds a run" in err
     assert (tmp_path / "run/experiment.json").read_text() == "{}"
+
+
+RATE_THEN_RUN_THEN_OTHER_BEST = """
+import sys
+sys.path.insert(0, sys.argv[1] + "/train")
+import run
+folder, data = sys.argv[2], sys.argv[3:]
+for line in (["--output", folder, *data, "--find-learning-rate", "12"],
+             ["--resume", folder], ["--resume", folder, "--monitor", "val_loss"]):
+    assert run.main(line) == 0
+"""
+
+
+def test_the_rate_is_found_before_a_run_and_the_other_best_taken_after_it(data, tmp_path):
+    folder = tmp_path / "run"
+    flags = ("--data", f"folder:{data}", *TINY)
+    done = subprocess.run(
+        [sys.executable, "-c", RATE_THEN_RUN_THEN_OTHER_BEST, ROOT, folder, *flags],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert re.search(r"suggested for head: --learning-rate \d", done.stdout)
+    assert (folder / "learning_rate.csv").exists()
+    manifest = bundle.check(folder / "bundle")
+    assert manifest.provenance.command.endswith("--monitor val_loss")
 
 
 def test_every_setting_has_a_flag_with_help():

@@ -1,5 +1,6 @@
 """Training: what learns, when it stops, and that an interruption loses nothing."""
 
+import csv
 import dataclasses
 import json
 
@@ -7,9 +8,10 @@ import keras
 import numpy as np
 import pytest
 from helpers import COLOURS, write_photo_folder
+from PIL import Image
 
 from train import job, stages
-from train.experiment import Experiment
+from train.experiment import MONITORS, Experiment
 from train.stages import Stage, TrainingError, best, finished, plateau_rate
 
 TINY = Experiment(
@@ -140,11 +142,66 @@ def test_an_interrupted_run_goes_on_to_the_same_result(data, tmp_path, monkeypat
         assert [r[name] for r in history] == pytest.approx([r[name] for r in again], abs=1e-5)
 
 
-def test_only_the_last_and_the_best_checkpoints_stay(data, tmp_path):
-    _, history = train(data, tmp_path / "run", epochs_head=0, epochs_finetune=4)
+def test_the_last_checkpoint_stays_and_the_best_by_either_figure(data, tmp_path):
+    settings = {"epochs_head": 0, "epochs_finetune": 5, "learning_rate": 0.05}
+    _, history = train(data, tmp_path / "run", **settings)
+    epochs = {4, *(best(history, monitor)["epoch"] for monitor in MONITORS)}
     kept = {path.name for path in (tmp_path / "run/checkpoints").iterdir()}
-    top = best(history, "val_accuracy")["epoch"]
-    assert kept == {f"finetune-{e:04}.weights.h5" for e in {3, top}}
+    assert kept == {f"finetune-{epoch:04}.weights.h5" for epoch in epochs}
+
+    for monitor in MONITORS:
+        network, _ = train(data, tmp_path / "run", **settings, monitor=monitor)
+        other = keras.models.clone_model(network)
+        epoch = best(history, monitor)["epoch"]
+        other.load_weights(tmp_path / f"run/checkpoints/finetune-{epoch:04}.weights.h5")
+        for a, b in zip(network.trainable_variables, other.trainable_variables, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+def test_fine_tuning_has_its_own_optimizer_and_schedule_where_set():
+    same, other = (
+        stages.stages(TINY),
+        stages.stages(
+            dataclasses.replace(TINY, optimizer_finetune="radam", schedule_finetune="cyclical")
+        ),
+    )
+    assert [(s.optimizer, s.schedule) for s in same] == [("adamw", "cosine")] * 2
+    assert [(s.optimizer, s.schedule) for s in other] == [
+        ("adamw", "cosine"),
+        ("radam", "cyclical"),
+    ]
+
+
+def test_cycles_go_on_where_an_interrupted_run_ended(data, tmp_path):
+    settings = {
+        "epochs_head": 0,
+        "epochs_finetune": 3,
+        "optimizer": "radam",
+        "schedule": "cyclical",
+        "rate_low": 1e-4,
+        "rate_period": 1.25,  # 5 steps, so that the epochs end at different places of a cycle
+    }
+    whole, history = train(data, tmp_path / "whole", **settings)
+    rates = [row["learning_rate"] for row in history]
+    low, span = 1e-4, 1e-2 - 1e-4
+    assert rates == pytest.approx([low + 0.4 * span, low + 0.8 * span, low + 0.8 * span])
+    train(data, tmp_path / "cut", **settings | {"epochs_finetune": 2})
+    resumed, _ = train(data, tmp_path / "cut", **settings)
+    for a, b in zip(whole.get_weights(), resumed.get_weights(), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-5)
+
+
+@pytest.mark.parametrize("settings", [{}, {"epochs_head": 0, "class_weights": "balanced"}])
+def test_a_range_test_leaves_its_curve_and_a_suggestion(data, tmp_path, settings):
+    rate = job.find_learning_rate(dataclasses.replace(TINY, data=data, **settings), tmp_path, 30)
+    assert 1e-8 <= rate <= 1
+    with open(tmp_path / "learning_rate.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert 10 < len(rows) <= 30
+    assert float(rows[0]["learning_rate"]) == pytest.approx(1e-7)
+    assert list(rows[0]) == ["step", "learning_rate", "loss", "smoothed_loss"]
+    assert Image.open(tmp_path / "learning_rate.png").size[0] > 500
+    assert not stages.read_history(tmp_path)
 
 
 def test_the_network_ends_with_the_best_epochs_weights(data, tmp_path):
@@ -174,7 +231,10 @@ def test_the_best_epoch_is_the_first_of_the_best():
 
 
 def test_a_stage_stops_early_when_it_gets_no_better():
-    stage, patient = Stage("head", 10, 0.1), dataclasses.replace(TINY, patience=2)
+    stage, patient = (
+        Stage("head", 10, 0.1, "adamw", "cosine"),
+        dataclasses.replace(TINY, patience=2),
+    )
     assert not finished(rows([0.1, 0.5, 0.4]), stage, patient)
     assert finished(rows([0.1, 0.5, 0.4, 0.5]), stage, patient)
     assert not finished(rows([0.1, 0.5, 0.4, 0.5]), stage, TINY)

@@ -17,6 +17,13 @@ from train.balance import SCHEMES
 
 SETTINGS = "experiment.json"  # in a run's folder
 PRESETS = pathlib.Path(__file__).parent / "presets"
+# Written down, so that `--help` does not wait for Keras; `radam` is ours.
+OPTIMIZERS = (
+    *("adadelta", "adafactor", "adagrad", "adam", "adamax", "adamw", "ftrl", "lamb", "lion"),
+    *("muon", "nadam", "radam", "rmsprop", "schedulefreeadamw", "sgd"),
+)
+SCHEDULES = ("cosine", "constant", "plateau", "cyclical", "step", "exponential")
+MONITORS = ("val_accuracy", "val_loss")
 
 
 def _setting(default: Any, group: str, help: str, **flag: Any) -> Any:
@@ -115,19 +122,46 @@ class Experiment:
     train_norms: bool = _setting(
         True, "training", "let the backbone's BatchNormalization learn while fine-tuning"
     )
-    batch_size: int = _setting(32, "training", "photos a step")
+    batch_size: int = _setting(32, "training", "photos a step, on all devices together")
     learning_rate: float = _setting(1e-3, "training", "peak learning rate")
     learning_rate_finetune: float | None = _setting(
         None, "training", "peak rate of fine-tuning, where it differs", type=float
     )
+    optimizer: str = _setting(
+        "adamw", "training", "what makes steps of gradients", choices=OPTIMIZERS
+    )
+    optimizer_finetune: str | None = _setting(
+        None, "training", "that of fine-tuning, where it differs", type=str, choices=OPTIMIZERS
+    )
     schedule: str = _setting(
         "cosine",
         "training",
-        "learning rate: warm-up and cosine to zero, constant, or reduced where valid stands still",
-        choices=("cosine", "constant", "plateau"),
+        "learning rate: warm-up, then to zero along a cosine, or down by steps or exponentially; "
+        "constant; reduced where valid stands still; up and down in cycles",
+        choices=SCHEDULES,
     )
-    warmup: float = _setting(0.1, "training", "share of a stage's steps that warms up (cosine)")
-    weight_decay: float = _setting(0.004, "training", "AdamW's decoupled weight decay")
+    schedule_finetune: str | None = _setting(
+        None, "training", "that of fine-tuning, where it differs", type=str, choices=SCHEDULES
+    )
+    warmup: float = _setting(
+        0.1, "training", "share of a stage's steps that warms up (cosine, step, exponential)"
+    )
+    rate_low: float = _setting(
+        0.0, "training", "lowest learning rate (cyclical, step, exponential)"
+    )
+    rate_period: float = _setting(
+        4.0, "training", "epochs of a cycle (cyclical), or that --rate-decay is for"
+    )
+    rate_decay: float = _setting(
+        0.5, "training", "what a period multiplies the rate by, 0..1 (step, exponential)"
+    )
+    weight_decay: float | None = _setting(
+        None,
+        "training",
+        "decoupled weight decay; else the optimizer's own: AdamW's 0.004, mostly none",
+        type=float,
+        metavar="N",
+    )
     label_smoothing: float = _setting(0.0, "training", "share of the label spread evenly, 0..1")
     loss: str = _setting(
         "crossentropy",
@@ -151,14 +185,24 @@ class Experiment:
     monitor: str = _setting(
         "val_accuracy",
         "training",
-        "what the best epoch is judged by",
-        choices=("val_accuracy", "val_loss"),
+        "what the best epoch is judged by; --resume RUN --monitor ... makes the other's bundle",
+        choices=MONITORS,
     )
     precision: str = _setting(
-        "float32",
+        "auto",
         "training",
-        "what the network computes in",
-        choices=("float32", "mixed_bfloat16", "mixed_float16"),
+        "what the network computes in; auto: bfloat16 on TPU, float32 elsewhere",
+        choices=("auto", "float32", "mixed_bfloat16", "mixed_float16"),
+    )
+    distribution: str = _setting(
+        "auto",
+        "training",
+        "how several devices train: each its part of a batch (data), the wide layers divided, too "
+        "(model, JAX alone), or one device alone (none); auto: data where there are several",
+        choices=("auto", "none", "data", "model"),
+    )
+    model_devices: int = _setting(
+        2, "training", "devices that divide the wide layers among them (model)"
     )
     cache_features: bool = _setting(
         True, "training", "compute the frozen backbone's features once for the head, and keep them"
@@ -188,8 +232,12 @@ class Experiment:
             ("epochs_head", 0, 100_000),
             ("epochs_finetune", 0, 100_000),
             ("batch_size", 1, 1_000_000),
+            ("model_devices", 1, 1_000_000),
             ("learning_rate", 0, float("inf")),
             ("warmup", 0, 0.9),
+            ("rate_low", 0, float("inf")),
+            ("rate_period", 0.01, 100_000),
+            ("rate_decay", 0, 1),
             ("label_smoothing", 0, 0.9),
             ("focal_gamma", 0, 10),
             ("seed", 0, 2**31 - 1),
@@ -206,6 +254,9 @@ class Experiment:
             raise UserError(
                 "--oversample and --class-weights both even out the classes; choose one"
             )
+        lowest = min(self.learning_rate, self.learning_rate_finetune or self.learning_rate)
+        if self.rate_low > lowest:
+            raise UserError(f"--rate-low {self.rate_low:g} is above the learning rate, {lowest:g}")
         if not self.epochs_head and not self.epochs_finetune:
             raise UserError("nothing to train: --epochs-head and --epochs-finetune are both 0")
 

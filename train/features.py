@@ -21,7 +21,7 @@ from flowers_model import bundle, engine
 from flowers_model import network as networks
 from flowers_model.export import write_onnx
 from flowers_model.files import cache_folder, replacing
-from train import pipeline
+from train import distribution, pipeline, processes
 
 log = logging.getLogger("flowers")
 
@@ -34,6 +34,8 @@ EXPORT_FROM = 4000
 def features(network: keras.Model, photos: np.ndarray, title: str) -> np.ndarray:
     """The embeddings of photos, from disk as far as they are there.
 
+    Collective: each process embeds its share of the photos, and gets all features.
+
     Args:
         photos: uint8 `(N, S, S, 3)`, as `flowers_model.photo.fit` makes them.
         title: what to call them beside the progress bar.
@@ -41,17 +43,24 @@ def features(network: keras.Model, photos: np.ndarray, title: str) -> np.ndarray
     Returns:
         float32 `(N, D)`; ONNX Runtime's differ by about 1e-6 of their size from the network's own.
     """
-    path = cache_folder() / "features" / f"{_key(network)}.npz"
+    own = processes.share(len(photos))
+    place = f"-{processes.process()}" if processes.processes() > 1 else ""
+    path = cache_folder() / "features" / f"{_key(network)}{place}.npz"
     known = _read(path)
-    digests = [hashlib.blake2b(photo, digest_size=16).digest() for photo in photos]
-    missing = list({digest: i for i, digest in enumerate(digests) if digest not in known}.values())
+    digests = {i: hashlib.blake2b(photos[i], digest_size=16).digest() for i in own}
+    missing = {digest: i for i, digest in digests.items() if digest not in known}
+    with tempfile.TemporaryDirectory() as folder:
+        predict = _predictor(network, len(missing), pathlib.Path(folder))
+        known |= zip(
+            missing,
+            predict(
+                photos,
+                list(missing.values()),
+                lambda n: pipeline.progress(range(n), f"features of {title}", n, "batches"),
+            ),
+            strict=True,
+        )
     if missing:
-        with tempfile.TemporaryDirectory() as folder:
-            run = _runner(network, len(missing), pathlib.Path(folder))
-            starts = range(0, len(missing), BATCH)
-            for start in pipeline.progress(starts, f"features of {title}", len(starts), "batches"):
-                some = missing[start : start + BATCH]
-                known |= zip((digests[i] for i in some), run(photos[some]), strict=True)
         with replacing(path) as temporary:
             np.savez(
                 temporary,
@@ -59,22 +68,27 @@ def features(network: keras.Model, photos: np.ndarray, title: str) -> np.ndarray
                 features=np.stack(list(known.values())),
             )
     else:
-        log.info("features of %s: all %d were kept in %s", title, len(photos), path)
-    return np.stack([known[digest] for digest in digests])
+        log.info("features of %s: all %d were kept in %s", title, len(own), path)
+    found = np.array([known[digest] for digest in digests.values()], np.float32)
+    return processes.gather(found.reshape(len(own), _depth(network)), len(photos))
 
 
-def _runner(
-    network: keras.Model, count: int, folder: pathlib.Path
-) -> Callable[[np.ndarray], np.ndarray]:
-    """The fastest way to embed so many photos, uint8 `(B, S, S, 3)` to float32 `(B, D)`."""
-    if count < EXPORT_FROM:
-        embedder = networks.embedder(network)
-        return lambda photos: np.asarray(embedder.predict_on_batch(photos), np.float32)
+def _predictor(network: keras.Model, count: int, folder: pathlib.Path) -> Callable[..., np.ndarray]:
+    """The fastest way to embed so many photos: see `distribution.predictor`."""
+    if count < EXPORT_FROM or distribution.is_on():
+        batch = BATCH * distribution.parts()
+        return distribution.predictor(networks.embedder(network), batch)
     log.info("exporting the backbone to ONNX, for %d photos", count)
     bundle.save_network(network, folder)
     write_onnx(folder)
     onnx = engine.open_engine(folder)
-    return lambda photos: onnx.run(photos, ["embedding"])[0]
+    return distribution.by_batches(
+        lambda photos: onnx.run(photos, ["embedding"])[0], BATCH, _depth(network)
+    )
+
+
+def _depth(network: keras.Model) -> int:
+    return network.get_layer("pool").output.shape[-1]
 
 
 def _key(network: keras.Model) -> str:
@@ -83,7 +97,7 @@ def _key(network: keras.Model) -> str:
     # Keras numbers what has no name of its own through the whole process.
     described = re.sub(r'_\d+"', '"', embedder.to_json())
     digest = hashlib.blake2b(described.encode(), digest_size=16)
-    for weight in embedder.get_weights():
+    for weight in distribution.whole_weights(embedder):
         digest.update(np.ascontiguousarray(weight))
     return digest.hexdigest()
 

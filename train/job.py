@@ -13,9 +13,10 @@ import keras
 
 from flowers_model import hub
 from flowers_model.bundle import Manifest
-from train import pipeline, sources, stages, xla_cpu
+from train import distribution, pipeline, processes, report, sources, stages, xla_cpu
 from train.experiment import Experiment, load_preset
 from train.package import build_network, write_bundle
+from train.schedules import smooth, suggested_rate
 from train.sources import Source
 from train.sources.split_list import apply_split_list
 
@@ -31,19 +32,27 @@ def run(
     push_to: str | None = None,
     private: bool = False,
     tag: str | None = None,
-) -> Manifest:
+) -> Manifest | None:
     """Train, or go on training, and write `folder/bundle`.
+
+    Of several processes, the first one writes and publishes it; the others have None.
 
     Raises:
         UserError: for data, weights or a Hub repo that cannot be used.
         TrainingError: for a training that cannot go on.
+        GroupError: where another process is gone.
+        Preempted: after SIGTERM, when all is saved to go on.
     """
     expectation = textwrap.dedent(load_preset(preset).__doc__ or "").strip()
     log.info("preset %s: %s\n", preset, expectation)
     log.info("run %s, Keras %s on %s", folder, keras.__version__, keras.backend.backend())
-    if push_to:
+    if push_to and processes.is_first():
         hub.check_login(push_to)
     trained = train(experiment, folder)
+    first = processes.is_first()
+    processes.leave()
+    if not first:
+        return None
     splits = [name for name in ("train", "valid", "test") if name in trained.source.splits]
     manifest = write_bundle(
         folder / "bundle",
@@ -78,9 +87,63 @@ def train(experiment: Experiment, folder: pathlib.Path) -> Trained:
     Raises:
         UserError: for data or weights that cannot be used.
         TrainingError: for a training that cannot go on.
+        GroupError: where another process is gone.
+        Preempted: after SIGTERM, when all is saved to go on.
     """
+    with distribution.scope(experiment):
+        network, source, fitted, whole = _open(experiment)
+        with processes.preemption():
+            history = stages.train(
+                network,
+                experiment,
+                folder,
+                len(source.class_names),
+                fitted("valid"),
+                lambda: fitted("train"),
+                whole,
+            )
+        if processes.processes() > 1:
+            fitted.cache_clear()  # it holds this process's share alone
+        if not distribution.is_on():
+            return Trained(network, source, history, fitted)
+        weights = distribution.whole_weights(network)
+    network = build_network(experiment, len(source.class_names), weights=None)
+    network.set_weights(weights)
+    return Trained(network, source, history, fitted)
+
+
+def find_learning_rate(experiment: Experiment, folder: pathlib.Path, steps: int) -> float:
+    """Test rates in the first stage; writes `learning_rate.csv` and `.png`, gives the suggestion.
+
+    It trains on one device alone.
+
+    Raises:
+        UserError: for data or weights that cannot be used.
+    """
+    network, source, fitted, whole = _open(experiment)
+    rows = stages.range_test(
+        network, experiment, len(source.class_names), steps, lambda: fitted("train"), whole
+    )
+    rates, losses = ([row[name] for row in rows] for name in ("learning_rate", "loss"))
+    rate = float(f"{suggested_rate(rates, losses):.1e}")
+    for row, loss in zip(rows, smooth(losses), strict=True):
+        row["smoothed_loss"] = loss
+    stages.write_history_csv(rows, folder / "learning_rate.csv")
+    report.learning_rate_figure(rows, rate, folder / "learning_rate.png")
+    [stage, *_] = stages.stages(experiment)
+    own = stage.name == "finetune" and experiment.learning_rate_finetune is not None
+    flag = "--learning-rate-finetune" if own else "--learning-rate"
+    log.info("suggested for %s: %s %g", stage.name, flag, rate)
+    log.info("the curve: %s", folder / "learning_rate.png")
+    return rate
+
+
+def _open(
+    experiment: Experiment,
+) -> tuple[keras.Model, Source, Callable[[str], pipeline.Photos], Callable[[], pipeline.Photos]]:
+    """The network, the source, and what decodes a split as served and train whole."""
     keras.utils.set_random_seed(experiment.seed)
-    keras.config.set_dtype_policy(experiment.precision)
+    keras.config.set_dtype_policy(distribution.precision(experiment.precision))
     source = sources.open_sources(
         experiment.data,
         experiment.classes,
@@ -99,6 +162,7 @@ def train(experiment: Experiment, folder: pathlib.Path) -> Trained:
     network = build_network(experiment, len(source.class_names), experiment.weights)
     if experiment.fast_convolutions:
         xla_cpu.speed_up(network)
+    distribution.synchronize_norms(network)
 
     size, skip_bad = experiment.image_size, experiment.skip_bad
 
@@ -107,13 +171,7 @@ def train(experiment: Experiment, folder: pathlib.Path) -> Trained:
         split = source.splits[name]
         return pipeline.evaluation_photos(split, name, size, experiment.crop, skip_bad)
 
-    history = stages.train(
-        network,
-        experiment,
-        folder,
-        len(source.class_names),
-        fitted("valid"),
-        lambda: fitted("train"),
-        lambda: pipeline.training_photos(source.splits["train"], "train", size, skip_bad),
-    )
-    return Trained(network, source, history, fitted)
+    def whole() -> pipeline.Photos:
+        return pipeline.training_photos(source.splits["train"], "train", size, skip_bad)
+
+    return network, source, fitted, whole

@@ -14,7 +14,7 @@ import keras
 import numpy as np
 
 from flowers_model import network as networks
-from train import pipeline
+from train import distribution, pipeline, processes
 
 PHOTOS = 4096  # statistics of a channel need no more
 
@@ -22,7 +22,7 @@ PHOTOS = 4096  # statistics of a channel need no more
 def measure_norms(network: keras.Model, photos: np.ndarray, batch_size: int, seed: int) -> None:
     """Give the backbone's BatchNormalization layers that learn the statistics of these photos.
 
-    Each gets the mean over batches of a batch's mean and variance.
+    Collective (`train.processes`). Each gets the mean over batches of a batch's mean and variance.
 
     Args:
         photos: uint8 `(N, S, S, 3)`; of more than 4096, so many are drawn.
@@ -34,8 +34,10 @@ def measure_norms(network: keras.Model, photos: np.ndarray, batch_size: int, see
     if not norms:
         return
     order = np.random.default_rng(seed).permutation(len(photos))[:PHOTOS]
-    batch_size = min(batch_size, len(order))
+    batch_size = distribution.batch_size(batch_size, len(order))
     count = len(order) // batch_size
+    order = processes.own_rows(order[: count * batch_size], batch_size)
+    rows = len(order) // count
     variables = [v for norm in norms for v in (norm.moving_mean, norm.moving_variance)]
     sums = [np.zeros(variable.shape) for variable in variables]
     momentums = [norm.momentum for norm in norms]
@@ -44,7 +46,7 @@ def measure_norms(network: keras.Model, photos: np.ndarray, batch_size: int, see
             norm.momentum = 0.0  # the average is then the last batch's own
         statistics = _statistics(networks.embedder(network), variables)
         for number in pipeline.progress(range(count), "measuring norms", count, "batches"):
-            some = np.sort(order[number * batch_size : (number + 1) * batch_size])
+            some = np.sort(order[number * rows : (number + 1) * rows])
             for total, values in zip(sums, statistics(photos[some].astype("float32")), strict=True):
                 total += values
     finally:
@@ -75,7 +77,9 @@ def _statistics(
             [variable.value for variable in group]
             for group in (embedder.trainable_variables, embedder.non_trainable_variables)
         ]
-        return lambda photos: [np.asarray(value) for value in forward(*state, photos)]
+        return lambda photos: [
+            processes.whole(value) for value in forward(*state, distribution.place(photos))
+        ]
 
     import tensorflow as tf
 

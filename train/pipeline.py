@@ -20,6 +20,7 @@ import tqdm
 from PIL import Image
 
 from flowers_model.photo import PhotoError, decode, fit
+from train import processes
 from train.balance import even_draws
 from train.sources import SourceError, Split
 
@@ -61,10 +62,15 @@ def evaluation_photos(
         SourceError: where no photo can be read or, without `skip_bad`, more than 5 % cannot.
     """
     array = _room((len(split), size, size, 3))
-    kept = _decode(
-        split, title, lambda data: fit(decode(data), size, crop), array.__setitem__, skip_bad
-    )
-    if len(kept) < len(split):
+
+    def fitted(data: bytes) -> np.ndarray:
+        return fit(decode(data), size, crop)
+
+    kept = _decode(split, title, fitted, array.__setitem__, skip_bad)
+    if processes.processes() > 1:
+        done = set(processes.share(len(split)))
+        array = _OnDemand(array, np.array(kept), lambda i: fitted(split.read(i)), done)
+    elif len(kept) < len(split):
         array = array[kept]
     return Photos([split.names[i] for i in kept], split.labels[kept], array.__getitem__, array)
 
@@ -88,7 +94,13 @@ def training_photos(split: Split, title: str, size: int, skip_bad: bool = False)
     kept = _decode(split, title, reduced, keep, skip_bad)
 
     def read(i: int) -> np.ndarray:
-        return photos[kept[i]] if fits else reduced(split.read(kept[i]))
+        i = kept[i]
+        if i in photos:
+            return photos[i]
+        photo = reduced(split.read(i))
+        if fits:  # one of another process's share, which checked it
+            photos[i] = photo
+        return photo
 
     return Photos([split.names[i] for i in kept], split.labels[kept], read)
 
@@ -115,6 +127,8 @@ def augmented_views(
 ) -> Photos:
     """`count` augmented views of each photo, at the network's input size.
 
+    Of several processes, each makes its share of them alone.
+
     `plain` and `rare` as in `training_batches`.
     """
     import tensorflow as tf
@@ -127,8 +141,10 @@ def augmented_views(
 
     total = len(photos) * count
     array = _room((total, size, size, 3))
-    views = tf.data.Dataset.range(total).map(view, num_parallel_calls=tf.data.AUTOTUNE)
-    for i, x in enumerate(progress(views.as_numpy_iterator(), "augmenting", total, "photos")):
+    own = processes.share(total)
+    views = tf.data.Dataset.from_tensor_slices(own).map(view, num_parallel_calls=tf.data.AUTOTUNE)
+    bar = progress(views.as_numpy_iterator(), "augmenting", len(own), "photos")
+    for i, x in zip(own, bar, strict=True):
         array[i] = x
     names = [f"{name} (view {number})" for name in photos.names for number in range(count)]
     return Photos(names, np.repeat(photos.labels, count), array.__getitem__, array)
@@ -145,6 +161,7 @@ def training_batches(
     seed: int,
     first_epoch: int,
     epochs: int,
+    first_step: int = 0,
     plain: Policy | None = None,
     rare: np.ndarray | None = None,
     weights: np.ndarray | None = None,
@@ -152,9 +169,11 @@ def training_batches(
 ) -> tf.data.Dataset:
     """Batches of float32 `(B, S, S, 3)` in 0..255 and one-hot float32 `(B, C)`, epoch on epoch.
 
-    Each epoch has `steps(len(photos), batch_size)` batches.
+    Each epoch has `steps(len(photos), batch_size)` batches; of several processes, each makes its
+    rows of every batch (`train.processes`).
 
     Args:
+        first_step: how many batches of the first epoch are left out.
         augment: a policy of `train.augment`, or None for photos of the input's size already.
         mix: blends the photos of a batch, if any.
         plain: the policy of photos whose class is not among the `rare`, bool `(C,)`, if any.
@@ -168,6 +187,11 @@ def training_batches(
     indices = epoch_order(len(photos), batch_size, seed, first_epoch, epochs, even)
     look = _look(photos, augment, plain, rare, seed) if augment is not None else None
     numbers = np.arange(len(indices)) + first_epoch * (len(indices) // max(epochs - first_epoch, 1))
+    batch_size = min(batch_size, len(photos))
+    indices, numbers = (
+        processes.own_rows(values[first_step * batch_size :], batch_size)
+        for values in (indices, numbers)
+    )
 
     def load(index: tf.Tensor, number: tf.Tensor, label: tf.Tensor):
         if look is None:
@@ -181,9 +205,9 @@ def training_batches(
         (indices, numbers.astype(np.int32), photos.labels[indices])
     )
     data = data.map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    data = data.batch(min(batch_size, len(photos)), drop_remainder=True)
+    data = data.batch(batch_size // processes.processes(), drop_remainder=True)
     if mix is not None:
-        first = first_epoch * steps(len(photos), batch_size)
+        first = first_epoch * steps(len(photos), batch_size) + first_step
         data = data.enumerate(first).map(
             lambda number, batch: mix(*batch, tf.stack([seed, tf.cast(number, tf.int32)])),
             num_parallel_calls=tf.data.AUTOTUNE,
@@ -228,20 +252,23 @@ def feature_batches(
     seed: int,
     first_epoch: int,
     epochs: int,
+    first_step: int = 0,
     weights: np.ndarray | None = None,
     oversample: bool = False,
 ) -> tf.data.Dataset:
     """Batches of features `(B, D)` and one-hot float32 `(B, C)`, in `training_batches`'s order.
 
-    `weights` and `oversample` as there.
+    `first_step`, `weights` and `oversample` as there.
     """
     import tensorflow as tf
 
     even = labels if oversample else None
     indices = epoch_order(len(labels), batch_size, seed, first_epoch, epochs, even)
+    batch_size = min(batch_size, len(labels))
+    indices = processes.own_rows(indices[first_step * batch_size :], batch_size)
     features, labels = tf.constant(features), tf.constant(labels)
     data = tf.data.Dataset.from_tensor_slices(indices)
-    data = data.batch(min(batch_size, len(labels)), drop_remainder=True)
+    data = data.batch(batch_size // processes.processes(), drop_remainder=True)
     data = data.map(
         lambda batch: (
             tf.gather(features, batch),
@@ -286,7 +313,10 @@ def _decode(
     keep: Callable[[int, np.ndarray], None],
     skip_bad: bool,
 ) -> list[int]:
-    """Read every photo and make an array of it, on all cores; the numbers of those that could."""
+    """Read every photo and make an array of it, on all cores; the numbers of those that could.
+
+    Of several processes, each takes its share of the photos; all learn which could not be read.
+    """
 
     def one(i: int) -> str | None:
         try:
@@ -296,10 +326,13 @@ def _decode(
         return None
 
     workers = os.cpu_count() or 1
+    own = processes.share(len(split))
     with concurrent.futures.ThreadPoolExecutor(workers) as pool:
-        answers = pool.map(one, range(len(split)))
-        bar = progress(answers, f"reading {title}", len(split), "photos")
-        failures = {i: failure for i, failure in enumerate(bar) if failure}
+        bar = progress(pool.map(one, own), f"reading {title}", len(own), "photos")
+        answers = list(bar)
+    failed = processes.gather(np.array([answer is not None for answer in answers]), len(split))
+    reasons = dict(zip(own, answers, strict=True))
+    failures = {i: reasons.get(i, split.names[i]) for i in np.flatnonzero(failed)}
     if failures:
         some = "; ".join(list(failures.values())[:3])
         what = f"{len(failures)} of {len(split)} {title} photos cannot be read ({some})"
@@ -326,9 +359,36 @@ def progress(
         initial=done,
         unit=f" {unit}",
         leave=False,
+        disable=not processes.is_first(),
         mininterval=0.1 if watched else 20,
         file=sys.stderr,
     )
+
+
+class _OnDemand:
+    """Decoded photos `array[kept]`, of which those not yet `done` are made when they are read."""
+
+    def __init__(
+        self,
+        array: np.ndarray,
+        kept: np.ndarray,
+        make: Callable[[int], np.ndarray],
+        done: set[int],
+    ):
+        self.array, self.kept, self.make, self.done = array, kept, make, done
+
+    def __len__(self) -> int:
+        return len(self.kept)
+
+    def __getitem__(self, index: int | slice | np.ndarray) -> np.ndarray:
+        rows = self.kept[index]
+        missing = [i for i in np.atleast_1d(rows) if i not in self.done]
+        if missing:
+            with concurrent.futures.ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+                for i, photo in zip(missing, pool.map(self.make, missing), strict=True):
+                    self.array[i] = photo
+                    self.done.add(i)
+        return self.array[rows]
 
 
 def _reduce(photo: np.ndarray, short_side: int) -> np.ndarray:

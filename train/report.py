@@ -189,6 +189,21 @@ def history_figure(history: list[Row], path: pathlib.Path) -> None:
     finish(figure, path)
 
 
+def learning_rate_figure(rows: list[dict], suggestion: float, path: pathlib.Path) -> None:
+    """The loss of a range test by its learning rate, with the suggested one."""
+    figure = matplotlib.figure.Figure(figsize=(7, 4.5), layout="constrained")
+    ax = figure.subplots()
+    rates = [row["learning_rate"] for row in rows]
+    ax.plot(rates, [row["loss"] for row in rows], color=GREY, linewidth=1, label="each step")
+    ax.plot(rates, [row["smoothed_loss"] for row in rows], color=BLUE, label="smoothed")
+    ax.axvline(suggestion, color=ORANGE, linestyle=":", label=f"suggested: {suggestion:g}")
+    ax.set_xscale("log")
+    ax.set_xlabel("learning rate")
+    ax.set_ylabel("loss")
+    ax.legend(frameon=False)
+    finish(figure, path)
+
+
 def confusion_figure(
     labels: np.ndarray,
     guesses: np.ndarray,

@@ -9,7 +9,9 @@ import logging
 import os
 import pathlib
 import shlex
+import signal
 import sys
+import traceback
 
 # `python train/run.py` puts train/ on the path, and the project's root is what is wanted.
 sys.path[0] = str(pathlib.Path(__file__).resolve().parent.parent)
@@ -18,7 +20,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 from flowers_model.command import Parser
 from flowers_model.errors import UserError
-from train import environment
+from train import environment, processes
 from train.experiment import (
     Experiment,
     add_settings,
@@ -44,6 +46,38 @@ def _parser() -> Parser:
     output.add_argument("--push-to", metavar="USER/MODEL", help="publish the bundle on the Hub")
     output.add_argument("--private", action="store_true", help="publish it for yourself alone")
     output.add_argument("--tag", help="tag the published revision")
+    output.add_argument(
+        "--find-learning-rate",
+        nargs="?",
+        const=100,
+        type=int,
+        metavar="STEPS",
+        help="train the first stage for so many steps (100) at ever higher rates, write the loss "
+        "at each and a suggestion into the run's folder, and stop",
+    )
+    hosts = parser.add_argument_group(
+        "several hosts", "the same command on each, under JAX, with one --output that all can see"
+    )
+    hosts.add_argument(
+        "--coordinator",
+        default=os.environ.get("KERAS_DISTRIBUTION_JOB_ADDRESSES"),
+        help="process 0's address; auto on TPU pods ($KERAS_DISTRIBUTION_JOB_ADDRESSES)",
+        metavar="HOST:PORT",
+    )
+    hosts.add_argument(
+        "--processes",
+        type=int,
+        default=os.environ.get("KERAS_DISTRIBUTION_NUM_PROCESSES"),
+        help="how many there are ($KERAS_DISTRIBUTION_NUM_PROCESSES)",
+        metavar="N",
+    )
+    hosts.add_argument(
+        "--process-id",
+        type=int,
+        default=os.environ.get("KERAS_DISTRIBUTION_PROCESS_ID"),
+        help="which one this is, from 0 ($KERAS_DISTRIBUTION_PROCESS_ID)",
+        metavar="I",
+    )
     return parser
 
 
@@ -53,18 +87,48 @@ def main(arguments: list[str]) -> int:
         settings = vars(_parser().parse_args(arguments))
         options = {
             name: settings.pop(name)
-            for name in ("preset", "output", "resume", "push_to", "private", "tag")
+            for name in (
+                *("preset", "output", "resume", "push_to", "private", "tag"),
+                "find_learning_rate",
+            )
         }
+        if options["find_learning_rate"] is not None and options["find_learning_rate"] < 10:
+            raise UserError("--find-learning-rate needs 10 steps or more to see where it turns")
+        group = [settings.pop(name) for name in ("coordinator", "processes", "process_id")]
+        if group[0] and not (options["output"] or options["resume"]):
+            raise UserError("several processes need --output DIR, the same folder for all")
+        processes.join(*group)
         folder, preset, experiment, command = _assemble(settings, options, arguments)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
+        processes.give_up(2)
         return 2
     _log_to(folder / "run.log")
-    from train.job import run
+    try:
+        status = _run(folder, preset, experiment, command, options)
+    except Exception:
+        if processes.processes() > 1:
+            try:
+                traceback.print_exc()
+            finally:
+                processes.give_up(1)
+        raise
+    if status:
+        processes.give_up(status)
+    return status
+
+
+def _run(
+    folder: pathlib.Path, preset: str, experiment: Experiment, command: str, options: dict
+) -> int:
+    from train.job import find_learning_rate, run
     from train.stages import TrainingError
 
     again = f"python train/run.py --resume {shlex.quote(str(folder))}"
     try:
+        if options["find_learning_rate"] is not None:
+            find_learning_rate(experiment, folder, options["find_learning_rate"])
+            return 0
         run(
             experiment,
             folder,
@@ -80,6 +144,12 @@ def main(arguments: list[str]) -> int:
     except TrainingError as error:
         log.error("stopped: %s", error)
         return 1
+    except processes.GroupError as error:
+        log.error("stopped: %s; go on, on all hosts, with: %s", error, again)
+        return 1
+    except processes.Preempted:
+        log.error("stopped by SIGTERM, all is saved; go on with: %s", again)
+        return 128 + signal.SIGTERM
     except KeyboardInterrupt:
         log.error("interrupted; go on with: %s", again)
         return 130
@@ -91,19 +161,24 @@ def _assemble(
 ) -> tuple[pathlib.Path, str, Experiment, str]:
     """The run's folder and what it is to do: new from the flags, or as an earlier run began."""
     if options["resume"]:
-        if settings or options["output"]:
+        # The checkpoints are kept that are best by either figure.
+        if settings.keys() - {"monitor"} or options["output"]:
             raise UserError("--resume takes all settings from the run; leave the other flags out")
         folder = pathlib.Path(options["resume"])
-        return folder, *read_settings(folder)
+        preset, experiment, command = read_settings(folder)
+        if settings:
+            command = shlex.join([*shlex.split(command), "--monitor", settings["monitor"]])
+        return folder, preset, dataclasses.replace(experiment, **settings), command
     preset = options["preset"]
     experiment = dataclasses.replace(load_preset(preset).EXPERIMENT, **settings)
     folder = pathlib.Path(options["output"] or _new_folder(preset))
-    if holds_run(folder):
+    if processes.is_first() and holds_run(folder):
         raise UserError(f"{str(folder)!r} holds a run; --resume it, or choose another --output")
     if folder.exists() and not folder.is_dir():
         raise UserError(f"--output {str(folder)!r} is a file; give a folder")
     command = shlex.join(["python", "train/run.py", *arguments])
-    write_settings(folder, preset, experiment, command)
+    if processes.is_first():
+        write_settings(folder, preset, experiment, command)
     return folder, preset, experiment, command
 
 
@@ -115,11 +190,12 @@ def _new_folder(preset: str) -> pathlib.Path:
 
 
 def _log_to(path: pathlib.Path) -> None:
+    log.handlers[:] = [logging.StreamHandler(sys.stdout)]
+    if not processes.is_first():
+        log.setLevel(logging.ERROR)
+        return
     log.setLevel(logging.INFO)
-    log.handlers[:] = [
-        logging.StreamHandler(sys.stdout),
-        logging.FileHandler(path, encoding="utf-8"),
-    ]
+    log.handlers.append(logging.FileHandler(path, encoding="utf-8"))
     log.handlers[1].setFormatter(logging.Formatter("%(asctime)s %(message)s"))
 
 

@@ -3,7 +3,13 @@
 After each epoch the run's folder holds all that is needed to go on as if nothing had happened:
 
     history.json                      a row an epoch, across the stages
-    checkpoints/STAGE-EPOCH.weights.h5  weights and optimizer of the last and of the best epoch
+    checkpoints/STAGE-EPOCH.weights.h5  weights and optimizer of the last epoch, and of those that
+                                      are best by valid accuracy and by valid loss
+
+A run that SIGTERM interrupts within an epoch leaves that point, too:
+
+    interrupted.json                  which point: stage, epoch, step, the sums of its metrics
+    checkpoints/STAGE-EPOCH-STEP.weights.h5
 
 Everything else is a function of these and of the seed: the order of photos, their augmentation,
 dropout, the best epoch, reductions of the rate and early stopping.
@@ -13,26 +19,34 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import functools
 import json
 import logging
 import math
 import pathlib
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import keras
 import numpy as np
 
 from flowers_model import network as networks
 from flowers_model.files import replacing
-from train import balance, pipeline
+from train import balance, distribution, pipeline, processes
 from train.augment import mixing, photo_steps, policy
-from train.experiment import Experiment
+from train.experiment import MONITORS, Experiment
 from train.features import features
 from train.norms import measure_norms
+from train.optimizers import optimizer
+from train.schedules import Schedule, diverged, learning_rate, range_rates
+
+if TYPE_CHECKING:
+    import tensorflow as tf
 
 log = logging.getLogger("flowers")
 
+INTERRUPTED = "interrupted.json"
 PLATEAU_FACTOR, PLATEAU_PATIENCE = 0.3, 3  # the rate falls to 30 % after 3 epochs without a gain
 
 Row = dict[str, float | int | str]
@@ -49,16 +63,18 @@ class Stage:
     name: str
     epochs: int
     learning_rate: float
+    optimizer: str
+    schedule: str
 
 
 def stages(experiment: Experiment) -> list[Stage]:
     """The stages of an experiment, those without epochs left out."""
-    finetune_rate = experiment.learning_rate_finetune
-    if finetune_rate is None:
-        finetune_rate = experiment.learning_rate
+    e = experiment
+    rate = e.learning_rate if e.learning_rate_finetune is None else e.learning_rate_finetune
+    names = e.optimizer_finetune or e.optimizer, e.schedule_finetune or e.schedule
     both = [
-        Stage("head", experiment.epochs_head, experiment.learning_rate),
-        Stage("finetune", experiment.epochs_finetune, finetune_rate),
+        Stage("head", e.epochs_head, e.learning_rate, e.optimizer, e.schedule),
+        Stage("finetune", e.epochs_finetune, rate, *names),
     ]
     return [stage for stage in both if stage.epochs]
 
@@ -89,6 +105,7 @@ def train(
 
     Raises:
         TrainingError: when the loss is no number any more.
+        Preempted: after SIGTERM, when all is saved to go on.
     """
     history = read_history(folder)
     for stage in stages(experiment):
@@ -153,10 +170,50 @@ def plateau_rate(rows: list[Row], rate: float, monitor: str) -> float:
     return rate
 
 
-def _run_stage(
-    network, stage, experiment, folder, class_count, valid, train_fitted, train_whole, history
-) -> list[Row]:
-    first_epoch = sum(row["stage"] == stage.name for row in history)
+def range_test(
+    network: keras.Model,
+    experiment: Experiment,
+    class_count: int,
+    steps: int,
+    train_fitted: Callable[[], pipeline.Photos],
+    train_whole: Callable[[], pipeline.Photos],
+) -> list[dict[str, float]]:
+    """Train the first stage of an experiment at ever higher rates; `network` is spoilt by it.
+
+    Args:
+        steps: how many at most; the test ends where the loss has grown by far.
+        train_fitted, train_whole: as in `train`.
+
+    Returns:
+        The `step`, `learning_rate` and `loss` of each step.
+    """
+    # No stage has less than a step an epoch, so that there are photos for all steps.
+    stage = dataclasses.replace(stages(experiment)[0], epochs=steps)
+    batches, *_ = _batches(network, stage, experiment, class_count, train_fitted, train_whole)
+    data = batches(first_epoch=0, epochs=steps)
+    part = _trained_part(network, stage, experiment)
+    rates = range_rates(steps)
+    _compile(part, stage, experiment, float(rates[0]))
+    rows = []
+    with pipeline.progress(None, "range test", steps, "steps") as bar:
+        for step, (rate, batch) in enumerate(zip(rates, data.as_numpy_iterator(), strict=False)):
+            part.optimizer.learning_rate = rate
+            loss = float(part.train_on_batch(*batch, return_dict=True)["loss"])
+            rows.append({"step": step, "learning_rate": float(rate), "loss": loss})
+            bar.update(1)
+            if diverged([row["loss"] for row in rows]):
+                break
+    return rows
+
+
+def _batches(
+    network, stage, experiment, class_count, train_fitted, train_whole
+) -> tuple[Callable[..., tf.data.Dataset], int, int]:
+    """What a stage trains on, photos a batch, and steps an epoch.
+
+    The first is a function of `first_epoch`, `epochs` and `first_step`, as in
+    `pipeline.training_batches`.
+    """
     cached = _is_cached(stage, experiment)
     whole = stage.name == "finetune" and bool(photo_steps(experiment.augment))
     views = experiment.head_views if cached else 0
@@ -167,22 +224,26 @@ def _run_stage(
         photos = pipeline.augmented_views(
             photos, size=size, count=views, seed=experiment.seed, **policies
         )
+    batch = distribution.batch_size(experiment.batch_size, len(photos))
+    steps = pipeline.steps(len(photos), batch)
     shared = {
-        "batch_size": experiment.batch_size,
+        "batch_size": batch,
         "seed": experiment.seed,
-        "first_epoch": first_epoch,
-        "epochs": stage.epochs,
         "weights": balance.class_weights(experiment.class_weights, counts),
         "oversample": experiment.oversample,
     }
     if cached:
-        batches = pipeline.feature_batches(
-            features(network, photos.array, "train"), photos.labels, class_count, **shared
+        batches = functools.partial(
+            pipeline.feature_batches,
+            features(network, photos.array, "train"),
+            photos.labels,
+            class_count,
+            **shared,
         )
-        valid_inputs = features(network, valid.array, "valid")
     else:
         mix = mixing(experiment.augment) if stage.name == "finetune" else None
-        batches = pipeline.training_batches(
+        batches = functools.partial(
+            pipeline.training_batches,
             photos,
             class_count,
             mix=mix,
@@ -190,15 +251,27 @@ def _run_stage(
             **shared,
             **(policies if whole else {"augment": None}),
         )
-        valid_inputs = valid.array
-    steps = pipeline.steps(len(photos), experiment.batch_size)
+    return batches, batch, steps
+
+
+def _run_stage(
+    network, stage, experiment, folder, class_count, valid, train_fitted, train_whole, history
+) -> list[Row]:
+    first_epoch = sum(row["stage"] == stage.name for row in history)
+    cached = _is_cached(stage, experiment)
+    batches, batch, steps = _batches(
+        network, stage, experiment, class_count, train_fitted, train_whole
+    )
+    valid_inputs = features(network, valid.array, "valid") if cached else valid.array
 
     part = _trained_part(network, stage, experiment)
-    _compile(part, stage, experiment, steps)
-    if first_epoch:
+    _compile(part, stage, experiment, _learning_rate(stage, experiment, steps))
+    interrupted = _interrupted(folder, stage, first_epoch, batch)
+    first_step = interrupted["step"] if interrupted else 0
+    if first_epoch or first_step:
         part.optimizer.build(part.trainable_variables)
-        part.load_weights(_checkpoint(folder, stage.name, first_epoch - 1))
-    batch = min(experiment.batch_size, len(photos))
+        saved = (first_epoch, first_step) if first_step else (first_epoch - 1, None)
+        part.load_weights(_checkpoint(folder, stage.name, *saved))
     log.info(
         "%s: %d epochs of %d steps with %d %s each, %s of %s weights learn",
         stage.name,
@@ -209,18 +282,32 @@ def _run_stage(
         f"{_count(part.trainable_variables):,}",
         f"{network.count_params():,}",
     )
-    journal = _Journal(stage, experiment, folder, history, steps)
-    part.fit(
-        batches,
-        epochs=stage.epochs,
-        initial_epoch=first_epoch,
-        steps_per_epoch=steps,
-        validation_data=(valid_inputs, keras.ops.one_hot(valid.labels, class_count)),
-        validation_batch_size=max(batch, min(256, len(valid)) if cached else batch),
-        callbacks=[journal],
-        shuffle=False,  # the batches come in their order
-        verbose=0,
+    if distribution.is_on():
+        log.info(
+            "each device takes 1/%d of a batch; the learning rate, %g, is that of a whole batch",
+            distribution.parts(),
+            stage.learning_rate,
+        )
+    predict = distribution.predictor(part, max(batch, min(256, len(valid))) if cached else batch)
+    # Not fit's validation_data, which wants batches that the devices divide.
+    evaluate = functools.partial(
+        distribution.evaluate, predict, part.loss, valid_inputs, valid.labels
     )
+    journal = _Journal(stage, experiment, folder, history, steps, batch, interrupted, evaluate)
+    spans = [(first_epoch, first_epoch + 1, first_step)] if first_step else []
+    spans.append((first_epoch + len(spans), stage.epochs, 0))
+    for first, last, step in spans:
+        if finished(journal.rows, stage, experiment):
+            break
+        part.fit(
+            batches(first_epoch=first, epochs=last, first_step=step),
+            epochs=last,
+            initial_epoch=first,
+            steps_per_epoch=steps - step,
+            callbacks=[journal],
+            shuffle=False,  # the batches come in their order
+            verbose=0,
+        )
     return [row for row in history if row["stage"] == stage.name]
 
 
@@ -249,16 +336,26 @@ def _trained_part(network: keras.Model, stage: Stage, experiment: Experiment) ->
     return network
 
 
-def _compile(part: keras.Model, stage: Stage, experiment: Experiment, steps: int) -> None:
-    rate = stage.learning_rate
-    if experiment.schedule == "cosine":
-        total = stage.epochs * steps
-        warmup = max(round(experiment.warmup * total), 1)
-        rate = keras.optimizers.schedules.CosineDecay(
-            0.0, max(total - warmup, 1), warmup_target=rate, warmup_steps=warmup
-        )
+def _learning_rate(stage: Stage, experiment: Experiment, steps: int) -> float | Schedule:
+    return learning_rate(
+        stage.schedule,
+        stage.learning_rate,
+        experiment.rate_low,
+        total=stage.epochs * steps,
+        warmup=experiment.warmup,
+        period=max(round(experiment.rate_period * steps), 1),
+        factor=experiment.rate_decay,
+    )
+
+
+def _compile(
+    part: keras.Model,
+    stage: Stage,
+    experiment: Experiment,
+    rate: float | Schedule,
+) -> None:
     part.compile(
-        optimizer=keras.optimizers.AdamW(rate, weight_decay=experiment.weight_decay),
+        optimizer=optimizer(stage.optimizer, rate, experiment.weight_decay),
         loss=_loss(experiment),
         metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")],
         # On the CPU, XLA slows the TensorFlow backend down several times.
@@ -284,8 +381,21 @@ def _count(variables: list) -> int:
     return sum(math.prod(variable.shape) for variable in variables)
 
 
-def _checkpoint(folder: pathlib.Path, stage: str, epoch: int) -> pathlib.Path:
-    return folder / "checkpoints" / f"{stage}-{epoch:04}.weights.h5"
+def _checkpoint(
+    folder: pathlib.Path, stage: str, epoch: int, step: int | None = None
+) -> pathlib.Path:
+    within = "" if step is None else f"-{step:06}"
+    return folder / "checkpoints" / f"{stage}-{epoch:04}{within}.weights.h5"
+
+
+def _interrupted(folder: pathlib.Path, stage: Stage, epoch: int, batch: int) -> dict | None:
+    """Where in this epoch the run was interrupted, if it was, and its steps are still the same."""
+    path = folder / INTERRUPTED
+    if not path.exists():
+        return None
+    saved = json.loads(path.read_text("utf-8"))
+    here = {"stage": stage.name, "epoch": epoch, "batch": batch}
+    return saved if saved.items() >= here.items() else None
 
 
 class _Journal(keras.callbacks.Callback):
@@ -300,10 +410,14 @@ class _Journal(keras.callbacks.Callback):
         folder: pathlib.Path,
         history: list[Row],
         steps: int,
+        batch: int,
+        interrupted: dict | None,
+        evaluate: Callable[[], dict[str, float]],
     ):
         super().__init__()
         self.stage, self.experiment, self.folder = stage, experiment, folder
-        self.history, self.steps = history, steps
+        self.history, self.steps, self.batch = history, steps, batch
+        self.interrupted, self.evaluate = interrupted, evaluate
 
     @property
     def rows(self) -> list[Row]:
@@ -311,12 +425,20 @@ class _Journal(keras.callbacks.Callback):
 
     def on_train_begin(self, logs=None):
         total = self.stage.epochs * self.steps
-        done = len(self.rows) * self.steps
+        done = len(self.rows) * self.steps + (self.interrupted or {"step": 0})["step"]
         self.bar = pipeline.progress(None, self.stage.name, total, "steps", done)
 
     def on_epoch_begin(self, epoch, logs=None):
-        self.started = time.monotonic()
-        if self.experiment.schedule == "plateau":
+        self.epoch, self.first_step, self.started = epoch, 0, time.monotonic()
+        if self.interrupted is not None:
+            self.first_step = self.interrupted["step"]
+            self.started -= self.interrupted["seconds"]
+            for variable, value in zip(
+                self.model.metrics_variables, self.interrupted["metrics"], strict=True
+            ):
+                variable.assign(value)
+            self.interrupted = None
+        if self.stage.schedule == "plateau":
             self.model.optimizer.learning_rate = plateau_rate(
                 self.rows, self.stage.learning_rate, self.experiment.monitor
             )
@@ -324,13 +446,22 @@ class _Journal(keras.callbacks.Callback):
         for number, layer in enumerate(networks.layers_of(self.model)):
             generator = getattr(layer, "seed_generator", None)
             if generator is not None:
-                generator.state.assign([self.experiment.seed + number, epoch << 20])
+                drawn = (epoch << 20) + self.first_step
+                generator.state.assign([self.experiment.seed + number, drawn])
+
+    def on_train_batch_begin(self, batch, logs=None):
+        # Not at a batch's end, which Keras tells of in another thread, when the next one has begun.
+        if processes.preempted():
+            if batch:
+                self._save_at(self.first_step + batch)
+            raise processes.Preempted
 
     def on_train_batch_end(self, batch, logs=None):
         self.bar.update(1)
 
     def on_epoch_end(self, epoch, logs=None):
         row = {"stage": self.stage.name, "epoch": epoch}
+        logs = logs | self.evaluate()
         row |= {name: float(value) for name, value in sorted(logs.items())}
         row["learning_rate"] = float(self.model.optimizer.learning_rate)
         row["seconds"] = round(time.monotonic() - self.started, 3)
@@ -343,15 +474,15 @@ class _Journal(keras.callbacks.Callback):
         top = best(rows, self.experiment.monitor)
         # The checkpoint comes before the row that speaks of it, and old ones go last: whenever
         # the power fails, the history's last epoch has its file.
-        with replacing(_checkpoint(self.folder, self.stage.name, epoch)) as path:
-            self.model.save_weights(path)
+        distribution.save_weights(self.model, _checkpoint(self.folder, self.stage.name, epoch))
         self.history.append(row)
-        with replacing(self.folder / "history.json") as path:
-            path.write_text(json.dumps(self.history, indent=1), "utf-8")
-        keep = {_checkpoint(self.folder, self.stage.name, e) for e in (epoch, top["epoch"])}
-        for path in (self.folder / "checkpoints").glob(f"{self.stage.name}-*.weights.h5"):
-            if path not in keep:
-                path.unlink()
+        if processes.is_first():
+            self._keep(self.folder / "history.json", self.history)
+            kept = {epoch, *(best(rows, monitor)["epoch"] for monitor in MONITORS)}
+            keep = {_checkpoint(self.folder, self.stage.name, e) for e in kept}
+            for path in (self.folder / "checkpoints").glob(f"{self.stage.name}-*.weights.h5"):
+                if path not in keep:
+                    path.unlink()
         self.bar.clear()
         log.info(
             "%s %d/%d  loss %.4f  accuracy %.4f  valid loss %.4f  accuracy %.4f  rate %.2g%s",
@@ -370,3 +501,23 @@ class _Journal(keras.callbacks.Callback):
 
     def on_train_end(self, logs=None):
         self.bar.close()
+
+    def _save_at(self, step: int) -> None:
+        """Save this point of the epoch: it has done `step` steps."""
+        path = _checkpoint(self.folder, self.stage.name, self.epoch, step)
+        distribution.save_weights(self.model, path)
+        if processes.is_first():
+            point = {
+                "stage": self.stage.name,
+                "epoch": self.epoch,
+                "step": step,
+                "batch": self.batch,
+                "seconds": round(time.monotonic() - self.started, 3),
+                "metrics": [np.asarray(v).tolist() for v in self.model.metrics_variables],
+            }
+            self._keep(self.folder / INTERRUPTED, point)
+        processes.wait()
+
+    def _keep(self, path: pathlib.Path, value: list | dict) -> None:
+        with replacing(path) as temporary:
+            temporary.write_text(json.dumps(value, indent=1), "utf-8")

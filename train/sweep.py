@@ -39,7 +39,7 @@ from train.experiment import (
     read_settings,
     write_settings,
 )
-from train.report import BLUE, GREY, ORANGE
+from train.figures import BLUE, GREY, ORANGE, finish
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 TIMED = 20  # single photos that a network's latency is the median of
@@ -124,8 +124,9 @@ def result(run: Run) -> Row:
     """What a run came to, as a row of `results.csv`.
 
     `train_top1` is the best epoch's, on augmented photos; MB are those of `model.weights.h5`;
-    photos a second those of fine-tuning (of the head where there is none), and the latency that of
-    ONNX Runtime with one photo.
+    the accuracy of large, middle and small classes is the held-out split's, where they differ;
+    photos a second are those of fine-tuning (of the head where there is none), and the latency that
+    of ONNX Runtime with one photo.
     """
     folder = run.folder / "bundle"
     manifest = bundle.read_manifest(folder)
@@ -135,6 +136,8 @@ def result(run: Run) -> Row:
     best = max(last, key=lambda row: float(row["val_accuracy"]))
     photos = manifest.provenance.splits["train"] * len(last)
     test = manifest.metrics.get("test")
+    with open(folder / "report/thirds.csv", encoding="utf-8") as file:
+        thirds = {row["third"]: float(row["accuracy"]) for row in csv.DictReader(file)}
     return {
         "model_id": run.folder.name,
         **run.varied,
@@ -144,6 +147,7 @@ def result(run: Run) -> Row:
         "train_top1": round(float(best["accuracy"]), 4),
         "valid_top1": round(manifest.metrics["valid"].top1, 4),
         "test_top1": round(test.top1, 4) if test else "",
+        **{f"{name}_classes": value for name, value in thirds.items() if name != "all"},
         "parameters": manifest.provenance.parameters,
         "mb": round((folder / "model.weights.h5").stat().st_size / 2**20, 2),
         "seconds": manifest.provenance.seconds,
@@ -176,7 +180,7 @@ def write_results(rows: list[Row], varied: list[str], folder: pathlib.Path) -> N
     groups = _combinations(rows, varied)
     with replacing(folder / "leaderboard.md") as path:
         path.write_text(_leaderboard(groups, varied), "utf-8")
-    _bars_figure(groups, folder / "accuracy.png")
+    _dots_figure(groups, folder / "accuracy.png")
     _parallel_figure(rows, varied, folder / "parallel.png")
     for column, title in (("mb", "size, MB"), ("latency_ms", "one photo on ONNX Runtime, ms")):
         _pareto_figure(groups, column, title, folder / f"accuracy_by_{column}.png")
@@ -196,8 +200,10 @@ def _mean(rows: list[Row], column: str) -> float:
 
 
 def _leaderboard(groups: list[tuple[str, list[Row]]], varied: list[str]) -> str:
-    columns = ("train_top1", "valid_top1", "test_top1")
-    titles = ["train", "valid", "test", "parameters", "MB", "seconds", "photos/s", "ms a photo"]
+    thirds = [name for name in groups[0][1][0] if name.endswith("_classes")]
+    columns = ("train_top1", "valid_top1", "test_top1", *thirds)
+    titles = ["train", "valid", "test", *(name.replace("_", " ") for name in thirds)]
+    titles += ["parameters", "MB", "seconds", "photos/s", "ms a photo"]
     lines = [
         "Means over seeds, with the standard deviation where there are several; best on valid "
         "first. Choose by valid: test is for reporting.",
@@ -218,21 +224,20 @@ def _leaderboard(groups: list[tuple[str, list[Row]]], varied: list[str]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _bars_figure(groups: list[tuple[str, list[Row]]], path: pathlib.Path) -> None:
-    """Accuracy on valid, a bar a combination, with a dot for each seed."""
+def _dots_figure(groups: list[tuple[str, list[Row]]], path: pathlib.Path) -> None:
+    """Accuracy on valid: of each combination the mean, and a small dot for each seed."""
     figure = matplotlib.figure.Figure(figsize=(8, 1.2 + 0.45 * len(groups)), layout="constrained")
     ax = figure.subplots()
     for place, (_, rows) in enumerate(reversed(groups)):
         values = [row["valid_top1"] for row in rows]
-        ax.barh(place, np.mean(values), color=BLUE, height=0.6)
+        ax.axhline(place, color=GREY, linewidth=0.5, alpha=0.5)
+        ax.plot(np.mean(values), place, "o", color=BLUE, markersize=10)
         ax.plot(values, [place] * len(values), "o", color=ORANGE, markersize=4)
-        ax.annotate(f" {np.mean(values):.1%}", (max(values), place), va="center", fontsize=9)
+        ax.annotate(f"   {np.mean(values):.1%}", (max(values), place), va="bottom", fontsize=9)
     ax.set_yticks(range(len(groups)), [name for name, _ in reversed(groups)])
-    values = [row["valid_top1"] for _, rows in groups for row in rows]
-    room = max(max(values) - min(values), 0.02)
-    ax.set_xlim(max(min(values) - room, 0), min(max(values) + 0.3 * room, 1.05))
-    ax.set_xlabel("top-1 on valid (the axis does not start at zero)")
-    _save(figure, path)
+    ax.set_xlabel("top-1 on valid")
+    ax.margins(x=0.15, y=0.2)
+    finish(figure, path)
 
 
 def _parallel_figure(rows: list[Row], varied: list[str], path: pathlib.Path) -> None:
@@ -260,7 +265,7 @@ def _parallel_figure(rows: list[Row], varied: list[str], path: pathlib.Path) -> 
     ax.set_xticks(range(len(columns)), columns)
     ax.set_yticks([])
     ax.set_xlim(-0.1, len(columns) - 0.4)
-    _save(figure, path)
+    finish(figure, path)
 
 
 def _pareto_figure(
@@ -281,14 +286,7 @@ def _pareto_figure(
     ax.step(*zip(*front, strict=True), where="post", color=ORANGE, linewidth=1)
     ax.set_xlabel(title)
     ax.set_ylabel("top-1 on valid")
-    _save(figure, path)
-
-
-def _save(figure: matplotlib.figure.Figure, path: pathlib.Path) -> None:
-    for ax in figure.axes:
-        ax.spines[["top", "right"]].set_visible(False)
-    with replacing(path) as temporary:
-        figure.savefig(temporary, dpi=120)
+    finish(figure, path)
 
 
 def _varied(text: str) -> tuple[str, list[str]]:

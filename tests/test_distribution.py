@@ -1,0 +1,296 @@
+"""One training on many devices: the same losses and weights as on one, and exact figures."""
+
+import itertools
+import json
+import os
+import pathlib
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import jax
+import keras
+import numpy as np
+import pytest
+from helpers import write_photo_folder
+
+from flowers_model import bundle
+from flowers_model import network as networks
+from flowers_model.errors import UserError
+from train import distribution, job, processes, stages
+from train.experiment import Experiment
+
+HERE = pathlib.Path(__file__).resolve().parent
+DEVICES = 8
+TINY = {
+    "image_size": 24,
+    "crop": 1.0,
+    "backbone": "ConvNet",
+    "weights": None,
+    "filters": [4, 8],
+    "dropout": 0.3,
+    "epochs_head": 1,
+    "epochs_finetune": 3,
+    "batch_size": 8,
+    "learning_rate": 1e-2,
+    "augment": "light",
+}
+# Sums over a batch are added up in another order, and Adam divides by the root of tiny squares.
+TOLERANCE = 2e-3
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """27 photos to train on and 15 to choose by: 8 divides neither."""
+    return write_photo_folder(tmp_path_factory.mktemp("data"), {"train": 9, "valid": 5, "test": 3})
+
+
+def train(folder, devices: int, settings: list[dict], backend: str) -> list[tuple[list, dict]]:
+    """Train each in one process; the final weights and the history of each."""
+    subprocess.run(
+        [sys.executable, HERE / "training_process.py", folder, str(devices), json.dumps(settings)],
+        env=os.environ | {"KERAS_BACKEND": backend},
+        check=True,
+    )
+    return [result(folder / str(number)) for number in range(len(settings))]
+
+
+def result(folder: pathlib.Path) -> tuple[list, dict]:
+    with np.load(folder / "weights.npz") as file:
+        weights = list(file.values())
+    return weights, json.loads((folder / "history.json").read_text("utf-8"))
+
+
+def assert_same(
+    one: tuple[list, dict], other: tuple[list, dict], tolerance: float = TOLERANCE
+) -> None:
+    for a, b in zip(one[0], other[0], strict=True):
+        np.testing.assert_allclose(a, b, atol=tolerance)
+    for a, b in zip(one[1], other[1], strict=True):
+        for name in ("loss", "val_loss", "learning_rate"):
+            assert a[name] == pytest.approx(b[name], abs=tolerance), name
+
+
+@pytest.fixture(scope="module")
+def on_jax(data, tmp_path_factory):
+    """By kind of distribution: the run's folder, its weights and its history."""
+    folder = tmp_path_factory.mktemp("jax")
+    kinds = ["none", "data", "model", "auto"]
+    settings = [TINY | {"data": f"folder:{data}", "distribution": kind} for kind in kinds]
+    settings[-1] |= {"batch_size": 13, "epochs_finetune": 1}
+    results = train(folder, DEVICES, settings, "jax")
+    return {kind: (folder / str(i), results[i]) for i, kind in enumerate(kinds)}
+
+
+@pytest.mark.parametrize("kind", ["data", "model"])
+def test_eight_devices_train_as_one(on_jax, kind):
+    assert_same(on_jax["none"][1], on_jax[kind][1])
+
+
+def test_batches_and_wide_layers_are_divided_as_asked(on_jax):
+    found = {
+        kind: json.loads((on_jax[kind][0] / "facts.json").read_text())
+        for kind in ("none", "data", "model")
+    }
+    assert found["none"]["rows"] == 8
+    assert found["none"]["divided"] == found["data"]["divided"] == {}
+    assert found["data"]["rows"] == 1
+    assert found["model"]["rows"] == 2  # 4 groups of 2 devices
+    assert found["model"]["divided"] == {
+        "conv_1/kernel": [3, 3, 3, 2],
+        "conv_2/kernel": [3, 3, 4, 4],
+        "logits/kernel": [4, 3],
+    }
+
+
+@pytest.mark.parametrize("kind", ["none", "data", "model"])
+def test_inference_is_exact_on_a_number_that_divides_by_nothing(on_jax, kind):
+    facts = json.loads((on_jax[kind][0] / "facts.json").read_text())
+    assert facts["difference"] < 1e-5
+
+
+def test_a_batch_is_rounded_down_to_the_devices(on_jax):
+    """13 become 8, so that 27 photos make 3 steps."""
+    _, (_, history) = on_jax["auto"]
+    assert len(history) == 2
+    assert distribution.batch_size(13, 27) == 13  # one device here
+
+
+def test_what_devices_cannot_divide_is_refused(on_jax):
+    said = {
+        kind: json.loads((on_jax[kind][0] / "facts.json").read_text())["refused"]
+        for kind in ("data", "model")
+    }
+    assert said["data"] == ""
+    assert said["model"].startswith("conv_2/kernel has 5 channels, which 2 devices cannot divide")
+    with (
+        pytest.raises(UserError, match="--model-devices 2 does not divide the 1 devices"),
+        distribution.scope(Experiment(distribution="model")),
+    ):
+        pass
+
+
+def test_two_tensorflow_devices_train_as_one(data, tmp_path):
+    settings = TINY | {"data": f"folder:{data}", "dropout": 0.0}
+    kinds = [settings | {"distribution": kind} for kind in ("none", "auto")]
+    assert_same(*train(tmp_path, 2, kinds, "tensorflow"))
+
+
+# Several processes
+
+
+def command(data, settings: dict) -> list[str]:
+    flags = ["--data", f"folder:{data}", "--gallery", "1"]
+    for name, value in (TINY | settings).items():
+        text = ",".join(map(str, value)) if isinstance(value, list) else str(value or "none")
+        flags += ["--" + name.replace("_", "-"), text]
+    return flags
+
+
+def start(arguments: list, count: int) -> list[subprocess.Popen]:
+    """`train/run.py` in `count` processes that find each other on this machine."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        coordinator = f"127.0.0.1:{free.getsockname()[1]}"
+    environment = os.environ | {"KERAS_BACKEND": "jax"}
+    group = ["--coordinator", coordinator, "--processes", str(count)] if count > 1 else []
+    return [
+        subprocess.Popen(
+            [
+                *(sys.executable, HERE.parent / "train/run.py", *arguments, *group),
+                *(["--process-id", str(number)] if group else []),
+            ],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for number in range(count)
+    ]
+
+
+def finish(group: list[subprocess.Popen], seconds: float = 120) -> tuple[list[int], list[str]]:
+    try:
+        outputs = [process.communicate(timeout=seconds)[0] for process in group]
+    finally:
+        for process in group:
+            process.kill()
+    return [process.returncode for process in group], outputs
+
+
+def wait_for_rows(folder: pathlib.Path, count: int, group: list[subprocess.Popen]) -> None:
+    deadline = time.monotonic() + 120
+    path = folder / "history.json"
+    while not (path.exists() and len(json.loads(path.read_text("utf-8"))) >= count):
+        if time.monotonic() > deadline or any(p.poll() is not None for p in group):
+            pytest.fail(f"no {count} epochs: {finish(group)}")
+        time.sleep(0.02)
+
+
+def test_a_group_that_loses_one_stops_and_goes_on_to_the_same_end(data, tmp_path):
+    settings = {"epochs_finetune": 35, "learning_rate": 1e-3}
+    one = train_here(data, tmp_path / "one", **settings)
+    arguments = command(data, settings)
+    group = start([*arguments, "--output", str(tmp_path / "two")], 2)
+    wait_for_rows(tmp_path / "two", 3, group)
+    group[1].kill()
+    started = time.monotonic()
+    status, outputs = finish(group)
+    assert time.monotonic() - started < 60
+    assert status[0] not in (0, None)
+    assert "the processes cannot go on together" in outputs[0], outputs[0]
+    assert "--resume" in outputs[0]
+
+    rows = len(json.loads((tmp_path / "two/history.json").read_text("utf-8")))
+    group = start(["--resume", str(tmp_path / "two")], 2)
+    wait_for_rows(tmp_path / "two", rows + 1, group)
+    group[1].send_signal(signal.SIGTERM)
+    status, outputs = finish(group)
+    assert status == [143, 143], outputs
+    assert not (tmp_path / "two/bundle").exists()
+
+    status, outputs = finish(start(["--resume", str(tmp_path / "two")], 2))
+    assert status == [0, 0], outputs
+    assert "test top-1" in outputs[0]
+    assert "top-1" not in outputs[1]
+    two = keras.saving.load_model(tmp_path / "two/bundle").get_weights()
+    assert_same(one, (two, json.loads((tmp_path / "two/history.json").read_text("utf-8"))), 1e-2)
+    assert bundle.check(tmp_path / "two/bundle").provenance.splits == {
+        "train": 27,
+        "valid": 15,
+        "test": 9,
+    }
+
+
+# SIGTERM
+
+
+def train_here(data, folder, **settings) -> tuple[list, dict]:
+    folder.mkdir(exist_ok=True)
+    values = {k: tuple(v) if isinstance(v, list) else v for k, v in (TINY | settings).items()}
+    experiment = Experiment(data=(f"folder:{data}",), **values)
+    weights = job.train(experiment, folder).network.get_weights()
+    return weights, json.loads((folder / "history.json").read_text("utf-8"))
+
+
+def test_sigterm_keeps_the_steps_of_an_epoch_and_resume_goes_on(data, tmp_path, monkeypatch):
+    settings = {"batch_size": 1, "cache_features": False}
+    whole = train_here(data, tmp_path / "whole", **settings)
+    count = itertools.count()
+    batch_end = stages._Journal.on_train_batch_end
+
+    def terminate(self, batch, logs=None):
+        if next(count) == 27 + 10:  # within the second epoch
+            os.kill(os.getpid(), signal.SIGTERM)
+        batch_end(self, batch, logs)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(stages._Journal, "on_train_batch_end", terminate)
+        with pytest.raises(processes.Preempted):
+            train_here(data, tmp_path / "cut", **settings)
+    point = json.loads((tmp_path / "cut/interrupted.json").read_text("utf-8"))
+    assert (point["stage"], point["epoch"]) == ("finetune", 0)
+    assert 10 <= point["step"] < 27
+    cut = train_here(data, tmp_path / "cut", **settings)
+    assert_same(whole, cut, 1e-4)
+    assert [row["accuracy"] for row in whole[1]] == [row["accuracy"] for row in cut[1]]
+
+
+# What is said and what is divided
+
+
+@pytest.mark.parametrize(
+    ("group", "words"),
+    [
+        (("127.0.0.1:1", None, None), "needs --processes N and --process-id I"),
+        ((None, 2, 0), "need --coordinator"),
+        (("127.0.0.1:1", 2, 2), "--process-id must lie in 0..1, not 2"),
+        (("nowhere", 2, 0), "--coordinator must be HOST:PORT or auto"),
+    ],
+)
+def test_a_group_that_cannot_be_is_refused(group, words):
+    with pytest.raises(UserError, match=re.escape(words)):
+        processes.join(*group)
+
+
+@pytest.mark.parametrize(
+    "backbone", ["ConvNet", "ConvNeXtTiny", "MobileNet", "MobileNetV3Small", "EfficientNetB0"]
+)
+def test_every_pattern_of_a_family_names_wide_layers(backbone):
+    built = []
+    # Shapes alone: drawing the weights takes long.
+    jax.eval_shape(lambda: built.append(networks.build(backbone, 6, 64, head_units=(16,))))
+    mesh = keras.distribution.DeviceMesh((1, 1), ("batch", "model"))
+    layouts = distribution.layout_map(mesh, backbone)
+    paths = {variable.path: variable for variable in built[0].variables}
+    for pattern in layouts:
+        found = [path for path in paths if re.fullmatch(pattern, path)]
+        assert found, pattern
+        for path in found:
+            assert len(layouts[path].axes) == len(paths[path].shape)
+    kernels = [v for v in built[0].trainable_variables if len(v.shape) > 1]
+    widest = max(kernels, key=lambda v: v.shape[-1])
+    assert layouts[widest.path] is not None

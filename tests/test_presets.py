@@ -1,0 +1,85 @@
+"""Presets: each builds its network, trains on a handful of photos, and says commands that work."""
+
+import dataclasses
+import re
+import shlex
+
+import keras
+import numpy as np
+import pytest
+from helpers import write_photo_folder
+
+from flowers_model import network as networks
+from train import job, run, stages
+from train.experiment import Experiment, load_preset, preset_names
+from train.package import build_network
+
+
+@pytest.fixture(autouse=True)
+def _precision():
+    yield
+    keras.config.set_dtype_policy("float32")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = write_photo_folder(tmp_path_factory.mktemp("data"), {"train": 4, "valid": 2})
+    return f"folder:{folder}"
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_a_preset_trains_every_stage(name, data, tmp_path):
+    experiment = load_preset(name).EXPERIMENT
+    # With its own data, augmentation, head, loss, optimizers and schedules, on a small backbone:
+    # XLA takes minutes to compile a large one.
+    small = dataclasses.replace(
+        experiment,
+        data=data,
+        image_size=32,
+        backbone="ConvNet",
+        alpha=None,
+        weights=None,
+        unfreeze=experiment.unfreeze and min(experiment.unfreeze, 3),
+        epochs_head=min(experiment.epochs_head, 1),
+        epochs_finetune=min(experiment.epochs_finetune, 1),
+        batch_size=4,
+    )
+    job.train(small, tmp_path)
+    history = stages.read_history(tmp_path)
+    assert [row["stage"] for row in history] == [stage.name for stage in stages.stages(small)]
+    assert all(np.isfinite([row["loss"], row["val_loss"]]).all() for row in history)
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_a_presets_network_is_built_at_its_size(name):
+    experiment = load_preset(name).EXPERIMENT
+    network = build_network(experiment, 3, weights=None)
+    size = experiment.image_size
+    assert network.input_shape == (None, size, size, 3)
+    assert network.output_shape == (None, 3)
+
+
+@pytest.mark.parametrize(
+    ("name", "weights"), [("animals10", 2_274_698), ("animals10_mobilenetv2", 330_506)]
+)
+def test_as_many_weights_learn_as_in_the_original(name, weights):
+    experiment = load_preset(name).EXPERIMENT
+    network = build_network(experiment, 10, weights=None)
+    networks.set_trainable(network, experiment.unfreeze, train_norms=experiment.train_norms)
+    count = sum(np.prod(variable.shape) for variable in network.trainable_variables)
+    assert count == weights + 2 * 256  # the hidden layer's BatchNormalization is ours
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_the_commands_in_a_docstring_are_good(name):
+    preset = load_preset(name)
+    text = preset.__doc__.replace("\\\n", " ")
+    commands = re.findall(r"python train/run\.py(.*)", text)
+    assert commands
+    if name != "quickstart":
+        assert f"--preset {name}" in commands[0]
+    fields = {field.name for field in dataclasses.fields(Experiment)}
+    for line in [*commands, *re.findall(r"`(--[^`]+)`", text)]:
+        settings = vars(run._parser().parse_args(shlex.split(line)))
+        known = {name: value for name, value in settings.items() if name in fields}
+        dataclasses.replace(preset.EXPERIMENT, **known)
