@@ -18,7 +18,7 @@ from train.ensemble import Ensemble
 from train.pipeline import progress
 from train.predict import Item, rows
 from train.sources import SourceError
-from train.sources.tfrecord import SHARD, _entries, _readable, _resolution
+from train.sources.tfrecord import SHARD, entries, readable, resolution
 
 SAMPLE = "sample_submission.csv"
 
@@ -41,7 +41,7 @@ def write_submission(ensemble: Ensemble, path: str, output: pathlib.Path) -> int
             f"{min(different)!r} is not in both lists"
         )
     place = {name: i for i, name in enumerate(petals104())}
-    root = _resolution(path, ensemble.models[0].manifest.input.size)
+    root = resolution(path, ensemble.models[0].manifest.input.size)
     shards, total = _shards(root)
     items = (Item(name, lambda photo=photo: photo) for name, photo in _records(shards))
     ids: collections.Counter[str] = collections.Counter()
@@ -59,7 +59,7 @@ def write_submission(ensemble: Ensemble, path: str, output: pathlib.Path) -> int
 
 def _shards(root: str) -> tuple[list[str], int]:
     """The test shards, and how many records they hold by their names."""
-    names = [name for name in _entries(f"{root}/test") if name.endswith(".tfrec")]
+    names = [name for name in entries(f"{root}/test") if name.endswith(".tfrec")]
     if not names:
         raise SourceError(f"{root}/test has no *.tfrec files: put the test records there.")
     total = 0
@@ -73,7 +73,7 @@ def _shards(root: str) -> tuple[list[str], int]:
 def _records(shards: list[str]) -> Iterator[tuple[str, bytes]]:
     """The id and the photo of each record."""
     for shard in shards:
-        with _readable(shard):
+        with readable(shard):
             records = tf.data.TFRecordDataset(shard).as_numpy_iterator()
             for number, record in enumerate(records, start=1):
                 try:
@@ -95,7 +95,7 @@ def _check_ids(ids: collections.Counter[str], total: int, root: str, path: str) 
     folders = (path, root, os.path.dirname(root))
     for sample in (f"{folder}/{SAMPLE}" for folder in folders):
         if tf.io.gfile.exists(sample):
-            with _readable(sample), tf.io.gfile.GFile(sample) as file:
+            with readable(sample), tf.io.gfile.GFile(sample) as file:
                 listed = {row["id"] for row in csv.DictReader(file.read().splitlines())}
             if different := listed ^ ids.keys():
                 raise SourceError(

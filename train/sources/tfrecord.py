@@ -87,10 +87,10 @@ def open_tfrecord(
     path = str(path).rstrip("/") or "/"
     if "://" not in path:
         path = os.path.abspath(os.path.expanduser(path))
-    with _readable(path):
+    with readable(path):
         if not tf.io.gfile.exists(path):
             raise SourceError(f"There is no folder {path}: check the path.")
-    root = _resolution(path, image_size)
+    root = resolution(path, image_size)
     class_file = _class_file(path, root)
     shards = {split: _index_split(root, split) for split in FOLDERS}
     shards = {split: found for split, found in shards.items() if found}
@@ -130,7 +130,7 @@ def index_shard(path: str) -> Shard:
     lengths: list[int] = []
     labels: list[int | None] = []
     faults: list[str] = []
-    with _readable(path):
+    with readable(path):
         records = tf.data.TFRecordDataset(path, buffer_size=2**20).as_numpy_iterator()
         while True:
             place = f"{path} record {len(lengths) + 1}"
@@ -171,9 +171,9 @@ def _label(record: bytes) -> int:
     return label[0]
 
 
-def _resolution(path: str, image_size: int | None) -> str:
+def resolution(path: str, image_size: int | None) -> str:
     """The folder to read: `path` itself, or the resolution in it that suits the input."""
-    found = _entries(path)
+    found = entries(path)
     if FOLDERS["train"] in found:
         return path
     sides = {}
@@ -195,7 +195,7 @@ def _index_split(root: str, split: str) -> list[Shard]:
     from train.pipeline import progress
 
     folder = f"{root}/{FOLDERS[split]}"
-    paths = [f"{folder}/{name}" for name in _entries(folder) if name.endswith(".tfrec")]
+    paths = [f"{folder}/{name}" for name in entries(folder) if name.endswith(".tfrec")]
     if not paths:
         if split == "test":
             return []
@@ -211,7 +211,7 @@ def _index_split(root: str, split: str) -> list[Shard]:
 def _is_unlabelled(path: str) -> bool:
     """Whether the first record has an `id` in the place of a `class`."""
     # `index_shard` says what is wrong with a bad one.
-    with _readable(path), contextlib.suppress(DecodeError, tf.errors.DataLossError):
+    with readable(path), contextlib.suppress(DecodeError, tf.errors.DataLossError):
         for record in tf.data.TFRecordDataset(path).take(1).as_numpy_iterator():
             features = tf.train.Example.FromString(record).features.feature
             return "class" not in features and "id" in features
@@ -283,7 +283,7 @@ def _class_file(path: str, root: str) -> str | None:
     if RESOLUTION.fullmatch(os.path.basename(path)):
         folders.append(os.path.dirname(path))
     for file in (f"{folder}/{name}" for folder in folders for name in CLASS_FILES):
-        with _readable(file):
+        with readable(file):
             if tf.io.gfile.exists(file):
                 return file
     return None
@@ -292,7 +292,7 @@ def _class_file(path: str, root: str) -> str | None:
 def _read_names(path: str) -> tuple[str, ...]:
     """The class names of a text file, one a line, or of JSON: a list, or label -> name."""
     try:
-        with _readable(path), tf.io.gfile.GFile(path, "rb") as file:
+        with readable(path), tf.io.gfile.GFile(path, "rb") as file:
             text = file.read().decode("utf-8-sig")
         if not path.endswith(".json"):
             names = text.rstrip().splitlines()
@@ -311,9 +311,9 @@ def _read_names(path: str) -> tuple[str, ...]:
     return names
 
 
-def _entries(folder: str) -> list[str]:
+def entries(folder: str) -> list[str]:
     """The names in a folder, sorted; none where there is no such folder."""
-    with _readable(folder):
+    with readable(folder):
         if not tf.io.gfile.isdir(folder):
             return []
         # gs:// lists folders with a slash behind.
@@ -321,7 +321,7 @@ def _entries(folder: str) -> list[str]:
 
 
 @contextlib.contextmanager
-def _readable(path: str) -> Iterator[None]:
+def readable(path: str) -> Iterator[None]:
     """Make one line of what TensorFlow's file systems raise."""
     try:
         yield
