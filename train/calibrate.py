@@ -183,18 +183,16 @@ def _recalibrate(model: str, data: str, output: pathlib.Path) -> None:
     import dataclasses
 
     from flowers_model import bundle, hub
-    from train.ensemble import class_places
+    from train.ensemble import open_for
     from train.package import recalibrate
     from train.pipeline import evaluation_photos
-    from train.sources import open_source
 
     if output.exists():
         raise UserError(f"--output {str(output)!r} is there already; give a new folder")
     folder = hub.fetch(model)
     manifest = bundle.check(folder)
     given = manifest.input
-    source = open_source(data, manifest.provenance.seed, given.size)
-    places = class_places(source, manifest.class_names)
+    source, places = open_for(manifest, data)
     photos = {}
     for name, split in source.splits.items():
         read = evaluation_photos(split, name, given.size, given.crop)

@@ -10,13 +10,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from flowers_model.bundle import Manifest
 from flowers_model.classifier import Answers, FlowerClassifier, Photo
 from flowers_model.errors import UserError
 from flowers_model.photo import PhotoError, decode, fit
 from flowers_model.uncertainty import label_sets
 from train.others import others
 from train.pipeline import progress
-from train.sources import Source, Split
+from train.sources import Source, Split, open_source
 
 log = logging.getLogger("flowers")
 
@@ -136,19 +137,28 @@ def views(photo: np.ndarray, given, tta: str) -> list[np.ndarray]:
     return squares
 
 
-def class_places(source: Source, label_names: Sequence[str]) -> np.ndarray:
-    """Where each class of a source stands among a model's, int `(classes of the source,)`.
+def open_for(manifest: Manifest, data: str, split: str | None = None) -> tuple[Source, np.ndarray]:
+    """Open a source as a model was trained to read it.
+
+    Returns:
+        The source, and where each of its classes stands among the model's, int
+        `(classes of the source,)`.
 
     Raises:
-        UserError: for a class that the model does not know.
+        UserError: for a source that cannot be opened, that has no such split, or that has a class
+            which the model does not know.
     """
+    source = open_source(data, manifest.provenance.seed, manifest.input.size)
+    label_names = manifest.class_names
     places = {name: i for i, name in enumerate(label_names)}
     if unknown := [name for name in source.class_names if name not in places]:
         raise UserError(
             f"the model does not know {len(unknown)} of the {len(source.class_names)} classes of "
             f"{source.name}, such as {unknown[0]!r}"
         )
-    return np.array([places[name] for name in source.class_names])
+    if split is not None and split not in source.splits:
+        raise UserError(f"--split: {data} has no {split!r}, but {', '.join(source.splits)}")
+    return source, np.array([places[name] for name in source.class_names])
 
 
 def _in_order(answers: Answers, order: list[int]) -> Answers:

@@ -21,8 +21,7 @@ from flowers_model.command import Parser
 from flowers_model.errors import UserError
 from flowers_model.files import replacing
 from train.calibrate import others_auroc
-from train.ensemble import TTA, Ensemble, class_places
-from train.sources import open_source
+from train.ensemble import TTA, Ensemble, open_for
 
 BINS = 15  # of probability, for the calibration error
 RESAMPLES = 1000  # bootstrap samples
@@ -201,10 +200,7 @@ def _evaluate(
         raise UserError(f"--output {str(output)!r} holds something else; give a new folder")
     ensemble = Ensemble.open(names, tta)
     manifest = ensemble.models[0].manifest
-    source = open_source(data, manifest.provenance.seed, manifest.input.size)
-    places = class_places(source, ensemble.label_names)
-    if split is not None and split not in source.splits:
-        raise UserError(f"--split: {data} has no {split!r}, but {', '.join(source.splits)}")
+    source, places = open_for(manifest, data, split)
     others = ensemble.others()
     evaluations = {}
     for name in [split] if split else source.splits:

@@ -23,7 +23,7 @@ from flowers_model.command import Parser
 from flowers_model.errors import UserError
 from flowers_model.files import replacing
 from flowers_model.photo import PhotoError, decode
-from train.ensemble import CHUNK, TTA, Ensemble, class_places
+from train.ensemble import CHUNK, TTA, Ensemble, open_for
 from train.pipeline import progress
 
 SUFFIXES = (
@@ -185,13 +185,7 @@ def _file(path: pathlib.Path) -> Item:
 
 def _split_items(ensemble: Ensemble, data: str, split: str) -> list[Item]:
     """The photos of a source's split."""
-    from train.sources import open_source
-
-    manifest = ensemble.models[0].manifest
-    source = open_source(data, manifest.provenance.seed, manifest.input.size)
-    class_places(source, ensemble.label_names)
-    if split not in source.splits:
-        raise UserError(f"--split: {data} has no {split!r}, but {', '.join(source.splits)}")
+    source, _ = open_for(ensemble.models[0].manifest, data, split)
     photos = source.splits[split]
     return [
         Item(name, functools.partial(photos.read, i), source.class_names[photos.labels[i]])
