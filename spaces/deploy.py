@@ -1,6 +1,6 @@
 """Make a Hugging Face Space of the page: `python spaces/deploy.py USER/SPACE --model USER/MODEL`.
 
-A Space is a folder: the page, the package that it needs, the Space's card, its own lean
+A Space is a folder: the page, the packages that it needs, the Space's card, its own lean
 requirements, and `model.txt`, which tells the page its model. With `--dry-run DIR` that folder is
 written, and nothing is sent anywhere.
 """
@@ -24,7 +24,9 @@ from flowers_model.files import replacing
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent
-NAMES = {"LICENSE", "README.md", "app.py", "flowers_model", "model.txt", "requirements.txt"}
+FILES = {"LICENSE", "README.md", "app.py", "model.txt", "requirements.txt"}
+PACKAGES = {"flowers_model", "page"}
+NAMES = FILES | PACKAGES
 
 
 def _parser() -> Parser:
@@ -46,7 +48,8 @@ def assemble(folder: pathlib.Path, model: str) -> None:
     """Write a Space's folder, which does not exist yet; it shows `USER/MODEL[@REVISION]`."""
     repo_id, _, _ = model.partition("@")
     unwanted = shutil.ignore_patterns("__pycache__", ".*")
-    shutil.copytree(ROOT / "flowers_model", folder / "flowers_model", ignore=unwanted)
+    for package in PACKAGES:
+        shutil.copytree(ROOT / package, folder / package, ignore=unwanted)
     for file in (ROOT / "app.py", ROOT / "LICENSE", HERE / "requirements.txt"):
         shutil.copyfile(file, folder / file.name)
     card = (HERE / "README.md").read_text("utf-8").replace("USER/MODEL", repo_id)
@@ -82,7 +85,7 @@ def deploy(space: str, model: str) -> str:
     with tempfile.TemporaryDirectory() as room:
         folder = pathlib.Path(room, "space")
         assemble(folder, model)
-        patterns = [*NAMES, "flowers_model/*"]
+        patterns = [*FILES, *(f"{package}/*" for package in PACKAGES)]
         return hub.publish_space(folder, space, patterns, f"Show {model}")
 
 

@@ -20,6 +20,7 @@ from helpers import page_process, write_tiny_bundle
 from PIL import Image
 
 import app
+import page
 from flowers_model import bundle
 from flowers_model.classifier import FlowerClassifier
 from flowers_model.errors import UserError
@@ -124,7 +125,7 @@ def test_the_api_says_what_does_not_look_like_a_known_flower(model, tmp_path):
     )
     manifest.calibration.label_sets = bundle.LabelSets(coverage=0.9, limit=1)
     bundle.write_json(folder / bundle.MANIFEST, manifest)
-    demo = app.page(FlowerClassifier.from_pretrained(folder))
+    demo = page.build(FlowerClassifier.from_pretrained(folder))
     _, url, _ = demo.launch(prevent_thread_lock=True, quiet=True)
     try:
         client = gradio_client.Client(url, download_files=False, verbose=False)
@@ -293,8 +294,8 @@ def test_without_a_model_named_the_newest_run_is_opened(tmp_path, monkeypatch):
 
 def test_uploads_and_what_was_made_of_them_are_deleted_soon(model, tmp_path, monkeypatch):
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "uploads"))
-    monkeypatch.setattr(app, "FORGET", (1, 1))  # as the page does, but in seconds
-    demo = app.page(FlowerClassifier.from_pretrained(model))
+    monkeypatch.setattr(page, "FORGET", (1, 1))  # as the page does, but in seconds
+    demo = page.build(FlowerClassifier.from_pretrained(model))
     _, url, _ = demo.launch(prevent_thread_lock=True, quiet=True)
     try:
         client = gradio_client.Client(url, download_files=False, verbose=False)

@@ -168,11 +168,16 @@ def test_the_requirements_leave_room_for_what_spaces_install_beside_them():
 
 def test_a_dry_run_writes_the_page_the_package_and_the_filled_card(folder):
     files = contents(folder)
-    package = {path for path in files if path.startswith("flowers_model/")}
-    whole = {p for p in (ROOT / "flowers_model").rglob("*") if p.suffix in (".py", ".txt")}
+    packages = {path for path in files if path.startswith(("flowers_model/", "page/"))}
+    whole = {
+        path
+        for package in ("flowers_model", "page")
+        for path in (ROOT / package).rglob("*")
+        if path.suffix in (".py", ".txt", ".css")
+    }
     sources = {str(path.relative_to(ROOT)) for path in whole}
-    assert {path for path in package if "__pycache__" not in path} == sources
-    assert set(files) - package == {
+    assert {path for path in packages if "__pycache__" not in path} == sources
+    assert set(files) - packages == {
         *("LICENSE", "README.md", "app.py", "model.txt", "requirements.txt")
     }
     assert files["app.py"] == (ROOT / "app.py").read_bytes()

@@ -1,0 +1,46 @@
+"""Words for visitors, and a visitor's file read."""
+
+from __future__ import annotations
+
+import html
+import pathlib
+from collections.abc import Sequence
+
+import numpy as np
+
+from flowers_model.errors import UserError
+from flowers_model.photo import decode
+
+UNKNOWN = "This does not look like a flower I know"
+
+
+def read(file: dict | None) -> np.ndarray:
+    """The pixels of a file as gradio describes it, uint8 `(H, W, 3)`.
+
+    Raises:
+        UserError: where there is none, and for what is no photo.
+    """
+    if not file or not file.get("path"):
+        raise UserError("there is no photo here; send one as a file")
+    # As bytes, since the decoder's messages would give away the path.
+    return decode(pathlib.Path(file["path"]).read_bytes())
+
+
+def sorry(error: UserError) -> str:
+    """What a visitor is told of a mistake."""
+    return f"Sorry, {error}."
+
+
+def escape(value: object) -> str:
+    """Text for HTML inside Markdown: escaped, and on one line, for a blank one would end it."""
+    return html.escape(" ".join(str(value).split()))
+
+
+def table(rows: Sequence[Sequence[str]], head: Sequence[str] = ()) -> str:
+    """An HTML table of text."""
+
+    def line(cells: Sequence[str], tag: str) -> str:
+        return "<tr>" + "".join(f"<{tag}>{escape(cell)}</{tag}>" for cell in cells) + "</tr>"
+
+    body = "".join(line(row, "td") for row in rows)
+    return f"<table><thead>{line(head, 'th')}</thead><tbody>{body}</tbody></table>"
