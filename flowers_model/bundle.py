@@ -131,6 +131,7 @@ class Provenance(pydantic.BaseModel):
     data: str  # the source's name
     credits: str  # where the photos come from, under what terms
     splits: dict[str, int]  # photos in each
+    valid_share: Share = 1.0  # of the source's valid photos; the others are among train's
     backbone: str
     weights: str  # what the backbone started from: imagenet, none, or a file's name
     parameters: int

@@ -17,6 +17,8 @@ from helpers import COLOURS, write_photo_folder
 from hub_server import HubServer
 
 from flowers_model import FlowerClassifier, bundle
+from train.ensemble import open_for
+from train.sources import open_source
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 TINY = [
@@ -276,22 +278,22 @@ def test_a_run_is_never_overwritten(data, tmp_path):
     assert (tmp_path / "run/experiment.json").read_text() == "{}"
 
 
-RATE_THEN_RUN_THEN_OTHER_BEST = """
+RATE_THEN_RUN_THEN_LAST = """
 import sys
 sys.path.insert(0, sys.argv[1] + "/train")
 import run
 folder, data = sys.argv[2], sys.argv[3:]
 for line in (["--output", folder, *data, "--find-learning-rate", "12"],
-             ["--resume", folder], ["--resume", folder, "--monitor", "val_loss"]):
+             ["--resume", folder], ["--resume", folder, "--monitor", "last"]):
     assert run.main(line) == 0
 """
 
 
-def test_the_rate_is_found_before_a_run_and_the_other_best_taken_after_it(data, tmp_path):
+def test_the_rate_is_found_before_a_run_and_the_last_epoch_taken_after_it(data, tmp_path):
     folder = tmp_path / "run"
-    flags = ("--data", f"folder:{data}", *TINY)
+    flags = ("--data", f"folder:{data}", *TINY, "--valid-share", "0.3", "--gallery", "0")
     done = subprocess.run(
-        [sys.executable, "-c", RATE_THEN_RUN_THEN_OTHER_BEST, ROOT, folder, *flags],
+        [sys.executable, "-c", RATE_THEN_RUN_THEN_LAST, ROOT, folder, *flags],
         capture_output=True,
         text=True,
         check=True,
@@ -299,7 +301,19 @@ def test_the_rate_is_found_before_a_run_and_the_other_best_taken_after_it(data, 
     assert re.search(r"suggested for head: --learning-rate \d", done.stdout)
     assert (folder / "learning_rate.csv").exists()
     manifest = bundle.check(folder / "bundle")
-    assert manifest.provenance.command.endswith("--monitor val_loss")
+    assert manifest.provenance.command.endswith("--monitor last")
+    # Two thirds of valid's photos have trained, and none of any split shows anywhere.
+    source = open_source(f"folder:{data}", 0)
+    splits = manifest.provenance.splits
+    assert splits["valid"] == len(source.splits["valid"]) // 3
+    assert splits["train"] + splits["valid"] == sum(
+        len(source.splits[name]) for name in ("train", "valid")
+    )
+    assert not [*folder.rglob("*.jpg")]
+    assert "image/jpeg" not in (folder / "bundle/report/index.html").read_text("utf-8")
+    # What is valid stays so for those who measure the bundle later.
+    again, _ = open_for(manifest, f"folder:{data}")
+    assert {name: len(split) for name, split in again.splits.items()} == splits
 
 
 def test_every_setting_has_a_flag_with_help():

@@ -18,7 +18,7 @@ import scipy.io
 
 from flowers_model import names as flower_names
 from flowers_model.errors import UserError
-from train.sources import SourceError, open_source, oxford_flowers102
+from train.sources import SourceError, open_source, oxford_flowers102, train_on_valid
 
 
 def write(root: pathlib.Path, *names: str) -> pathlib.Path:
@@ -610,3 +610,25 @@ def test_the_real_mat_files_have_the_checksums_that_are_asked_for(real):
     for name in ("imagelabels.mat", "setid.mat"):
         digest = hashlib.md5((real / name).read_bytes()).hexdigest()
         assert digest == oxford_flowers102.CHECKSUMS[name]
+
+
+def test_part_of_valid_can_train(tmp_path):
+    files = [*photos("train/a", 3), *photos("train/b", 3)]
+    files += [*photos("valid/a", 5), *photos("valid/b", 10)]
+    source = open_source(f"folder:{write(tmp_path, *files)}", 0)
+    final = train_on_valid(source, 0.4, 0)
+    assert np.bincount(final.splits["valid"].labels).tolist() == [2, 4]
+    assert np.bincount(final.splits["train"].labels).tolist() == [6, 9]
+
+    def contents(splits):
+        return {
+            name: (split.labels[i], split.read(i))
+            for split in splits.values()
+            for i, name in enumerate(split.names)
+        }
+
+    assert contents(final.splits) == contents(source.splits)
+    valid = final.splits["valid"].names
+    assert train_on_valid(source, 0.4, 0).splits["valid"].names == valid
+    assert train_on_valid(source, 0.4, 1).splits["valid"].names != valid
+    assert len(train_on_valid(source, 0.0, 0).splits["valid"]) == 2

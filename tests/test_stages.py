@@ -149,7 +149,7 @@ def test_the_last_checkpoint_stays_and_the_best_by_either_figure(data, tmp_path)
     kept = {path.name for path in (tmp_path / "run/checkpoints").iterdir()}
     assert kept == {f"finetune-{epoch:04}.weights.h5" for epoch in epochs}
 
-    for monitor in MONITORS:
+    for monitor in (*MONITORS, "last"):
         network, _ = train(data, tmp_path / "run", **settings, monitor=monitor)
         other = keras.models.clone_model(network)
         epoch = best(history, monitor)["epoch"]

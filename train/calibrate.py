@@ -95,8 +95,8 @@ def calibrate(
         fitted_on="valid",
         method=f"Temperature: all {len(labels)} valid photos. Refusal and label sets: scores of "
         f"the same photos, each with a temperature fitted on the other {len(folds) - 1} of "
-        f"{len(folds)} folds. Choice of the refusal score: valid and photos of other things. Valid "
-        "photos also chose the best epoch; none was trained on.",
+        f"{len(folds)} folds. Choice of the refusal score: valid and photos of other things. No "
+        "valid photo was trained on; unless the last epoch was taken, they also chose the best.",
         refusal=refusal,
         label_sets=LabelSets(coverage=COVERAGE, limit=conformal_quantile(needed, COVERAGE)),
     )

@@ -17,7 +17,7 @@ from flowers_model.photo import PhotoError, decode, fit
 from flowers_model.uncertainty import label_sets
 from train.others import others
 from train.pipeline import progress
-from train.sources import Source, Split, open_source
+from train.sources import Source, Split, open_source, train_on_valid
 
 log = logging.getLogger("flowers")
 
@@ -148,7 +148,11 @@ def open_for(manifest: Manifest, data: str, split: str | None = None) -> tuple[S
         UserError: for a source that cannot be opened, that has no such split, or that has a class
             which the model does not know.
     """
-    source = open_source(data, manifest.provenance.seed, manifest.input.size)
+    made = manifest.provenance
+    source = open_source(data, made.seed, manifest.input.size)
+    if made.valid_share < 1 and source.name == made.data:
+        # What is valid for others, it has learned from.
+        source = train_on_valid(source, made.valid_share, made.seed)
     label_names = manifest.class_names
     places = {name: i for i, name in enumerate(label_names)}
     if unknown := [name for name in source.class_names if name not in places]:

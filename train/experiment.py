@@ -24,6 +24,7 @@ OPTIMIZERS = (
 )
 SCHEDULES = ("cosine", "constant", "plateau", "cyclical", "step", "exponential")
 MONITORS = ("val_accuracy", "val_loss")
+LAST = "last"  # the epoch where a rate that falls to zero ends
 
 
 def _setting(default: Any, group: str, help: str, **flag: Any) -> Any:
@@ -91,7 +92,18 @@ class Experiment:
     crop_scale: float = _setting(
         0.35, "data", "smallest share of a photo's area that a random crop keeps, 0..1"
     )
-    gallery: int = _setting(3, "data", "held-out photos a class that go into the bundle's gallery")
+    valid_share: float = _setting(
+        1.0,
+        "data",
+        "share of each class's valid photos that stay valid, 0..1; the others train, as for final "
+        "weights, when all choices are made",
+    )
+    gallery: int = _setting(
+        3,
+        "data",
+        "held-out photos a class that go into the bundle's gallery; 0: no photo of the data "
+        "goes into the bundle, its report neither",
+    )
 
     backbone: str = _setting(
         "MobileNetV3Small", "network", "a Keras Applications name, or ConvNet", metavar="NAME"
@@ -185,8 +197,9 @@ class Experiment:
     monitor: str = _setting(
         "val_accuracy",
         "training",
-        "what the best epoch is judged by; --resume RUN --monitor ... makes the other's bundle",
-        choices=MONITORS,
+        "what the best epoch is judged by, or last for the last one; --resume RUN --monitor ... "
+        "makes another's bundle",
+        choices=(*MONITORS, LAST),
     )
     precision: str = _setting(
         "auto",
@@ -240,6 +253,7 @@ class Experiment:
             ("rate_decay", 0, 1),
             ("label_smoothing", 0, 0.9),
             ("focal_gamma", 0, 10),
+            ("valid_share", 0, 1),
             ("seed", 0, 2**31 - 1),
         ):
             value = getattr(self, name)
@@ -257,6 +271,9 @@ class Experiment:
         lowest = min(self.learning_rate, self.learning_rate_finetune or self.learning_rate)
         if self.rate_low > lowest:
             raise UserError(f"--rate-low {self.rate_low:g} is above the learning rate, {lowest:g}")
+        schedules = self.schedule, self.schedule_finetune
+        if self.monitor == LAST and (self.patience is not None or "plateau" in schedules):
+            raise UserError("--monitor last goes neither with --patience nor with plateau")
         if not self.epochs_head and not self.epochs_finetune:
             raise UserError("nothing to train: --epochs-head and --epochs-finetune are both 0")
 

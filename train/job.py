@@ -153,6 +153,8 @@ def _open(
     )
     if experiment.data_list is not None:
         source = apply_split_list(source, experiment.data_list)
+    if experiment.valid_share < 1:
+        source = sources.train_on_valid(source, experiment.valid_share, experiment.seed)
     log.info(
         "%s: %d classes; photos in %s",
         source.name,

@@ -159,7 +159,11 @@ def _calibrate_and_measure(
             np.save(temporary, run(shown).embeddings.astype(np.float16))
     counts = np.bincount(photos["train"].labels, minlength=len(manifest.class_names))
     title = f"{manifest.provenance.preset} ({manifest.provenance.backbone})"
-    report.write_report(room / "report", title, manifest, evaluations, counts, scores)
+    report.write_report(
+        *(room / "report", title, manifest, evaluations, counts, scores),
+        # Who wants no photo of the data in the gallery wants none here either.
+        with_photos=bool(shown),
+    )
     _write_card(room, manifest)
     return bundle.check(room)
 
@@ -222,6 +226,7 @@ def _provenance(
         data=source.name,
         credits=source.credits,
         splits={name: len(split) for name, split in source.splits.items()},
+        valid_share=experiment.valid_share,
         backbone=experiment.backbone,
         weights=weights if weights in ("imagenet", "none") else pathlib.Path(weights).name,
         parameters=network.count_params(),

@@ -48,6 +48,7 @@ def write_report(
     evaluations: dict[str, Evaluation],
     train_counts: np.ndarray,
     others: dict[str, np.ndarray],
+    with_photos: bool = True,
 ) -> None:
     """Write all but the history, which is shown where it lies in `room` already.
 
@@ -58,6 +59,7 @@ def write_report(
         evaluations: by split; the tables and pictures are of test, or else valid, or else train.
         train_counts: training photos of each class, int `(C,)`.
         others: refusal scores of photos of other things, by kind; none where there are no scores.
+        with_photos: show mistakes and what is confused by photos of the data, too.
     """
     held_out = next(name for name in ("test", "valid", "train") if name in evaluations)
     evaluation = evaluations[held_out]
@@ -77,11 +79,12 @@ def write_report(
     )
     order = similar_order(evaluation.answers.probabilities, labels)
     confusion_figure(labels, guesses, names, order, room / "confusion.png")
-    mistakes_figure(evaluation, names, room / "mistakes.jpg")
+    if with_photos:
+        mistakes_figure(evaluation, names, room / "mistakes.jpg")
     reliability_figure(evaluation, held_out, room / "reliability.png")
     if others:
         refusal_figure(evaluation.answers.refusal_scores, held_out, others, room / "refusal.png")
-    write_page(room, title, manifest, evaluations, held_out, rows, thirds, pairs)
+    write_page(room, title, manifest, evaluations, held_out, rows, thirds, pairs, with_photos)
 
 
 PER_CLASS = ("class", "precision", "recall", "f1", "photos", "train_photos", "third")

@@ -37,12 +37,14 @@ def write_page(
     per_class: list[tuple],
     thirds: list[tuple],
     pairs: list[tuple[int, int, int]],
+    with_photos: bool,
 ) -> None:
     """Write `index.html` beside the pictures that lie in `room` already.
 
     Args:
         held_out: the split that the tables and pictures are of.
         per_class, thirds, pairs: as `train.report` makes them.
+        with_photos: show photos of the data, and `mistakes.jpg`.
     """
     evaluation = evaluations[held_out]
     metrics = evaluation.metrics
@@ -63,15 +65,20 @@ def write_page(
         refusal = _refusal(manifest, metrics)
         parts.append(f"<h2>Other things than flowers</h2>{refusal}")
         parts.append(pages.figure(room / "refusal.png", "refusal scores", True))
+    names = manifest.class_names
     if pairs:
-        shown = "".join(_pair(evaluation, manifest.class_names, pair) for pair in pairs[:PAIRS])
-        parts.append(f'<h2>Most often confused ({held_out})</h2><div class="pairs">{shown}</div>')
-    parts += [
-        f"<h2>The surest mistakes ({held_out})</h2>"
-        + pages.figure(room / "mistakes.jpg", "wrong answers", True),
-        f"<h2>What it takes for what ({held_out})</h2>"
-        + pages.figure(room / "confusion.png", "confusion matrix", True),
-    ]
+        parts.append(f"<h2>Most often confused ({held_out})</h2>")
+    if pairs and with_photos:
+        shown = "".join(_pair(evaluation, names, pair) for pair in pairs[:PAIRS])
+        parts.append(f'<div class="pairs">{shown}</div>')
+    elif pairs:
+        rows = [(names[is_], names[taken_for], n) for is_, taken_for, n in pairs[:PAIRS]]
+        parts.append(pages.table(("is", "taken for", "photos"), rows))
+    if with_photos:
+        figure = pages.figure(room / "mistakes.jpg", "wrong answers", True)
+        parts.append(f"<h2>The surest mistakes ({held_out})</h2>{figure}")
+    figure = pages.figure(room / "confusion.png", "confusion matrix", True)
+    parts.append(f"<h2>What it takes for what ({held_out})</h2>{figure}")
     if (room / "history.png").exists():
         parts.append("<h2>Training</h2>" + pages.figure(room / "history.png", "history", True))
     head = ("class", "precision", "recall", "F1", "photos", "training photos", "third")

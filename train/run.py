@@ -161,7 +161,7 @@ def _assemble(
 ) -> tuple[pathlib.Path, str, Experiment, str]:
     """The run's folder and what it is to do: new from the flags, or as an earlier run began."""
     if options["resume"]:
-        # The checkpoints are kept that are best by either figure.
+        # The checkpoints are kept that are best by either figure, and the last one.
         if settings.keys() - {"monitor"} or options["output"]:
             raise UserError("--resume takes all settings from the run; leave the other flags out")
         folder = pathlib.Path(options["resume"])

@@ -35,7 +35,7 @@ from flowers_model import network as networks
 from flowers_model.files import replacing
 from train import balance, distribution, pipeline, processes
 from train.augment import mixing, photo_steps, policy
-from train.experiment import MONITORS, Experiment
+from train.experiment import LAST, MONITORS, Experiment
 from train.features import features
 from train.norms import measure_norms
 from train.optimizers import optimizer
@@ -144,7 +144,9 @@ def write_history_csv(history: list[Row], path: pathlib.Path) -> None:
 
 
 def best(rows: list[Row], monitor: str) -> Row:
-    """The best epoch of a stage: the first one of those with the best figure."""
+    """The best epoch of a stage: the first one of those with the best figure, or the last."""
+    if monitor == LAST:
+        return rows[-1]
     sign = 1 if monitor == "val_loss" else -1
     return min(rows, key=lambda row: (sign * row[monitor], row["val_loss"]))
 

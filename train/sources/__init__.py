@@ -2,9 +2,9 @@
 
 from collections.abc import Callable, Sequence
 
-from train.sources.base import Source, SourceError, Split
+from train.sources.base import Source, SourceError, Split, train_on_valid
 
-__all__ = ["Source", "SourceError", "Split", "open_source", "open_sources"]
+__all__ = ["Source", "SourceError", "Split", "open_source", "open_sources", "train_on_valid"]
 
 
 # A source is imported when it is opened, so that one does not wait for the others.

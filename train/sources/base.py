@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -61,6 +61,28 @@ class Source:
     class_names: tuple[str, ...]
     splits: dict[str, Split]
     credits: str
+
+
+def train_on_valid(source: Source, share: float, seed: int) -> Source:
+    """The same photos with `share` (0..1) of each class's valid ones left there, one at least.
+
+    The others are training photos, at the end of them. Which, the seed decides.
+    """
+    train, valid = source.splits["train"], source.splits["valid"]
+    order = np.random.default_rng([seed, 0x7A11D]).permutation(len(valid))
+    kept = []
+    for label in np.unique(valid.labels):
+        own = order[valid.labels[order] == label]
+        kept.append(own[: max(round(share * len(own)), 1)])
+    kept = np.sort(np.concatenate(kept))
+    moved = valid.subset(np.setdiff1d(np.arange(len(valid)), kept))
+
+    def read(i: int) -> bytes:
+        return train.read(i) if i < len(train) else moved.read(i - len(train))
+
+    labels = np.concatenate([train.labels, moved.labels])
+    joined = Split(train.names + moved.names, labels, read)
+    return replace(source, splits=source.splits | {"train": joined, "valid": valid.subset(kept)})
 
 
 def check_faults(faults: Sequence[str], what: str, skip_bad: bool) -> None:
