@@ -17,6 +17,9 @@ from flowers_model.errors import UserError
 from flowers_model.photo import decode, fit
 from flowers_model.uncertainty import label_sets, raw_score, read_reference, refusal_score
 
+# The bundle that comes with the code: Oxford's 102 flowers.
+DEFAULT = pathlib.Path(__file__).with_name("default")
+
 Photo = bytes | str | os.PathLike | Image.Image | np.ndarray
 
 
@@ -74,7 +77,7 @@ class FlowerClassifier:
     @classmethod
     def from_pretrained(
         cls,
-        folder_or_repo: str | os.PathLike,
+        folder_or_repo: str | os.PathLike = DEFAULT,
         revision: str | None = None,
         engine: str = "onnx",
     ) -> FlowerClassifier:
@@ -82,7 +85,8 @@ class FlowerClassifier:
 
         Args:
             folder_or_repo: a bundle's folder, or a Hub repo `USER/MODEL` or
-                `USER/MODEL@REVISION`, which is fetched once and cached.
+                `USER/MODEL@REVISION`, which is fetched once and cached. By default the bundle
+                that comes with the code, which knows Oxford's 102 flowers.
             revision: branch, tag or commit of a Hub repo.
             engine: `"onnx"` (fast; loads neither Keras nor its backends) or `"keras"`.
 
