@@ -61,7 +61,7 @@ def build(
         class_count: number of classes, at least 2.
         image_size: side of the square input, in pixels.
         weights: `"imagenet"` (Keras downloads them), a weights file for the backbone without its
-            top, or None for random ones.
+            top, a bundle's folder, whose backbone is taken, or None for random ones.
         alpha: width multiplier, for the backbones that have one (MobileNet and its successors).
         filters: channels of each convolution of `ConvNet`; each one halves the resolution.
         head_units: widths of the head's hidden layers; none makes the head linear.
@@ -81,7 +81,11 @@ def build(
     import keras
 
     photos = keras.Input((image_size, image_size, 3), name="photos")
-    trunk, scale, offset, reverse = _backbone(backbone, image_size, weights, alpha, filters)
+    bundle = weights is not None and os.path.isdir(weights)
+    start = None if bundle else weights
+    trunk, scale, offset, reverse = _backbone(backbone, image_size, start, alpha, filters)
+    if bundle:
+        _take_backbone(trunk, weights)
     x = photos
     if reverse:
         x = keras.ops.flip(x, axis=-1)
@@ -245,7 +249,8 @@ def _backbone(
         weights = os.fspath(weights)
         if weights != "imagenet" and not os.path.isfile(weights):
             raise NetworkError(
-                f"no weights file at {weights!r}; give a file, imagenet or none to --weights"
+                f"no weights at {weights!r}; give a weights file, a bundle's folder, imagenet or "
+                "none to --weights"
             )
     try:
         trunk = function(
@@ -261,6 +266,20 @@ def _backbone(
             f"{name} cannot be built at {size} px with weights {weights or 'none'}: {reason}"
         ) from error
     return trunk, *_normalization(inspect.getmodule(function).preprocess_input)
+
+
+def _take_backbone(trunk: keras.Model, bundle: str | os.PathLike) -> None:
+    """Give `trunk` the weights of the backbone in a bundle."""
+    import keras
+
+    try:
+        theirs = backbone_of(keras.saving.load_model(bundle)).get_weights()
+    except (OSError, ValueError, TypeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise NetworkError(f"no network can be read from {str(bundle)!r}: {reason}") from error
+    if [w.shape for w in theirs] != [w.shape for w in trunk.get_weights()]:
+        raise NetworkError(f"the network in {str(bundle)!r} has another backbone than this one")
+    trunk.set_weights(theirs)
 
 
 def _normalization(preprocess_input) -> tuple[list[float], list[float], bool]:

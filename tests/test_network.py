@@ -6,6 +6,7 @@ import pathlib
 import keras
 import numpy as np
 import pytest
+from helpers import write_tiny_bundle
 
 from flowers_model import bundle, network
 from flowers_model.engine import KerasEngine, OnnxEngine
@@ -65,7 +66,7 @@ def test_mlp_head_has_the_layers_asked_for():
     [
         ({"backbone": "MobilNetV2"}, "did you mean MobileNetV2"),
         ({"backbone": "VGG16", "alpha": 0.5}, "no width multiplier"),
-        ({"backbone": "MobileNetV2", "weights": "/nowhere/file.h5"}, "no weights file"),
+        ({"backbone": "MobileNetV2", "weights": "/nowhere/file.h5"}, "no weights at"),
         ({"backbone": "ConvNet", "weights": "imagenet"}, "from scratch"),
         ({"backbone": "InceptionV3"}, "cannot be built at 32 px"),
     ],
@@ -82,6 +83,23 @@ def test_a_weights_file_for_another_network_gets_one_clear_line(tmp_path):
     other.save_weights(path)
     with pytest.raises(network.NetworkError, match="cannot be built"):
         network.build("MobileNet", 3, 32, alpha=0.5, weights=path)
+
+
+def test_weights_from_a_bundle_are_those_of_its_backbone(tmp_path):
+    folder = write_tiny_bundle(tmp_path / "bundle")
+    theirs = keras.saving.load_model(folder)
+    net = network.build("ConvNet", 5, 48, filters=(4, 8), weights=folder)
+    assert net.output.shape[-1] == 5
+    for a, b in zip(
+        network.backbone_of(net).get_weights(),
+        network.backbone_of(theirs).get_weights(),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(a, b)
+    with pytest.raises(network.NetworkError, match="has another backbone"):
+        network.build("ConvNet", 5, 48, filters=(4, 6), weights=folder)
+    with pytest.raises(network.NetworkError, match="no network can be read"):
+        network.build("ConvNet", 5, 48, filters=(4, 8), weights=tmp_path)
 
 
 def test_weights_from_a_file_are_those_in_the_file(tmp_path):

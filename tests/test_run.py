@@ -224,7 +224,7 @@ MISTAKES = {
     "--find-learning-rate 3": "needs 10 steps or more",
     "--augment mixup --augment-rare-below 9": "needs an --augment that changes photos",
     "--epochs-head 0 --epochs-finetune 0": "nothing to train",
-    "--weights /nowhere.h5 --backbone MobileNet": "no weights file",
+    "--weights /nowhere.h5 --backbone MobileNet": "no weights at",
     "--resume /nowhere": "holds no run",
     "--resume /nowhere --seed 3": "leave the other flags out",
     "--push-to not-a-repo": "USER/MODEL",

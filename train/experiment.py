@@ -117,7 +117,8 @@ class Experiment:
     weights: str | None = _setting(
         "imagenet",
         "network",
-        "what the backbone starts from: imagenet (downloaded), none, or a weights file",
+        "what the backbone starts from: imagenet (downloaded), none, a weights file, or another "
+        "run's bundle",
         type=_weights,
         metavar="imagenet|none|PATH",
     )

@@ -217,6 +217,9 @@ def _provenance(
 ) -> bundle.Provenance:
     packages = ("keras", keras.backend.backend(), "onnxruntime", "numpy", "pillow")
     weights = experiment.weights or "none"
+    if weights not in ("imagenet", "none"):
+        path = pathlib.Path(weights).absolute()
+        weights = f"{path.parent.name}/{path.name}" if path.is_dir() else path.name
     return bundle.Provenance(
         preset=preset,
         command=command,
@@ -228,7 +231,7 @@ def _provenance(
         splits={name: len(split) for name, split in source.splits.items()},
         valid_share=experiment.valid_share,
         backbone=experiment.backbone,
-        weights=weights if weights in ("imagenet", "none") else pathlib.Path(weights).name,
+        weights=weights,
         parameters=network.count_params(),
         trainable_parameters=sum(math.prod(one.shape) for one in network.trainable_variables),
         optimizer_bytes=_optimizer_bytes(network),
