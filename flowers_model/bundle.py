@@ -147,6 +147,7 @@ class Manifest(pydantic.BaseModel):
 
     schema_version: Literal[1] = 1
     class_names: Annotated[list[Name], Field(min_length=2)]  # in the order of the logits
+    scientific_names: dict[str, Name] = {}  # by class name, of those that have one
     input: Input
     calibration: Calibration
     metrics: dict[str, Metrics]  # by split

@@ -15,7 +15,13 @@ from flowers_model.bundle import Manifest, read_manifest
 from flowers_model.engine import Engine, open_engine
 from flowers_model.errors import UserError
 from flowers_model.photo import decode, fit
-from flowers_model.uncertainty import label_sets, raw_score, read_reference, refusal_score
+from flowers_model.uncertainty import (
+    directions,
+    label_sets,
+    raw_score,
+    read_reference,
+    refusal_score,
+)
 
 # The bundle that comes with the code: Oxford's 102 flowers.
 DEFAULT = pathlib.Path(__file__).with_name("default")
@@ -126,6 +132,22 @@ class FlowerClassifier:
         if calibration.label_sets is not None:
             sets = label_sets(probabilities, calibration.label_sets.limit)
         return Answers(probabilities, embeddings, scores, sets, logits)
+
+    def together(self, answers: Answers) -> Answers:
+        """What photos of one plant say together, as the answer to one photo: N becomes 1.
+
+        Calibrated log-probabilities are averaged, and so are refusal scores and the directions of
+        embeddings.
+        """
+        logs = np.log(np.maximum(answers.probabilities, np.finfo(np.float64).tiny))
+        probabilities = softmax(logs.mean(axis=0, keepdims=True))
+        embedding = directions(answers.embeddings).mean(axis=0, keepdims=True, dtype=np.float32)
+        scores = sets = None
+        if answers.refusal_scores is not None:
+            scores = answers.refusal_scores.mean(keepdims=True)
+        if answers.label_sets is not None:
+            sets = label_sets(probabilities, self.manifest.calibration.label_sets.limit)
+        return Answers(probabilities, embedding, scores, sets)
 
     def classify(self, photos: Photo | Sequence[Photo], top: int = 5) -> list[Prediction]:
         """Name the flowers in photos.

@@ -52,7 +52,7 @@ def class_map(classifier: FlowerClassifier, photo: Photo, label: str | None = No
         raise UserError(f"the model knows no {label!r}")
     logits, maps = _run(classifier, decode(photo))
     chosen = logits.argmax() if label is None else classifier.label_names.index(label)
-    return _scaled(maps[..., chosen])
+    return scaled(maps[..., chosen])
 
 
 def explain(
@@ -87,7 +87,7 @@ def explain_top(
     shown = _shown(classifier, photo, size)
     probabilities = softmax(logits, classifier.manifest.calibration.temperature)
     order = np.argsort(-probabilities, kind="stable")[:count].tolist()
-    pictures = (_overlay(shown, _scaled(maps[..., i])) for i in order)
+    pictures = (_overlay(shown, scaled(maps[..., i])) for i in order)
     return [
         (classifier.label_names[i], float(probabilities[i]), picture)
         for i, picture in zip(order, pictures, strict=True)
@@ -115,7 +115,8 @@ def _run(classifier: FlowerClassifier, photo: np.ndarray) -> tuple[np.ndarray, n
     return logits[0], maps[0]
 
 
-def _scaled(values: np.ndarray) -> np.ndarray:
+def scaled(values: np.ndarray) -> np.ndarray:
+    """A map of one class as the network gives it, `(h, w)`, in 0..1."""
     return (values - values.min()) / max(np.ptp(values), 1e-6)
 
 

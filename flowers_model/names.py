@@ -2,6 +2,7 @@
 
 import functools
 import pathlib
+from collections.abc import Iterable
 
 
 def petals104() -> tuple[str, ...]:
@@ -12,6 +13,16 @@ def petals104() -> tuple[str, ...]:
 def oxford_flowers102() -> tuple[str, ...]:
     """The 102 classes of Oxford 102 Flowers: label 1 of the official files is index 0."""
     return _read("oxford_flowers102")
+
+
+def scientific(class_names: Iterable[str]) -> dict[str, str]:
+    """The scientific names, species or genus, of those classes whose own names are well known.
+
+    Left out are the classes of Oxford 102 Flowers whose photos show another plant than their name
+    says (ball moss, watercress), or several.
+    """
+    known = dict(line.split("\t") for line in _read("scientific"))
+    return {name: known[name] for name in class_names if name in known}
 
 
 @functools.cache

@@ -10,7 +10,7 @@ import dataclasses
 import gradio as gr
 
 from flowers_model.classifier import FlowerClassifier
-from page import api, card, look, name
+from page import api, card, gallery, look, name
 from page.examples import Examples
 
 # Once a minute gradio deletes what visitors sent, or was made for them, over five minutes ago.
@@ -40,14 +40,36 @@ def build(classifiers: FlowerClassifier | dict[str, FlowerClassifier]) -> gr.Blo
     first = next(iter(classifiers.values()))
     page = Page(classifiers, Examples(first.folder))
     with gr.Blocks(title=look.TITLE, delete_cache=FORGET) as demo:
-        gr.Markdown(
-            f"# {look.TITLE}\n\nShow a photo: you get the five likeliest of "
-            f"{len(first.label_names)} flowers, and see where the network looked.",
+        gr.HTML(
+            f"<h1>{look.TITLE}</h1><p>Show a photo and get its name, out of "
+            f"{len(first.label_names)} flowers: how sure that is, where the network looked, and "
+            "photos like it.</p>",
+            apply_default_css=False,
             elem_id="hero",
         )
-        with gr.Tab("Name a flower"):
-            name.add(page)
-        with gr.Tab("About the model"):
-            card.add(page)
+        with gr.Tabs(selected="name") as tabs:
+            with gr.Tab("Name a flower", id="name"):
+                named = name.add(page)
+            with gr.Tab("Gallery", id="gallery"):
+                opened = gallery.add(page)
+            with gr.Tab("About the model", id="card"):
+                card.add(page)
+        _connect(tabs, named, opened)
         api.add(page)
     return demo
+
+
+def _connect(tabs: gr.Tabs, named: name.Named, opened: gallery.Opened) -> None:
+    """Have a photo of the gallery answered, and the flower of an answer opened in the gallery."""
+
+    def answer(event: gr.EventData) -> dict:
+        return {tabs: gr.Tabs(selected="name"), **named.show_example(event)}
+
+    def look_up(event: gr.EventData) -> dict:
+        return {tabs: gr.Tabs(selected="gallery"), opened.flower: opened.open(event)}
+
+    for shown in opened.shown:
+        shown.choose(answer, None, [tabs, named.photos, named.answer], **name.INSIDE).then(
+            js=name.ANSWERED
+        )
+    named.answer.open(look_up, None, [tabs, opened.flower], **name.INSIDE).then(js=gallery.OPENED)

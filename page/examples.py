@@ -6,10 +6,12 @@ import atexit
 import pathlib
 import shutil
 import tempfile
+import urllib.parse
 
 import gradio as gr
 
 from flowers_model import bundle
+from page.text import escape
 
 
 class Examples:
@@ -18,7 +20,8 @@ class Examples:
     Attributes:
         files: their paths, all called .jpg, so that no browser takes one for a page or script.
         labels: their names.
-        by_class: the files of each name that has some.
+        by_class: the numbers of the photos of each name that has some.
+        credits: where they come from.
     """
 
     def __init__(self, folder: pathlib.Path):
@@ -27,12 +30,28 @@ class Examples:
         room = pathlib.Path(tempfile.mkdtemp(prefix="flowers-gallery-")).resolve()
         atexit.register(shutil.rmtree, room, ignore_errors=True)
         gr.set_static_paths(room)
+        gallery = bundle.read_gallery(folder)
+        self.credits = gallery.credits
         self.files: list[str] = []
         self.labels: list[str] = []
-        self.by_class: dict[str, list[str]] = {}
-        for number, photo in enumerate(bundle.read_gallery(folder).photos):
+        self.by_class: dict[str, list[int]] = {}
+        for number, photo in enumerate(gallery.photos):
             copy = room / f"{number}.jpg"
             shutil.copyfile(folder / "gallery" / photo.file, copy)
             self.files.append(str(copy))
             self.labels.append(photo.label)
-            self.by_class.setdefault(photo.label, []).append(str(copy))
+            self.by_class.setdefault(photo.label, []).append(number)
+
+    def url(self, number: int) -> str:
+        """Where a browser finds a photo: relative, since a page may live below a server's root."""
+        return f"gradio_api/file={urllib.parse.quote(self.files[number])}"
+
+    def button(self, number: int, caption: bool = True) -> str:
+        """A photo that can be tapped, as HTML."""
+        label = escape(self.labels[number])
+        below = f'<span class="caption">{label}</span>' if caption else ""
+        return (
+            f'<button type="button" class="photo" data-photo="{number}" title="{label}">'
+            f'<img src="{self.url(number)}" alt="{"" if caption else label}" loading="lazy" '
+            f'decoding="async">{below}</button>'
+        )

@@ -13,6 +13,20 @@ THEME = gr.themes.Soft(
     radius_size="lg",
     font=["system-ui", "sans-serif"],  # the visitor's own: nothing to download, from nowhere
     font_mono=["ui-monospace", "monospace"],
+).set(
+    body_background_fill="#faf9f5",
+    body_background_fill_dark="#131512",
+    body_text_color="#23291f",
+    body_text_color_dark="#eceee7",
+    body_text_color_subdued="#5c6355",
+    body_text_color_subdued_dark="#a9b0a0",
+    background_fill_primary="#ffffff",
+    background_fill_primary_dark="#1c1f1a",
+    border_color_primary="#dfe0d6",
+    border_color_primary_dark="#363b31",
+    color_accent="#14724f",
+    link_text_color="#14724f",
+    link_text_color_dark="#6fd3a4",
 )
 # What `gr.Blocks.launch` is given.
 SETTINGS = {
@@ -21,14 +35,4 @@ SETTINGS = {
     "max_file_size": UPLOAD_LIMIT,
     "run_history": False,  # gradio would keep the photos in the visitor's browser
     "footer_links": ["api", "gradio", "settings"],
-}
-# A grid of labelled photos.
-WALL = {
-    "interactive": False,
-    "allow_preview": False,
-    "buttons": [],
-    "object_fit": "cover",
-    "height": "auto",
-    "elem_classes": "wall",
-    "show_label": False,
 }

@@ -1,182 +1,147 @@
-"""Naming a flower: a visitor's photo, or a labelled one, and the answer to it."""
+"""Naming a flower: a visitor's photos, or a labelled one, and the answer to them."""
 
 from __future__ import annotations
 
-import html
+import dataclasses
+import pathlib
 import time
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import gradio as gr
 import numpy as np
-from PIL import Image
 
-from flowers_model.classifier import Prediction, predictions
+from flowers_model.classifier import predictions
 from flowers_model.errors import UserError
-from flowers_model.explain import explain_top
+from flowers_model.photo import decode
 from flowers_model.similar import Similar
-from page.look import WALL
-from page.text import UNKNOWN, escape, read, sorry
+from page import intake
+from page.answer import Seen, data_url, render
+from page.text import MOST, chosen, escape, read, sorry
 
 if TYPE_CHECKING:
     from page import Page
 
-ALL = "One of each"
-PREVIEW = 1024  # longest side of the photo that the page shows, pixels
-SIMILAR = 6  # photos of the gallery that are shown beside an answer
+TRIED = 9  # labelled photos that the first screen offers
+SIMILAR = 6  # labelled photos that are shown beside an answer
 PRIVACY = (
-    "Your photo is used for this one answer. It is kept nowhere: the server deletes it within "
+    "Your photos are used for this one answer and kept nowhere: the server deletes them within "
     "ten minutes."
 )
-# On a phone the answer stands below the photo, and a tapped example below them both.
-SCROLL = """() => setTimeout(() => {
-    const answer = document.getElementById("answer");
-    const top = answer ? answer.getBoundingClientRect().top : 0;
-    if (top < 0 || top > window.innerHeight / 2) answer.scrollIntoView({behavior: "smooth"});
-}, 50)"""
+# The page's own script hears of it, and shows the answer.
+ANSWERED = "() => requestAnimationFrame(() => document.dispatchEvent(new Event('answered')))"
+INSIDE = {"api_visibility": "private", "show_progress": "hidden"}
 
 
-def add(page: Page) -> None:
-    """Add the photo, its answer, and the labelled photos; run the network once."""
+@dataclasses.dataclass(frozen=True)
+class Named:
+    """The tab's parts that others need.
+
+    Attributes:
+        photos: the visitor's photos, a list of files; None where the answer is to a labelled one.
+        answer: the answer; its event `open` carries the number of a `flower`.
+        show_example: answers the labelled photo whose number an event carries, `photo`; for the
+            outputs `photos` and `answer`.
+    """
+
+    photos: gr.HTML
+    answer: gr.HTML
+    show_example: Callable[[gr.EventData], dict]
+
+
+def add(page: Page) -> Named:
+    """Add the photo, its answer, and some labelled photos to try; run the network once."""
     classifier, examples = page.classifier, page.examples
     similar = Similar(classifier.folder)
+    flowers = {label: number for number, label in enumerate(classifier.label_names)}
 
-    def look(pixels: np.ndarray) -> tuple[Prediction, list, list]:
-        """What it is, where the network looked for each of four names, and similar photos."""
-        answers = classifier.answer(classifier.prepare(pixels)[None])
-        [prediction] = predictions(answers, classifier.label_names, top=5)
-        nearest = similar.nearest(answers.embeddings[0], SIMILAR)
-        alike = [(examples.files[i], examples.labels[i]) for i in nearest]
-        return prediction, explain_top(classifier, pixels), alike
+    def look(
+        photos: Sequence[np.ndarray], urls: Sequence[str], truth: str | None, started: float
+    ) -> str:
+        inputs = np.stack([classifier.prepare(photo) for photo in photos])
+        logits, embeddings, maps = classifier.engine.run(
+            inputs, ("logits", "embedding", "class_maps")
+        )
+        each = classifier.judge(logits, embeddings)
+        whole = each if len(photos) == 1 else classifier.together(each)
+        [prediction] = predictions(whole, classifier.label_names, top=5)
+        alone = predictions(each, classifier.label_names, top=1)
+        maps = maps[..., [flowers[label] for label in prediction.labels]]
+        seen = [
+            Seen(url, photo.shape[:2], heat, one.labels[0], one.probabilities[0])
+            for url, photo, heat, one in zip(urls, photos, maps, alone, strict=True)
+        ]
+        return render(
+            prediction,
+            seen,
+            classifier.manifest.input.crop,
+            truth,
+            classifier.manifest.scientific_names,
+            flowers,
+            "".join(map(examples.button, similar.nearest(whole.embeddings[0], SIMILAR))),
+            time.perf_counter() - started,
+        )
 
-    def show(file: dict | None, label: str | None = None) -> dict:
+    def show(files: list[dict] | None) -> str:
         started = time.perf_counter()
         try:
-            pixels = read(file)
-            prediction, maps, alike = look(pixels)
+            if not files:
+                raise UserError("there is no photo here; send one as a file")
+            if len(files) > MOST:
+                raise UserError(f"these are {len(files)} photos; send up to {MOST} of one plant")
+            pixels = [read(file) for file in files]
+            return look(pixels, list(map(data_url, pixels)), None, started)
         except UserError as error:
-            return {
-                photo: None,
-                answer: gr.Column(visible=True),
-                headline: f"<p>{html.escape(sorry(error))}</p>",
-                bars: gr.Label(visible=False),
-                map_column: gr.Column(visible=False),
-                more: gr.Column(visible=False),
-            }
-        seconds = time.perf_counter() - started
-        preview = Image.fromarray(pixels)
-        preview.thumbnail((PREVIEW, PREVIEW))
-        return {
-            photo: preview,  # upright, and in a format that every browser shows
-            answer: gr.Column(visible=True),
-            headline: _headline(prediction, label, seconds),
-            bars: gr.Label(
-                dict(zip(prediction.labels, prediction.probabilities, strict=True)), visible=True
-            ),
-            map_column: gr.Column(visible=True),
-            attention: maps[0][2],
-            more: gr.Column(visible=True),
-            others: [(seen, f"{name}, {share:.0%}") for name, share, seen in maps[1:]],
-            like_title: gr.Markdown(visible=bool(alike)),
-            like: gr.Gallery(alike, visible=bool(alike)),
-        }
+            return f'<p class="sorry" role="alert" tabindex="-1">{escape(sorry(error))}</p>'
 
-    def hide() -> dict:
-        return {column: gr.Column(visible=False) for column in (answer, map_column, more)}
+    def show_example(event: gr.EventData) -> dict:
+        started = time.perf_counter()
+        number = chosen(event, "photo", len(examples.files))
+        pixels = decode(pathlib.Path(examples.files[number]).read_bytes())
+        said = look([pixels], [examples.url(number)], examples.labels[number], started)
+        return {photos: None, answer: said}
 
-    def choose(name: str) -> list[tuple[str, str]]:
-        if name == ALL:
-            return [(files[0], label) for label, files in examples.by_class.items()]
-        return [(file, name) for file in examples.by_class.get(name, [])]
-
-    def show_example(name: str, event: gr.SelectData) -> dict:
-        file, label = choose(name)[event.index]
-        # Nothing stays selected, so that a second tap on the same photo counts too.
-        return {**show({"path": file}, label), gallery: gr.Gallery(selected_index=None)}
-
-    with gr.Row():
-        photo = gr.Image(
-            sources=["upload", "webcam", "clipboard"],
-            label="Your photo",
-            placeholder="Drop a photo here, or tap to choose one",
-            format="jpeg",
-            height=360,
-            min_width=280,
-            buttons=[],
-            elem_id="photo",
+    with gr.Column(elem_id="name"):
+        photos = intake.photos()
+        answer = gr.HTML(
+            "",
+            js_on_load=pathlib.Path(__file__).with_name("answer.js").read_text("utf-8"),
+            apply_default_css=False,
+            elem_id="answer",
         )
-        with gr.Column(visible=False, min_width=280, elem_id="answer") as answer:
-            headline = gr.Markdown(latex_delimiters=[], elem_id="headline")
-            bars = gr.Label(
-                label="Names",
-                num_top_classes=5,
-                show_heading=False,
-                show_label=False,
-                container=False,
-                elem_id="bars",
-            )
-        with gr.Column(visible=False, min_width=280) as map_column:
-            attention = gr.Image(
-                label="Where the network looked",
-                alt_text="The photo, with the places that spoke for the name in warm light",
-                format="jpeg",
-                height=360,
-                interactive=False,
-                buttons=["fullscreen"],
-                elem_id="attention",
-            )
-    with gr.Column(visible=False, elem_id="more") as more:
-        gr.Markdown("### Where it looked for the next names")
-        others = gr.Gallery(label="Maps of further names", elem_id="others", **WALL)
-        like_title = gr.Markdown("### Labelled photos that are like yours")
-        like = gr.Gallery(label="Photos like yours", elem_id="like", **WALL)
-    with gr.Row(visible=bool(examples.files), elem_id="examples"):
-        gr.Markdown("### Or tap one of these", min_width=160)
-        chosen = gr.Dropdown(
-            [ALL, *sorted(examples.by_class)],
-            value=ALL,
-            label="Flowers to show",
-            show_label=False,
-            container=False,
-            min_width=120,
-            elem_id="chosen",
+        some = _some(list(examples.by_class.values()))
+        words = "Or tap a labelled one" if len(some) > 1 else "Or tap this one"
+        tried = gr.HTML(
+            f"<h3>{words}</h3><div class='strip'>{''.join(map(examples.button, some))}</div>",
+            js_on_load=CHOOSE,
+            apply_default_css=False,
+            visible=bool(some),
+            elem_id="examples",
         )
-    gallery = gr.Gallery(
-        choose(ALL),
-        visible=bool(examples.files),
-        label="Labelled photos",
-        elem_id="gallery",
-        **WALL,
-    )
-    gr.Markdown(PRIVACY, elem_classes="note")
+        gr.HTML(f"<p>{PRIVACY}</p>", apply_default_css=False, elem_classes="note")
 
-    shown = [photo, answer, headline, bars, map_column, attention, more, others]
-    shown += [like_title, like]
-    inside = {"api_visibility": "private", "show_progress": "hidden"}
-    # Not `input`, which gradio also reports, with the old file, when a photo is taken away. And
-    # without gradio's preprocessing, which decodes by other rules: the file arrives as it is.
-    photo.upload(show, photo, shown, api_name="show", preprocess=False, **inside).then(js=SCROLL)
-    photo.clear(hide, None, [answer, map_column, more], api_name="hide", **inside)
-    gallery.select(show_example, chosen, [*shown, gallery], api_name="show_example", **inside).then(
-        js=SCROLL
-    )
-    chosen.input(choose, chosen, gallery, api_name="choose", **inside)
+    # Without gradio's preprocessing, which decodes by other rules: files arrive as they are.
+    photos.upload(show, photos, answer, preprocess=False, **INSIDE).then(js=ANSWERED)
+    for shown in (tried, answer):
+        shown.choose(show_example, None, [photos, answer], **INSIDE).then(js=ANSWERED)
 
     # A network's first photo takes longer; it need not be a visitor's.
-    look(np.full((64, 64, 3), 128, np.uint8))
+    look([np.full((64, 64, 3), 128, np.uint8)], [""], None, 0)
+    return Named(photos, answer, show_example)
 
 
-def _headline(prediction: Prediction, label: str | None, seconds: float) -> str:
-    name = html.escape(prediction.labels[0])
-    if prediction.refused:
-        lines = [f'<h2 class="refused">{UNKNOWN}</h2>', "<p>If it is one all the same:</p>"]
-    else:
-        lines = [f"<h2>{name}</h2>", f"<p>{prediction.probabilities[0]:.0%} sure</p>"]
-        if len(prediction.label_set or []) > 1:
-            names = ", ".join(map(escape, prediction.label_set))
-            lines.append(f"<p>One of these, 9 times out of 10: {names}</p>")
-    if label == prediction.labels[0]:
-        lines.append("<p>✓ That is what the photo is labelled.</p>")
-    elif label is not None:
-        lines.append(f"<p>✗ The photo is labelled <strong>{html.escape(label)}</strong>.</p>")
-    lines.append(f'<p class="aside">Answered in {1000 * seconds:.0f} ms</p>')
-    return "".join(lines)
+# Tells the number of a photo that was tapped.
+CHOOSE = """
+element.addEventListener("click", (event) => {
+    const button = event.target.closest("[data-photo]");
+    if (button) trigger("choose", {photo: Number(button.dataset.photo)});
+});
+"""
+
+
+def _some(classes: list[list[int]]) -> list[int]:
+    """A photo each of classes that lie far apart; further photos where there are few classes."""
+    if len(classes) >= TRIED:
+        step = len(classes) / TRIED
+        return [classes[int(step * i)][0] for i in range(TRIED)]
+    return [photo for photos in classes for photo in photos][:TRIED]

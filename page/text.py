@@ -6,11 +6,13 @@ import html
 import pathlib
 from collections.abc import Sequence
 
+import gradio as gr
 import numpy as np
 
 from flowers_model.errors import UserError
 from flowers_model.photo import decode
 
+MOST = 5  # photos of one plant
 UNKNOWN = "This does not look like a flower I know"
 
 
@@ -26,13 +28,21 @@ def read(file: dict | None) -> np.ndarray:
     return decode(pathlib.Path(file["path"]).read_bytes())
 
 
+def chosen(event: gr.EventData, what: str, count: int) -> int:
+    """The number that an event of the page's own script carries, from 0 to below `count`."""
+    number = event._data.get(what) if isinstance(event._data, dict) else None
+    if type(number) is not int or not 0 <= number < count:
+        raise gr.Error(f"Sorry, there is no such {what}.", print_exception=False)
+    return number
+
+
 def sorry(error: UserError) -> str:
     """What a visitor is told of a mistake."""
     return f"Sorry, {error}."
 
 
 def escape(value: object) -> str:
-    """Text for HTML inside Markdown: escaped, and on one line, for a blank one would end it."""
+    """Text for HTML, also inside Markdown: on one line there, for a blank one would end it."""
     return html.escape(" ".join(str(value).split()))
 
 

@@ -4,6 +4,7 @@ import contextlib
 import io
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
@@ -183,10 +184,12 @@ def test_only_classify_is_public_and_it_is_documented(client):
 
 
 def gallery_urls(client: gradio_client.Client) -> list[str]:
-    [gallery] = [
-        one for one in client.config["components"] if one["props"].get("elem_id") == "gallery"
+    [shown] = [
+        one["props"]["value"]
+        for one in client.config["components"]
+        if one["props"].get("elem_id") == "examples"
     ]
-    return [one["image"]["url"] for one in gallery["props"]["value"]]
+    return [f"{client.src}{path}" for path in re.findall(r'src="([^"]+)"', shown)]
 
 
 def test_gallery_photos_are_served_from_links_into_the_hub_cache(client, model):
@@ -217,6 +220,21 @@ def test_a_path_that_was_not_uploaded_is_not_read(server, model):
     assert "event: error" in answer
     assert "confidences" not in answer
     assert str(path) not in answer
+
+
+@pytest.mark.parametrize("meta", [{"meta": {"_type": "gradio.FileData"}}, {}])
+def test_nor_is_it_shown_on_the_page(client, server, model, meta):
+    [event] = [
+        one["id"]
+        for one in client.config["dependencies"]
+        if any(name == "upload" for _, name in one["targets"])
+    ]
+    file = {"path": str((model / "gallery/0.jpg").resolve())} | meta
+    session = {"session_hash": f"forged{len(meta)}", "fn_index": event}
+    httpx.post(f"{server}/gradio_api/queue/join", json={"data": [[file]], **session})
+    said = httpx.get(f"{server}/gradio_api/queue/data", params=session, timeout=30).text
+    assert '"success":false' in said.replace(" ", "")
+    assert "data:image" not in said
 
 
 def test_the_page_loads_no_training_framework(model):

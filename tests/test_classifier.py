@@ -2,6 +2,7 @@
 
 import io
 import os
+import shutil
 import subprocess
 import sys
 
@@ -10,7 +11,7 @@ import pytest
 from helpers import COLOURS, photo, write_tiny_bundle
 from PIL import Image
 
-from flowers_model import FlowerClassifier
+from flowers_model import FlowerClassifier, bundle
 from flowers_model.classifier import softmax
 from flowers_model.errors import UserError
 from flowers_model.explain import class_map, explain, explain_top, main
@@ -50,6 +51,30 @@ def test_bytes_paths_pictures_and_arrays_give_the_same(classifier, tmp_path):
     assert [answer.labels for answer in together] == [answers[0][0].labels] * len(kinds)
 
 
+def test_photos_of_one_plant_give_the_average_of_their_log_probabilities(folder, tmp_path):
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    manifest = bundle.read_manifest(tmp_path)
+    manifest.calibration.refusal = bundle.Refusal(
+        score="probability", center=-1, threshold=-0.5, keeps=0.95, auroc={}
+    )
+    manifest.calibration.label_sets = bundle.LabelSets(coverage=0.9, limit=1)
+    bundle.write_json(tmp_path / bundle.MANIFEST, manifest)
+    classifier = FlowerClassifier.from_pretrained(tmp_path)
+    photos = [photo(colour) for colour in COLOURS.values()]
+    each = classifier.answer(np.stack([classifier.prepare(data) for data in photos]))
+    whole = classifier.together(each)
+    product = each.probabilities.prod(axis=0) ** (1 / 3)
+    np.testing.assert_allclose(whole.probabilities, [product / product.sum()])
+    assert whole.embeddings.shape == (1, each.embeddings.shape[1])
+    assert whole.refusal_scores == pytest.approx([each.refusal_scores.mean()])
+    assert whole.label_sets.tolist() == [[True] * 3]
+    # The same photo again says nothing new, and a name ruled out by one photo stays finite.
+    again = classifier.together(classifier.judge(each.logits[[0, 0]], each.embeddings[[0, 0]]))
+    np.testing.assert_allclose(again.probabilities[0], each.probabilities[0])
+    sure = classifier.judge(np.array([[9e3, 0, 0], [0, 1, 0]], np.float32), each.embeddings[:2])
+    assert np.isfinite(classifier.together(sure).probabilities).all()
+
+
 def test_top_limits_the_names(classifier):
     [prediction] = classifier.classify(photo((1, 2, 3)), top=1)
     assert len(prediction.labels) == len(prediction.probabilities) == 1
@@ -81,7 +106,7 @@ def test_an_engine_that_does_not_exist_is_named(folder):
 
 LEAN = """
 import sys
-from flowers_model import FlowerClassifier
+from flowers_model import FlowerClassifier, bundle
 print(FlowerClassifier.from_pretrained(sys.argv[1]).classify(sys.argv[2])[0].labels[0])
 heavy = {"keras", "tensorflow", "jax", "torch", "gradio", "matplotlib", "sklearn", "train"}
 assert not heavy & {name.split(".")[0] for name in sys.modules}, heavy & set(sys.modules)

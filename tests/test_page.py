@@ -1,17 +1,25 @@
 """The page as a visitor sees it, in headless Chromium."""
 
+import base64
+import contextlib
 import html
+import io
+import json
 import pathlib
+import re
 import shutil
-from collections.abc import Iterator
+import subprocess
+import tarfile
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
 from helpers import COLOURS, photo, write_tiny_bundle
+from PIL import Image
 from test_app import encoded, heic, lying, serving
 
 from flowers_model import bundle
-from flowers_model.classifier import FlowerClassifier
+from flowers_model.classifier import FlowerClassifier, predictions
 from flowers_model.uncertainty import raw_score
 
 playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
@@ -31,6 +39,7 @@ FLAGS = [
     "--use-fake-device-for-media-stream",
     "--use-fake-ui-for-media-stream",
 ]
+AXE = "4.10.3"
 # A bundle from a stranger: what it says must never run in a visitor's page.
 EVIL = '<img src=x onerror="window.hacked=1">'
 SCRIPT = "<script>window.hacked=1</script>"
@@ -42,6 +51,7 @@ def model(tmp_path_factory) -> pathlib.Path:
     folder = write_tiny_bundle(tmp_path_factory.mktemp("bundle"))
     manifest = bundle.read_manifest(folder)
     manifest.class_names = ["blue iris", "poppy", EVIL]
+    manifest.scientific_names = {"poppy": "Papaver rhoeas", EVIL: SCRIPT}
     manifest.provenance.credits = f"Drawn {SCRIPT} by\n\n{SCRIPT}{EVIL}"
     bundle.write_json(folder / bundle.MANIFEST, manifest)
     gallery = bundle.read_gallery(folder)
@@ -66,13 +76,24 @@ def model(tmp_path_factory) -> pathlib.Path:
     )
     bundle.write_json(folder / bundle.MANIFEST, manifest)
     (folder / "report/history.png").write_bytes(encoded("PNG"))
+    (folder / "report/per_class.csv").write_text(
+        "class,precision,recall,f1,photos,train_photos,third\n"
+        "blue iris,0.9000,0.7500,0.8182,8,3,all\npoppy,1.0000,1.0000,1.0000,7,3,all\n"
+    )
+    (folder / "report/confusions.csv").write_text("is,taken for,photos,of\nblue iris,poppy,2,8\n")
     (folder / "README.md").write_text(SCRIPT + EVIL, "utf-8")
     return folder
 
 
 @pytest.fixture(scope="module")
-def server(model, tmp_path_factory) -> Iterator[str]:
-    with serving(model, tmp_path_factory.mktemp("server")) as url:
+def room(tmp_path_factory) -> pathlib.Path:
+    """Where the server keeps what it is sent, in `uploads`."""
+    return tmp_path_factory.mktemp("server")
+
+
+@pytest.fixture(scope="module")
+def server(model, room) -> Iterator[str]:
+    with serving(model, room) as url:
         yield url
 
 
@@ -84,21 +105,25 @@ def browser() -> Iterator["playwright.Browser"]:
         browser.close()
 
 
-@pytest.fixture
-def page(server, browser) -> Iterator["playwright.Page"]:
-    """The page, opened. Nothing may ever be asked of another host, fail, or run from a bundle."""
+@contextlib.contextmanager
+def opened(browser, server: str, **context) -> Iterator["playwright.Page"]:
+    """The page on a phone. Nothing may be asked of another host, fail, or run from a bundle."""
     context = browser.new_context(
         viewport={"width": 390, "height": 844},
         permissions=["camera", "clipboard-read", "clipboard-write"],
+        **context,
     )
     page = context.new_page()
-    page.set_default_timeout(10_000)
+    page.set_default_timeout(15_000)
+    page.add_init_script(
+        "window.answers = 0; document.addEventListener('answered', () => { window.answers += 1 })"
+    )
     requests, faults = [], []
     page.on("request", lambda request: requests.append(request.url))
     page.on("pageerror", lambda error: faults.append(str(error)))
     page.on("response", lambda answer: faults.append(answer.url) if answer.status >= 400 else None)
     page.goto(server)
-    page.wait_for_selector("#gallery img")
+    page.wait_for_selector("#examples img")
     yield page
     assert page.evaluate("window.hacked") is None
     assert page.locator(".toast-body").count() == 0
@@ -109,12 +134,29 @@ def page(server, browser) -> Iterator["playwright.Page"]:
     assert [fault for fault in faults if "upload_progress" not in fault] == []
 
 
-def upload(page, name: str, data: bytes) -> None:
-    file = {"name": name, "mimeType": "image/jpeg", "buffer": data}
-    page.set_input_files("#photo input[type=file]", file)
+@pytest.fixture
+def page(server, browser) -> Iterator["playwright.Page"]:
+    with opened(browser, server) as page:
+        yield page
 
 
-def picture_size(page, selector: str) -> tuple[int, int]:
+def answered(page, action: Callable[[], object]) -> str:
+    """Do what asks for an answer; what the answer says."""
+    before = page.evaluate("window.answers")
+    action()
+    page.wait_for_function(f"window.answers > {before}")
+    return page.inner_text("#answer")
+
+
+def upload(page, *photos: bytes) -> str:
+    files = [
+        {"name": f"photo{number}.jpg", "mimeType": "image/jpeg", "buffer": data}
+        for number, data in enumerate(photos)
+    ]
+    return answered(page, lambda: page.set_input_files("#photo .zone input", files))
+
+
+def picture_size(page, selector: str) -> list[int]:
     """Width and height of a picture, once the browser has decoded it."""
     handle = page.wait_for_function(
         "s => { const i = document.querySelector(s); return i && i.naturalWidth > 0 && i }",
@@ -123,59 +165,131 @@ def picture_size(page, selector: str) -> tuple[int, int]:
     return handle.evaluate("i => [i.naturalWidth, i.naturalHeight]")
 
 
-@pytest.mark.parametrize(
-    ("name", "data"), [("lying.png", lying()), ("IMG_0001.HEIC", heic())], ids=["rotated", "heic"]
-)
-def test_a_photo_is_named_and_shown_upright_with_where_the_network_looked(page, model, name, data):
-    upload(page, name, data)
-    page.wait_for_selector("#headline h2")
-    [expected] = FlowerClassifier.from_pretrained(model).classify(data)
-    assert page.text_content("#headline h2") == expected.labels[0]
-    assert f"{expected.probabilities[0]:.0%} sure" in page.inner_text("#headline")
-    bars = page.inner_text("#bars")
-    positions = [bars.index(label) for label in expected.labels]
-    assert positions == sorted(positions)
-    # A preview has the photo's shape, 120 x 90, also where the browser knows no such format.
-    page.wait_for_function("document.querySelector('#photo img').src.endsWith('.jpeg')")
-    assert picture_size(page, "#photo img") == [120, 90]
-    assert picture_size(page, "#attention img") == [448, 448]
+def heading(page) -> str:
+    return page.text_content("#answer h2")
 
 
-def test_maps_of_further_names_and_similar_photos_are_shown(page, model):
-    data = (model / "gallery/1.jpg").read_bytes()
-    upload(page, "photo.jpg", data)
-    page.wait_for_selector("#headline h2")
+@pytest.mark.parametrize("data", [lying(), heic()], ids=["rotated", "heic"])
+def test_a_photo_is_named_with_calibrated_bars_and_shown_upright(page, model, data):
+    said = upload(page, data)
     [expected] = FlowerClassifier.from_pretrained(model).classify(data)
-    captions = page.locator("#others .caption-label")
-    playwright.expect(captions).to_have_count(2)  # there are but three classes
-    for caption, label in zip(captions.all_inner_texts(), expected.labels[1:], strict=True):
-        assert caption.startswith(label)
-    assert picture_size(page, "#others img") == [448, 448]
-    playwright.expect(page.locator("#like .caption-label").first).to_have_text("poppy")
-    assert picture_size(page, "#like img") == [80, 60]
+    assert heading(page) == expected.labels[0]
+    assert f"{expected.probabilities[0]:.0%} sure" in said
+    assert re.search(r"Answered in \d+ ms", said)
+    rows = page.locator("#answer .names li")
+    assert rows.count() == len(expected.labels)
+    for number, (label, share) in enumerate(
+        zip(expected.labels, expected.probabilities, strict=True)
+    ):
+        assert label in rows.nth(number).inner_text()
+        assert rows.nth(number).locator(".share").inner_text() == f"{share:.0%}"
+    # The photo's own shape, 120 x 90, also where the browser knows no such format.
+    assert picture_size(page, "#answer .whole") == [120, 90]
+
+
+def test_each_name_has_a_map_of_where_the_network_looked(page):
+    upload(page, encoded("PNG"))
+    shown = page.locator("#answer .map:not([hidden])")
+    assert shown.count() == 0
+    switch = page.locator("#answer [role=switch]")
+    switch.click()
+    assert switch.get_attribute("aria-checked") == "true"
+    assert shown.get_attribute("data-name") == "0"
+    names = page.locator("#answer .names button")
+    names.nth(1).click()
+    assert shown.get_attribute("data-name") == "1"
+    assert names.nth(1).get_attribute("aria-pressed") == "true"
+    # The map lies over the square that the network saw: 0.9 of the short side, in the middle.
+    photo, square = page.locator("#answer figure").bounding_box(), shown.bounding_box()
+    assert square["width"] == pytest.approx(0.9 * photo["height"], rel=0.02)
+    assert square["height"] == pytest.approx(0.9 * photo["height"], rel=0.02)
+    assert square["x"] + square["width"] / 2 == pytest.approx(
+        photo["x"] + photo["width"] / 2, abs=2
+    )
+    switch.click()
+    assert shown.count() == 0
+
+
+def test_similar_photos_are_shown_and_can_be_tapped(page, model):
+    upload(page, (model / "gallery/1.jpg").read_bytes())
+    like = page.locator("#answer .like .photo")
+    assert like.first.inner_text() == "poppy"
+    assert picture_size(page, "#answer .like img") == [80, 60]
+    assert "labelled" in answered(page, like.first.click)
+
+
+def test_several_photos_of_one_plant_give_one_answer(page, model):
+    photos = [photo(COLOURS["poppy"], 3), encoded("PNG"), photo(COLOURS["blue iris"], 4)]
+    classifier = FlowerClassifier.from_pretrained(model)
+    each = classifier.answer(np.stack([classifier.prepare(data) for data in photos]))
+    [whole] = predictions(classifier.together(each), classifier.label_names, top=3)
+    said = upload(page, *photos)
+    assert "3 photos together" in said
+    assert heading(page) == whole.labels[0]
+    assert f"{whole.probabilities[0]:.0%} sure" in said
+    alone = page.locator("#answer .each button")
+    for number, one in enumerate(predictions(each, classifier.label_names, top=1)):
+        assert alone.nth(number).inner_text().split("\n") == [
+            *one.labels,
+            f"{one.probabilities[0]:.0%}",
+        ]
+    assert picture_size(page, "#answer figure:not([hidden]) .whole") == [48, 40]
+    alone.nth(1).click()
+    assert picture_size(page, "#answer figure:not([hidden]) .whole") == [120, 90]
+    # One photo after several is again answered alone.
+    assert "together" not in upload(page, photos[1])
+    assert page.locator("#answer .each").count() == 0
+
+
+def test_more_photos_than_one_answer_takes_are_not_sent(page):
+    files = [{"name": "x.jpg", "mimeType": "image/jpeg", "buffer": encoded("JPEG")}] * 6
+    page.set_input_files("#photo .zone input", files)
+    page.wait_for_selector("#photo :text('These are 6 photos: choose up to 5 of one plant')")
+    assert page.evaluate("window.answers") == 0
+
+
+def test_a_large_photo_is_made_smaller_before_it_travels(page, room):
+    noise = np.random.default_rng(0).integers(0, 256, (1500, 2400, 3), np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(noise).save(file, "JPEG", quality=80)
+    assert len(file.getvalue()) > 1.5e6
+    before = set((room / "uploads").rglob("*.jpg"))
+    upload(page, file.getvalue())
+    sent = list(set((room / "uploads").rglob("*.jpg")) - before)
+    with Image.open(sent[0]) as opened_again:
+        assert opened_again.size == (1600, 1000)
+    assert picture_size(page, "#answer .whole") == [800, 500]
 
 
 def test_what_does_not_look_like_a_known_flower_is_said_so(page):
-    upload(page, "dark.jpg", photo((0, 0, 0), 5))
-    page.wait_for_selector("#headline h2")
-    assert page.text_content("#headline h2") == "This does not look like a flower I know"
-    assert page.locator("#bars").is_visible()  # the best guesses, muted
-    assert float(page.locator("#bars").evaluate("e => getComputedStyle(e).opacity")) < 0.6
-    upload(page, "photo.jpg", photo(COLOURS["poppy"]))
-    page.wait_for_selector("#headline h2:not(.refused)")
-    assert float(page.locator("#bars").evaluate("e => getComputedStyle(e).opacity")) == 1
+    upload(page, photo((0, 0, 0), 5))
+    assert heading(page) == "This does not look like a flower I know"
+    assert page.locator("#answer .names li").count() == 3  # the best guesses, muted
+    assert page.locator("#answer [data-refused]").count() == 1
+    upload(page, photo(COLOURS["poppy"]))
+    assert "not look like" not in heading(page)
+    assert page.locator("#answer [data-refused]").count() == 0
 
 
 def test_a_photo_can_be_taken_with_the_camera(page):
-    page.click("[aria-label='Capture from camera']")
-    page.click("text=Click to Access Webcam")
+    page.click("#photo .take")
     page.wait_for_function("document.querySelector('#photo video').videoWidth > 0")
-    page.click("[aria-label='capture photo']")
-    page.wait_for_selector("#headline h2")
-    assert picture_size(page, "#photo img")[0] > 0
+    page.click("#photo .shoot >> visible=true")
+    page.wait_for_selector("#answer h2")
+    assert picture_size(page, "#answer .whole")[0] > 0
+    assert not page.locator("#photo dialog").is_visible()
 
 
-def test_a_photo_can_be_pasted(page):
+def test_a_phone_opens_its_own_camera(browser, server):
+    with opened(browser, server, has_touch=True, is_mobile=True) as page:
+        with page.expect_file_chooser() as choosing:
+            page.tap("#photo .take")
+        file = {"name": "taken.jpg", "mimeType": "image/jpeg", "buffer": encoded("JPEG")}
+        answered(page, lambda: choosing.value.set_files(file))
+        assert picture_size(page, "#answer .whole") == [120, 90]
+
+
+def test_a_photo_can_be_pasted_by_button(page):
     page.evaluate(
         """async () => {
             const canvas = new OffscreenCanvas(50, 40);
@@ -184,49 +298,119 @@ def test_a_photo_can_be_pasted(page):
             await navigator.clipboard.write([new ClipboardItem({"image/png": blob})]);
         }"""
     )
-    page.click("[aria-label='Paste from clipboard']")
-    page.wait_for_selector("#headline h2")
+    answered(page, lambda: page.click("#photo .paste"))
+    assert picture_size(page, "#answer .whole") == [50, 40]
 
 
-def test_a_tap_in_the_gallery_shows_the_guess_beside_the_true_label(page, model):
+@pytest.mark.parametrize("way", ["paste", "drop"])
+def test_a_photo_can_be_pasted_and_dropped_anywhere(page, way):
+    carry = """([way, text]) => {
+        const bytes = Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
+        const items = new DataTransfer();
+        items.items.add(new File([bytes], "photo.jpg", {type: "image/jpeg"}));
+        const more = {bubbles: true, cancelable: true};
+        document.body.dispatchEvent(way === "drop"
+            ? new DragEvent("drop", {dataTransfer: items, ...more})
+            : new ClipboardEvent("paste", {clipboardData: items, ...more}));
+    }"""
+    text = base64.b64encode(encoded("JPEG")).decode()
+    answered(page, lambda: page.evaluate(carry, [way, text]))
+    assert picture_size(page, "#answer .whole") == [120, 90]
+
+
+def test_a_tapped_example_shows_the_guess_beside_the_true_label(page, model):
     classifier = FlowerClassifier.from_pretrained(model)
     for number, label in ((0, "blue iris"), (1, "poppy"), (1, "poppy")):
-        page.locator("#gallery button").nth(number).click()
-        page.wait_for_selector("#headline h2")
+        said = answered(page, page.locator(f"#examples [data-photo='{number}']").click)
         [expected] = classifier.classify(model / "gallery" / f"{number}.jpg")
-        assert page.text_content("#headline h2") == expected.labels[0]
+        assert heading(page) == expected.labels[0]
         right = "That is what the photo is labelled"
         wrong = f"The photo is labelled {label}"
-        assert (right if expected.labels[0] == label else wrong) in page.inner_text("#headline")
-        # On a phone the gallery lies far below; the answer comes into view.
+        assert (right if expected.labels[0] == label else wrong) in said
+        # On a phone the examples lie below; the answer comes into view, and has the focus.
         page.wait_for_function(
-            "() => { const top = document.querySelector('#headline').getBoundingClientRect().top;"
-            " return top >= 0 && top < innerHeight / 2 }"
+            "() => { const top = document.querySelector('#answer h2').getBoundingClientRect().top;"
+            " return top >= 0 && top < innerHeight }"
         )
-        page.click("#photo [aria-label='Clear'], #photo [aria-label='Remove Image']")
-        page.wait_for_selector("#headline", state="hidden")
+        assert page.evaluate("document.activeElement.matches('#answer h2')")
 
 
-def test_the_gallery_shows_one_of_each_or_all_of_one(page):
-    captions = page.locator("#gallery .caption-label")
-    assert captions.all_inner_texts() == ["blue iris", "poppy", EVIL]
-    page.fill("#chosen input", "pop")
-    page.click("#chosen [role=option]:has-text('poppy')")
-    playwright.expect(captions).to_have_text(["poppy", "poppy"])
-    page.locator("#gallery button").nth(1).click()
-    page.wait_for_selector("#headline h2")
-    assert picture_size(page, "#photo img") == [48, 40]  # the second poppy
+def test_the_gallery_is_searched_opened_and_asked(page):
+    page.click("role=tab[name='Gallery']")
+    cards = page.locator("#index li")
+    playwright.expect(cards).to_have_count(3)
+    page.locator("#index [data-flower='0']").click()
+    page.wait_for_selector("#flower h2:text('blue iris')")
+    flower = page.inner_text("#flower")
+    assert "Of 8 test photos of it the model names 6 right, 75%" in flower
+    assert "it is right in 90%" in flower
+    assert page.locator("#flower .cards [data-flower='1']").inner_text().split("\n") == [
+        "poppy",
+        "2 photos",
+    ]
+    page.locator("#flower .cards [data-flower='1']").click()
+    page.wait_for_selector("#flower h2:text('poppy')")
+    assert "Papaver rhoeas" in page.inner_text("#flower")
+    assert picture_size(page, "#flower .photos img:last-child") == [80, 60]
+    said = answered(page, page.locator("#flower .photos [data-photo='3']").click)
+    assert "poppy" in said
+    assert "labelled" in said
+    assert picture_size(page, "#answer .whole") == [48, 40]  # the second poppy
+    page.click("#answer .more")  # and from the answer to the page of its flower
+    page.wait_for_selector("#flower h2 >> visible=true")
+    page.click("#flower .back")
+    assert cards.first.is_visible()
+    assert not page.locator("#flower").is_visible()
+
+
+def test_a_flower_is_found_by_either_of_its_names(page):
+    page.click("role=tab[name='Gallery']")
+    page.wait_for_selector("#index li")
+    # Few flowers have no search of their own; what a search does is the same.
+    page.evaluate(
+        """() => {
+            const search = document.createElement("input");
+            document.querySelector("#index .find").prepend(search);
+        }"""
+    )
+    shown = page.locator("#index li:not([hidden]) button")
+    page.fill("#index input", "PAPAV")
+    playwright.expect(shown).to_have_count(1)
+    assert "poppy" in shown.inner_text()
+    page.fill("#index input", "iris")
+    assert "blue iris" in shown.inner_text()
+    page.fill("#index input", "oak")
+    playwright.expect(shown).to_have_count(0)
+    assert "No flower that I know is called so" in page.inner_text("#index")
 
 
 def test_a_bad_file_gets_a_sentence_and_the_next_photo_an_answer(page):
-    upload(page, "notes.jpg", b"Dear diary")
-    page.wait_for_selector("#headline :text('Sorry, this photo cannot be read as a photo')")
-    assert not page.locator("#bars").is_visible()
+    said = upload(page, b"Dear diary")
+    assert said.startswith("Sorry, this photo cannot be read as a photo")
+    assert page.locator("#answer .names").count() == 0
     assert "Traceback" not in page.content()
-    upload(page, "photo.jpg", encoded("JPEG"))
-    page.wait_for_selector("#headline h2")
-    assert page.locator("#bars").is_visible()
-    assert "Sorry" not in page.inner_text("#headline")
+    assert "Sorry" not in upload(page, encoded("JPEG"))
+    assert page.locator("#answer .names").count() == 1
+
+
+def test_everything_can_be_reached_and_done_by_keyboard(page):
+    def press_until(selector: str) -> None:
+        for _ in range(40):
+            page.keyboard.press("Tab")
+            if page.evaluate("s => document.activeElement.matches(s)", selector):
+                return
+        raise AssertionError(f"no way to {selector}")
+
+    press_until("#photo .zone input")
+    press_until("#photo .take")
+    press_until("#examples [data-photo='1']")
+    assert "labelled" in answered(page, lambda: page.keyboard.press("Enter"))
+    press_until("#answer [role=switch]")
+    page.keyboard.press("Space")
+    assert page.locator("#answer .map:not([hidden])").count() == 1
+    press_until("#answer .names li:nth-child(2) button")
+    page.keyboard.press("Enter")
+    assert page.locator("#answer .map:not([hidden])").get_attribute("data-name") == "1"
 
 
 def test_the_card_says_what_the_model_is_and_how_well_it_does(page):
@@ -239,13 +423,65 @@ def test_the_card_says_what_the_model_is_and_how_well_it_does(page):
 
 
 def test_markup_in_a_bundle_is_shown_as_text(page):
-    page.locator("#gallery button").nth(2).click()  # its true label is markup
-    page.wait_for_selector("#headline h2")
-    assert EVIL in page.inner_text("#headline")
-    assert EVIL in page.inner_text("#bars")
+    # Its true label is markup, and so is what one of its names is called in science.
+    said = answered(page, page.locator("#examples [data-photo='2']").click)
+    assert EVIL in said
+    assert SCRIPT in said
+    page.click("role=tab[name='Gallery']")
+    page.locator("#index [data-flower='2']").click()
+    page.wait_for_selector("#flower h2")
+    assert EVIL in page.inner_text("#flower")
     page.click("role=tab[name='About the model']")
     page.wait_for_selector("#card")
     assert f"Drawn {SCRIPT} by {SCRIPT}{EVIL}" in page.inner_text("#card")
     # Nothing of it has become an element; that it did not run either is checked after each test.
     assert page.locator("img[src='x']").count() == 0
     assert html.escape(SCRIPT, quote=False) in page.inner_html("#card")
+
+
+@pytest.fixture(scope="module")
+def axe(pytestconfig) -> str:
+    """The script of axe-core, fetched once from the npm registry into pytest's cache."""
+    room = pytestconfig.cache.mkdir("axe-core")
+    archive = room / f"axe-core-{AXE}.tgz"
+    if not archive.exists():
+        npm = shutil.which("npm")
+        if npm is None:
+            pytest.skip("npm is not installed, which fetches axe-core")
+        fetched = subprocess.run(
+            [npm, "pack", f"axe-core@{AXE}", "--silent", "--pack-destination", room],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            cwd=room,
+        )
+        if fetched.returncode:
+            pytest.skip(f"axe-core cannot be fetched: {fetched.stderr.strip()[:200]}")
+    with tarfile.open(archive) as opened:
+        return opened.extractfile("package/axe.min.js").read().decode()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_there_is_no_serious_hindrance_for_anyone(browser, server, axe, scheme):
+    def findings(page) -> list[str]:
+        page.evaluate(axe)
+        result = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+        return [
+            json.dumps([one["id"], one["help"], [node["html"][:200] for node in one["nodes"]]])
+            for one in result["violations"]
+            if one["impact"] in ("serious", "critical")
+        ]
+
+    with opened(browser, server, color_scheme=scheme) as page:
+        assert findings(page) == []
+        upload(page, encoded("PNG"), encoded("JPEG"))
+        page.click("#answer [role=switch]")
+        assert findings(page) == []
+        for tab in ("Gallery", "About the model"):
+            page.click(f"role=tab[name='{tab}']")
+            page.wait_for_selector("#index li, #card")
+            assert findings(page) == []
+        page.click("role=tab[name='Gallery']")
+        page.locator("#index [data-flower='1']").click()
+        page.wait_for_selector("#flower h2")
+        assert findings(page) == []

@@ -24,6 +24,7 @@ from flowers_model.classifier import FlowerClassifier, softmax
 from flowers_model.engine import Engine, open_engine
 from flowers_model.export import write_onnx
 from flowers_model.files import replacing
+from flowers_model.names import scientific
 from flowers_model.photo import PhotoError, decode, fit
 from flowers_model.uncertainty import REFERENCE
 from train import report, stages
@@ -76,6 +77,7 @@ def write_bundle(
         held_out = _held_out(photos)
         manifest = bundle.Manifest(
             class_names=list(source.class_names),
+            scientific_names=scientific(source.class_names),
             input=bundle.Input(size=experiment.image_size, crop=experiment.crop),
             calibration=bundle.Calibration(),
             metrics={},

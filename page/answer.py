@@ -1,0 +1,181 @@
+"""An answer as the page shows it: the names, the photo, and where the network looked."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import io
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image
+
+from flowers_model.classifier import Prediction
+from flowers_model.explain import scaled
+from page.text import UNKNOWN, escape
+
+PREVIEW = 800  # longest side of the photo that the page shows, pixels
+MASK = 64  # side of a map as it is sent, pixels; the browser smooths it
+SHADE = 0.82  # opacity over the places that the network did not look at
+
+
+@dataclasses.dataclass(frozen=True)
+class Seen:
+    """A photo that was answered.
+
+    Attributes:
+        url: where the browser finds it.
+        shape: its height and width, pixels.
+        maps: where the network looked for each name of the answer, float32 `(h, w, names)`.
+        label: what the photo alone is taken for.
+        share: how sure the network is of that, 0..1.
+    """
+
+    url: str
+    shape: tuple[int, int]
+    maps: np.ndarray
+    label: str
+    share: float
+
+
+def render(
+    prediction: Prediction,
+    seen: Sequence[Seen],
+    crop: float,
+    truth: str | None,
+    scientific: dict[str, str],
+    flowers: dict[str, int],
+    alike: str,
+    seconds: float,
+) -> str:
+    """The answer to one photo, or to several of one plant, as HTML.
+
+    Args:
+        crop: share of a photo's short side that the network sees.
+        truth: the name on the photo's label, where it has one.
+        scientific: scientific names by name.
+        flowers: the number of each name's page in the gallery.
+        alike: the most similar labelled photos, as HTML; may be empty.
+        seconds: how long it took.
+    """
+    names = "".join(
+        _name(number, label, share, scientific)
+        for number, (label, share) in enumerate(
+            zip(prediction.labels, prediction.probabilities, strict=True)
+        )
+    )
+    figures = "".join(
+        _figure(number, one, prediction.labels, crop) for number, one in enumerate(seen)
+    )
+    top = prediction.labels[0]
+    refused = " data-refused" if prediction.refused else ""
+    like = (
+        f"<section class='like'><h3>The labelled photos most like "
+        f"{'it' if truth else 'yours'}</h3><div class='strip'>{alike}</div></section>"
+        if alike
+        else ""
+    )
+    return (
+        f'<article class="answer"{refused}><div class="seen">{figures}'
+        '<button type="button" class="switch" role="switch" aria-checked="false">'
+        f"Where the network looked</button>{_each(seen)}</div>"
+        f'<div class="said">{_headline(prediction, len(seen), truth, scientific)}'
+        f'<ul class="names">{names}</ul>'
+        '<p class="aside">Tap a name to see what spoke for it. '
+        f"Answered in {1000 * seconds:.0f} ms.</p>"
+        f'<button type="button" class="more" data-flower="{flowers[top]}">'
+        f"More about {escape(top)}</button></div>{like}</article>"
+    )
+
+
+def data_url(photo: np.ndarray) -> str:
+    """A photo in a size for the page, inside its own address: the server keeps no file of it."""
+    picture = Image.fromarray(photo)
+    picture.thumbnail((PREVIEW, PREVIEW))
+    return _encoded(picture, "JPEG", quality=85)
+
+
+def _encoded(picture: Image.Image, kind: str, **options) -> str:
+    file = io.BytesIO()
+    picture.save(file, kind, **options)
+    return f"data:image/{kind.lower()};base64,{base64.b64encode(file.getvalue()).decode()}"
+
+
+def _mask(values: np.ndarray) -> str:
+    """A map `(h, w)` as a shade that leaves free the places that spoke for the name."""
+    heat = Image.fromarray(scaled(values)).resize((MASK, MASK), Image.Resampling.BICUBIC)
+    dark = 255 * SHADE * (1 - np.asarray(heat).clip(0, 1))
+    shade = Image.fromarray(np.rint(dark).astype(np.uint8))
+    black = Image.new("L", shade.size)
+    picture = Image.merge("RGBA", (black, black, black, shade))
+    return _encoded(picture, "WEBP", quality=1, alpha_quality=80, method=0)
+
+
+def _figure(number: int, one: Seen, labels: Sequence[str], crop: float) -> str:
+    height, width = one.shape
+    side = crop * min(height, width)
+    box = (
+        f"left:{50 - 50 * side / width:.2f}%;top:{50 - 50 * side / height:.2f}%;"
+        f"width:{100 * side / width:.2f}%;height:{100 * side / height:.2f}%"
+    )
+    maps = "".join(
+        f'<img class="map" data-name="{i}" style="{box}" src="{_mask(one.maps[..., i])}" '
+        f'alt="In light: what spoke for {escape(label)}" hidden>'
+        for i, label in enumerate(labels)
+    )
+    return (
+        f'<figure data-seen="{number}" style="--ratio:{width / height:.4f}"'
+        f'{" hidden" if number else ""}><img class="whole" src="{one.url}" '
+        f'alt="The photo that was answered">{maps}</figure>'
+    )
+
+
+def _each(seen: Sequence[Seen]) -> str:
+    """What each of several photos says alone."""
+    if len(seen) == 1:
+        return ""
+    buttons = "".join(
+        f'<button type="button" data-seen="{number}" aria-pressed="{str(not number).lower()}">'
+        f'<img src="{one.url}" alt="Photo {number + 1}"><span>{escape(one.label)}</span> '
+        f"<span>{one.share:.0%}</span></button>"
+        for number, one in enumerate(seen)
+    )
+    return f'<p class="aside">What each photo says alone</p><div class="each">{buttons}</div>'
+
+
+def _name(number: int, label: str, share: float, scientific: dict[str, str]) -> str:
+    latin = f"<i>{escape(scientific[label])}</i>" if label in scientific else ""
+    return (
+        f'<li><button type="button" data-name="{number}" aria-pressed="false">'
+        f'<span class="label">{escape(label)} {latin}</span>'
+        f'<span class="share">{_percent(share)}</span>'
+        f'<span class="bar"><span style="width:{100 * share:.1f}%"></span></span></button></li>'
+    )
+
+
+def _percent(share: float) -> str:
+    return "<1%" if 0 < share < 0.005 else f"{share:.0%}"
+
+
+def _headline(
+    prediction: Prediction, photos: int, truth: str | None, scientific: dict[str, str]
+) -> str:
+    label, share = prediction.labels[0], prediction.probabilities[0]
+    lines = [f'<p class="eyebrow">{photos} photos together</p>'] if photos > 1 else []
+    if prediction.refused:
+        lines.append(f'<h2 tabindex="-1">{UNKNOWN}</h2><p>If it is one all the same:</p>')
+    else:
+        lines.append(f'<h2 tabindex="-1">{escape(label)}</h2>')
+        if label in scientific:
+            lines.append(f'<p class="latin"><i>{escape(scientific[label])}</i></p>')
+        lines.append(f'<p class="sure">{_percent(share)} sure</p>')
+        if len(prediction.label_set or []) > 1:
+            names = "".join(f"<span>{escape(name)}</span>" for name in prediction.label_set)
+            lines.append(f'<p class="set">One of these, 9 times out of 10: {names}</p>')
+    if truth == label:
+        lines.append('<p class="truth right">✓ That is what the photo is labelled.</p>')
+    elif truth is not None:
+        lines.append(
+            f'<p class="truth">✗ The photo is labelled <strong>{escape(truth)}</strong>.</p>'
+        )
+    return "".join(lines)

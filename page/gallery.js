@@ -1,0 +1,29 @@
+// The gallery: flowers found by name, one of them opened, one of its photos sent to the model.
+const place = () => document.getElementById("flowers");
+let scrolled = 0;
+
+element.addEventListener("input", (event) => {
+    const words = event.target.value.toLowerCase().split(/\s+/);
+    let found = 0;
+    for (const card of element.querySelectorAll("[data-find]")) {
+        card.hidden = !words.every((word) => card.dataset.find.includes(word));
+        found += !card.hidden;
+    }
+    const count = element.querySelector(".count");
+    count.textContent = found ? count.dataset.all : "No flower that I know is called so.";
+});
+
+element.addEventListener("click", (event) => {
+    const button = event.target.closest("button");
+    if (!button) return;
+    const {photo, flower} = button.dataset;
+    if (photo) trigger("choose", {photo: Number(photo)});
+    else if (flower) {
+        if (!place().dataset.open) scrolled = scrollY;
+        place().dataset.open ||= "waiting";
+        trigger("open", {flower: Number(flower)});
+    } else if (button.matches(".back")) {
+        delete place().dataset.open;
+        scrollTo(0, scrolled);
+    }
+});

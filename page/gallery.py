@@ -1,0 +1,195 @@
+"""The gallery: every flower that the model knows, its photos, and how well the model tells it."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import html
+import pathlib
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import gradio as gr
+
+from flowers_model.bundle import BundleError
+from page.name import INSIDE
+from page.text import chosen, escape
+
+if TYPE_CHECKING:
+    from page import Page
+
+SEARCHED = 9  # flowers from which on there is a search
+SHOWN = 4  # other flowers that one is mixed up with
+# The class page has arrived; its tab may be about to be shown.
+OPENED = """() => requestAnimationFrame(() => {
+    const place = document.getElementById("flowers");
+    if (!place) return;
+    place.dataset.open = "yes";
+    place.scrollIntoView();
+    place.querySelector("#flower h2")?.focus({preventScroll: true});
+})"""
+FLOWER = (
+    '<svg viewBox="0 0 24 24" aria-hidden="true"><circle cx="12" cy="12" r="2.2"/>'
+    + "".join(
+        f'<ellipse cx="12" cy="6.6" rx="2.4" ry="3.2" transform="rotate({turn} 12 12)"/>'
+        for turn in range(0, 360, 72)
+    )
+    + "</svg>"
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Opened:
+    """The tab's parts that others need.
+
+    Attributes:
+        shown: the components whose event `choose` carries the number of a `photo`.
+        flower: the page of one flower.
+        open: writes that page for the number that an event carries, `flower`.
+    """
+
+    shown: list[gr.HTML]
+    flower: gr.HTML
+    open: Callable[[gr.EventData], str]
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """How well a model tells one class, on held-out photos.
+
+    Attributes:
+        recall: of its photos, the share that is named so, 0..1.
+        precision: of the photos that are named so, the share that is right, 0..1.
+        photos: how many there were of it.
+    """
+
+    recall: float
+    precision: float
+    photos: int
+
+
+def read_results(folder: pathlib.Path) -> tuple[dict[str, Result], list[tuple[str, str, int]]]:
+    """A bundle's results by class, and which class was taken for which how often.
+
+    Both are empty where the bundle's report does not tell them.
+
+    Raises:
+        BundleError: where a table is not as `train.report` writes it.
+    """
+    results = {}
+    confusions = []
+    try:
+        for row in _rows(folder / "report/per_class.csv"):
+            results[row["class"]] = Result(
+                float(row["recall"]), float(row["precision"]), int(row["photos"])
+            )
+        for row in _rows(folder / "report/confusions.csv"):
+            confusions.append((row["is"], row["taken for"], int(row["photos"])))
+    except (KeyError, TypeError, ValueError, csv.Error) as error:
+        raise BundleError(f"report: a table of the classes does not fit: {error}") from None
+    return results, confusions
+
+
+def add(page: Page) -> Opened:
+    """Add the flowers, and the page of the one that is opened."""
+    classifier, examples = page.classifier, page.examples
+    names = classifier.label_names
+    latin = classifier.manifest.scientific_names
+    results, confusions = read_results(classifier.folder)
+    script = pathlib.Path(__file__).with_name("gallery.js").read_text("utf-8")
+
+    def picture(label: str) -> str:
+        """A flower's first photo, or a drawing where there is none."""
+        for number in examples.by_class.get(label, []):
+            return f'<img src="{examples.url(number)}" alt="" loading="lazy" decoding="async">'
+        return f'<span class="none">{FLOWER}</span>'
+
+    def titled(label: str) -> str:
+        return f"{escape(label)} <i>{escape(latin[label])}</i>" if label in latin else escape(label)
+
+    def card(number: int) -> str:
+        label = names[number]
+        find = html.escape(f"{label} {latin.get(label, '')}".lower())
+        result = results.get(label)
+        right = f'<span class="right">{result.recall:.0%} right</span>' if result else ""
+        return (
+            f'<li data-find="{find}"><button type="button" data-flower="{number}">'
+            f'{picture(label)}<span class="label">{titled(label)}</span>{right}</button></li>'
+        )
+
+    def mixed(title: str, others: list[tuple[str, int]]) -> str:
+        if not others:
+            return ""
+        items = "".join(
+            f'<li><button type="button" data-flower="{names.index(other)}">{picture(other)}'
+            f'<span class="label">{escape(other)}</span>'
+            f'<span class="right">{_photos(count)}</span></button></li>'
+            for other, count in others[:SHOWN]
+        )
+        return f'<div><h3>{title}</h3><ul class="cards few">{items}</ul></div>'
+
+    def opened(event: gr.EventData) -> str:
+        label = names[chosen(event, "flower", len(names))]
+        mine = examples.by_class.get(label, [])
+        result = results.get(label)
+        lines = [
+            '<button type="button" class="back">← All flowers</button>',
+            f'<h2 tabindex="-1">{escape(label)}</h2>',
+        ]
+        if label in latin:
+            lines.append(f'<p class="latin"><i>{escape(latin[label])}</i></p>')
+        if result:
+            right = round(result.recall * result.photos)
+            lines.append(
+                f"<p>Of {result.photos} test photos of it the model names {right} right, "
+                f"<strong>{result.recall:.0%}</strong>. Where it says so, it is right in "
+                f"<strong>{result.precision:.0%}</strong>.</p>"
+            )
+        if mine:
+            lines.append(
+                f"<h3>{'Its photos' if len(mine) > 1 else 'Its photo'}</h3>"
+                '<p class="aside">Tap one: the model names it, and you see whether it is right.</p>'
+                '<div class="photos">'
+                f"{''.join(examples.button(number, caption=False) for number in mine)}</div>"
+                f'<p class="aside">{escape(examples.credits)}</p>'
+            )
+        else:
+            lines.append('<p class="aside">The model comes without a photo of it.</p>')
+        taken = [(to, count) for of, to, count in confusions if of == label and to in names]
+        takes = [(of, count) for of, to, count in confusions if to == label and of in names]
+        lines.append(
+            f'<div class="mixes">{mixed("What the model takes it for", taken)}'
+            f"{mixed('What the model takes for it', takes)}</div>"
+        )
+        return "".join(lines)
+
+    order = sorted(range(len(names)), key=lambda number: names[number].lower())
+    count = f"{len(names)} flowers, {_photos(len(examples.files))}"
+    search = (
+        '<input type="search" placeholder="Find a flower" aria-label="Find a flower by its name">'
+        if len(names) >= SEARCHED
+        else ""
+    )
+    with gr.Column(elem_id="flowers"):
+        index = gr.HTML(
+            f'<div class="find">{search}<p class="aside count" role="status" data-all="{count}">'
+            f'{count}</p></div><ul class="cards">{"".join(map(card, order))}</ul>',
+            js_on_load=script,
+            apply_default_css=False,
+            elem_id="index",
+        )
+        flower = gr.HTML("", js_on_load=script, apply_default_css=False, elem_id="flower")
+    for shown in (index, flower):
+        shown.open(opened, None, flower, **INSIDE).then(js=OPENED)
+    return Opened([index, flower], flower, opened)
+
+
+def _photos(count: int) -> str:
+    return "1 photo" if count == 1 else f"{count:,} photos"
+
+
+def _rows(path: pathlib.Path) -> list[dict[str, str]]:
+    if not path.is_file():
+        return []
+    with open(path, encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))

@@ -1,0 +1,131 @@
+// A visitor's photos on their way to the server: chosen, dropped, pasted or taken.
+const MOST = 5;
+const ENOUGH = 1600; // pixels; larger photos are made smaller before they travel
+const LARGE = 1.5e6; // bytes
+const place = document.getElementById("name");
+const [zone, dialog, status] = [".zone", "dialog", ".status"].map((s) => element.querySelector(s));
+const [chooser, camera] = element.querySelectorAll("input");
+let stream = null;
+
+const say = (words, busy = false) => {
+    status.textContent = words;
+    zone.toggleAttribute("data-busy", busy);
+};
+
+const shrunk = async (file) => {
+    if (file.size < LARGE) return file;
+    // What this browser cannot decode (HEIC, mostly) travels as it is.
+    const whole = await createImageBitmap(file).catch(() => null);
+    const scale = whole && ENOUGH / Math.max(whole.width, whole.height);
+    if (!whole || scale >= 1) return file;
+    const canvas = new OffscreenCanvas(whole.width * scale, whole.height * scale);
+    const context = canvas.getContext("2d");
+    context.fillStyle = "white";
+    context.fillRect(0, 0, canvas.width, canvas.height);
+    context.imageSmoothingQuality = "high";
+    context.drawImage(whole, 0, 0, canvas.width, canvas.height);
+    const blob = await canvas.convertToBlob({type: "image/jpeg", quality: 0.92});
+    return new File([blob], file.name, {type: blob.type});
+};
+
+const send = async (files) => {
+    if (!files.length || zone.hasAttribute("data-busy")) return;
+    if (files.length > MOST) {
+        say(`These are ${files.length} photos: choose up to ${MOST} of one plant.`);
+        return;
+    }
+    say(files.length > 1 ? `Sending ${files.length} photos…` : "Sending…", true);
+    try {
+        props.value = await Promise.all(
+            [...files].map(async (file) => ({
+                ...(await upload(await shrunk(file))),
+                orig_name: file.name,
+                meta: {_type: "gradio.FileData"},
+            })),
+        );
+    } catch {
+        say("Sorry, that could not be sent. Please try again.");
+        return;
+    }
+    say("Looking…", true);
+    trigger("upload");
+};
+
+for (const input of [chooser, camera])
+    input.addEventListener("change", () => {
+        send([...input.files]);
+        input.value = ""; // so that the same photo can be chosen again
+    });
+
+// Dropped and pasted anywhere while this tab is shown.
+const listening = () => element.isConnected && element.offsetParent;
+const carried = (items) => [...(items?.files ?? [])];
+document.addEventListener("dragover", (event) => {
+    if (!listening() || !event.dataTransfer.types.includes("Files")) return;
+    event.preventDefault();
+    zone.toggleAttribute("data-over", true);
+});
+for (const name of ["dragleave", "drop"])
+    document.addEventListener(name, () => zone.removeAttribute("data-over"));
+document.addEventListener("drop", (event) => {
+    if (!listening() || !carried(event.dataTransfer).length) return;
+    event.preventDefault();
+    send(carried(event.dataTransfer));
+});
+document.addEventListener("paste", (event) => {
+    if (listening()) send(carried(event.clipboardData));
+});
+element.querySelector(".paste").addEventListener("click", async () => {
+    try {
+        const files = [];
+        for (const item of await navigator.clipboard.read()) {
+            const type = item.types.find((one) => one.startsWith("image/"));
+            if (type) files.push(new File([await item.getType(type)], "pasted", {type}));
+        }
+        if (files.length) send(files);
+        else say("There is no picture on the clipboard: copy one first.");
+    } catch {
+        say("This browser keeps its clipboard closed: press Ctrl+V, or ⌘V, instead.");
+    }
+});
+
+// A phone has its own camera application; elsewhere the page shows the camera's picture.
+element.querySelector(".take").addEventListener("click", async () => {
+    if (matchMedia("(pointer: coarse)").matches || !navigator.mediaDevices) {
+        camera.click();
+        return;
+    }
+    try {
+        stream = await navigator.mediaDevices.getUserMedia({video: {width: {ideal: 1600}}});
+    } catch {
+        say("There is no camera that this page may use: choose a photo instead.");
+        return;
+    }
+    const video = dialog.querySelector("video");
+    video.srcObject = stream;
+    dialog.showModal();
+    await video.play();
+});
+dialog.addEventListener("close", () => {
+    for (const track of stream?.getTracks() ?? []) track.stop();
+});
+dialog.querySelector(".shoot").addEventListener("click", async () => {
+    const video = dialog.querySelector("video");
+    const canvas = new OffscreenCanvas(video.videoWidth, video.videoHeight);
+    canvas.getContext("2d").drawImage(video, 0, 0);
+    dialog.close();
+    const blob = await canvas.convertToBlob({type: "image/jpeg", quality: 0.95});
+    send([new File([blob], "taken.jpg", {type: blob.type})]);
+});
+dialog.querySelector(".cancel").addEventListener("click", () => dialog.close());
+
+document.addEventListener("answered", () => {
+    say("");
+    place.dataset.answered = "";
+    const heading = document.querySelector("#answer h2, #answer .sorry");
+    heading?.focus({preventScroll: true});
+    const {top} = document.getElementById("answer").getBoundingClientRect();
+    const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
+    if (top < 0 || top > innerHeight / 3)
+        place.scrollIntoView({behavior: still ? "instant" : "smooth"});
+});
