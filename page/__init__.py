@@ -47,7 +47,7 @@ def build(classifiers: FlowerClassifier | dict[str, FlowerClassifier]) -> gr.Blo
             apply_default_css=False,
             elem_id="hero",
         )
-        with gr.Tabs(selected="name") as tabs:
+        with gr.Tabs(selected="name", overflow_behavior="wrap") as tabs:
             with gr.Tab("Name a flower", id="name"):
                 named = name.add(page)
             with gr.Tab("Gallery", id="gallery"):

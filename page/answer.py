@@ -14,7 +14,6 @@ from flowers_model.classifier import Prediction
 from flowers_model.explain import scaled
 from page.text import UNKNOWN, escape
 
-PREVIEW = 800  # longest side of the photo that the page shows, pixels
 MASK = 64  # side of a map as it is sent, pixels; the browser smooths it
 SHADE = 0.82  # opacity over the places that the network did not look at
 
@@ -76,11 +75,11 @@ def render(
         else ""
     )
     return (
-        f'<article class="answer"{refused}><div class="seen">{figures}'
-        '<button type="button" class="switch" role="switch" aria-checked="false">'
-        f"Where the network looked</button>{_each(seen)}</div>"
-        f'<div class="said">{_headline(prediction, len(seen), truth, scientific)}'
-        f'<ul class="names">{names}</ul>'
+        f'<article class="answer"{refused}>'
+        f'<div class="head">{_headline(prediction, len(seen), truth, scientific)}</div>'
+        f'<div class="seen">{figures}<button type="button" class="switch" role="switch" '
+        f'aria-checked="false">Where the network looked</button>{_each(seen)}</div>'
+        f'<div class="said"><ul class="names">{names}</ul>'
         '<p class="aside">Tap a name to see what spoke for it. '
         f"Answered in {1000 * seconds:.0f} ms.</p>"
         f'<button type="button" class="more" data-flower="{flowers[top]}">'
@@ -88,27 +87,16 @@ def render(
     )
 
 
-def data_url(photo: np.ndarray) -> str:
-    """A photo in a size for the page, inside its own address: the server keeps no file of it."""
-    picture = Image.fromarray(photo)
-    picture.thumbnail((PREVIEW, PREVIEW))
-    return _encoded(picture, "JPEG", quality=85)
-
-
-def _encoded(picture: Image.Image, kind: str, **options) -> str:
-    file = io.BytesIO()
-    picture.save(file, kind, **options)
-    return f"data:image/{kind.lower()};base64,{base64.b64encode(file.getvalue()).decode()}"
-
-
 def _mask(values: np.ndarray) -> str:
     """A map `(h, w)` as a shade that leaves free the places that spoke for the name."""
     heat = Image.fromarray(scaled(values)).resize((MASK, MASK), Image.Resampling.BICUBIC)
-    dark = 255 * SHADE * (1 - np.asarray(heat).clip(0, 1))
+    dark = 255 * SHADE * (1 - np.asarray(heat).clip(0, 1) ** 1.5)
     shade = Image.fromarray(np.rint(dark).astype(np.uint8))
     black = Image.new("L", shade.size)
     picture = Image.merge("RGBA", (black, black, black, shade))
-    return _encoded(picture, "WEBP", quality=1, alpha_quality=80, method=0)
+    file = io.BytesIO()
+    picture.save(file, "WEBP", quality=1, alpha_quality=80, method=0)
+    return f"data:image/webp;base64,{base64.b64encode(file.getvalue()).decode()}"
 
 
 def _figure(number: int, one: Seen, labels: Sequence[str], crop: float) -> str:

@@ -14,6 +14,11 @@ from flowers_model import bundle
 from page.text import escape
 
 
+def file_url(path: str) -> str:
+    """Where a browser finds a file: relative, since a page may live below a server's root."""
+    return f"gradio_api/file={urllib.parse.quote(path)}"
+
+
 class Examples:
     """A gallery's photos in their order.
 
@@ -43,8 +48,8 @@ class Examples:
             self.by_class.setdefault(photo.label, []).append(number)
 
     def url(self, number: int) -> str:
-        """Where a browser finds a photo: relative, since a page may live below a server's root."""
-        return f"gradio_api/file={urllib.parse.quote(self.files[number])}"
+        """Where a browser finds a photo."""
+        return file_url(self.files[number])
 
     def button(self, number: int, caption: bool = True) -> str:
         """A photo that can be tapped, as HTML."""

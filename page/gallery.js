@@ -22,8 +22,12 @@ element.addEventListener("click", (event) => {
         if (!place().dataset.open) scrolled = scrollY;
         place().dataset.open ||= "waiting";
         trigger("open", {flower: Number(flower)});
-    } else if (button.matches(".back")) {
-        delete place().dataset.open;
-        scrollTo(0, scrolled);
-    }
+    } else if (button.matches(".back")) history.back();
+});
+
+// The browser's own way back, a phone's gesture mostly, leads from a flower to all of them.
+addEventListener("popstate", () => {
+    if (!place()?.dataset.open) return;
+    delete place().dataset.open;
+    scrollTo(0, scrolled);
 });

@@ -20,14 +20,22 @@ if TYPE_CHECKING:
 
 SEARCHED = 9  # flowers from which on there is a search
 SHOWN = 4  # other flowers that one is mixed up with
-# The class page has arrived; its tab may be about to be shown.
-OPENED = """() => requestAnimationFrame(() => {
-    const place = document.getElementById("flowers");
-    if (!place) return;
-    place.dataset.open = "yes";
-    place.scrollIntoView();
-    place.querySelector("#flower h2")?.focus({preventScroll: true});
-})"""
+# The page of a flower has arrived; the browser may yet have to build the tab that it is in.
+OPENED = """() => {
+    const show = (tries) => {
+        const heading = document.querySelector("#flower h2");
+        if (!heading) {
+            if (tries) setTimeout(show, 50, tries - 1);
+            return;
+        }
+        const place = document.getElementById("flowers");
+        if (place.dataset.open !== "yes") history.pushState(history.state, "");
+        place.dataset.open = "yes";
+        place.scrollIntoView();
+        heading.focus({preventScroll: true});
+    };
+    show(40);
+}"""
 FLOWER = (
     '<svg viewBox="0 0 24 24" aria-hidden="true"><circle cx="12" cy="12" r="2.2"/>'
     + "".join(

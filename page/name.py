@@ -10,13 +10,16 @@ from typing import TYPE_CHECKING
 
 import gradio as gr
 import numpy as np
+from gradio.processing_utils import save_pil_to_cache
+from PIL import Image
 
 from flowers_model.classifier import predictions
 from flowers_model.errors import UserError
 from flowers_model.photo import decode
 from flowers_model.similar import Similar
 from page import intake
-from page.answer import Seen, data_url, render
+from page.answer import Seen, render
+from page.examples import file_url
 from page.text import MOST, chosen, escape, read, sorry
 
 if TYPE_CHECKING:
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
 
 TRIED = 9  # labelled photos that the first screen offers
 SIMILAR = 6  # labelled photos that are shown beside an answer
+PREVIEW = 800  # longest side of the photo that the page shows, pixels
 PRIVACY = (
     "Your photos are used for this one answer and kept nowhere: the server deletes them within "
     "ten minutes."
@@ -56,8 +60,9 @@ def add(page: Page) -> Named:
     flowers = {label: number for number, label in enumerate(classifier.label_names)}
 
     def look(
-        photos: Sequence[np.ndarray], urls: Sequence[str], truth: str | None, started: float
+        photos: Sequence[np.ndarray], urls: Sequence[str], started: float, known: int | None = None
     ) -> str:
+        """The answer to photos that lie at `urls`; `known` is the number of a labelled one."""
         inputs = np.stack([classifier.prepare(photo) for photo in photos])
         logits, embeddings, maps = classifier.engine.run(
             inputs, ("logits", "embedding", "class_maps")
@@ -71,16 +76,29 @@ def add(page: Page) -> Named:
             Seen(url, photo.shape[:2], heat, one.labels[0], one.probabilities[0])
             for url, photo, heat, one in zip(urls, photos, maps, alone, strict=True)
         ]
+        alike = [i for i in similar.nearest(whole.embeddings[0], SIMILAR + 1) if i != known]
         return render(
             prediction,
             seen,
             classifier.manifest.input.crop,
-            truth,
+            None if known is None else examples.labels[known],
             classifier.manifest.scientific_names,
             flowers,
-            "".join(map(examples.button, similar.nearest(whole.embeddings[0], SIMILAR))),
+            "".join(map(examples.button, alike[:SIMILAR])),
             time.perf_counter() - started,
         )
+
+    def preview(photo: np.ndarray) -> str:
+        """The address of a photo upright, and in a size and a format that every browser shows.
+
+        It is a file that gradio deletes in time; an address that held the photo itself would stay
+        in the server's memory of the session.
+        """
+        picture = Image.fromarray(photo)
+        picture.thumbnail((PREVIEW, PREVIEW))
+        path = save_pil_to_cache(picture, answer.GRADIO_CACHE, format="jpeg")
+        answer.temp_files.add(path)
+        return file_url(path)
 
     def show(files: list[dict] | None) -> str:
         started = time.perf_counter()
@@ -90,7 +108,7 @@ def add(page: Page) -> Named:
             if len(files) > MOST:
                 raise UserError(f"these are {len(files)} photos; send up to {MOST} of one plant")
             pixels = [read(file) for file in files]
-            return look(pixels, list(map(data_url, pixels)), None, started)
+            return look(pixels, list(map(preview, pixels)), started)
         except UserError as error:
             return f'<p class="sorry" role="alert" tabindex="-1">{escape(sorry(error))}</p>'
 
@@ -98,7 +116,7 @@ def add(page: Page) -> Named:
         started = time.perf_counter()
         number = chosen(event, "photo", len(examples.files))
         pixels = decode(pathlib.Path(examples.files[number]).read_bytes())
-        said = look([pixels], [examples.url(number)], examples.labels[number], started)
+        said = look([pixels], [examples.url(number)], started, number)
         return {photos: None, answer: said}
 
     with gr.Column(elem_id="name"):
@@ -126,7 +144,7 @@ def add(page: Page) -> Named:
         shown.choose(show_example, None, [photos, answer], **INSIDE).then(js=ANSWERED)
 
     # A network's first photo takes longer; it need not be a visitor's.
-    look([np.full((64, 64, 3), 128, np.uint8)], [""], None, 0)
+    look([np.full((64, 64, 3), 128, np.uint8)], [""], 0)
     return Named(photos, answer, show_example)
 
 

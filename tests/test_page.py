@@ -216,6 +216,10 @@ def test_similar_photos_are_shown_and_can_be_tapped(page, model):
     assert like.first.inner_text() == "poppy"
     assert picture_size(page, "#answer .like img") == [80, 60]
     assert "labelled" in answered(page, like.first.click)
+    top = heading(page)
+    page.click("#answer .more")  # from the answer to the page of its flower
+    page.wait_for_selector("#flower h2 >> visible=true")
+    assert page.text_content("#flower h2") == top
 
 
 def test_several_photos_of_one_plant_give_one_answer(page, model):
@@ -356,11 +360,14 @@ def test_the_gallery_is_searched_opened_and_asked(page):
     assert "poppy" in said
     assert "labelled" in said
     assert picture_size(page, "#answer .whole") == [48, 40]  # the second poppy
-    page.click("#answer .more")  # and from the answer to the page of its flower
-    page.wait_for_selector("#flower h2 >> visible=true")
-    page.click("#flower .back")
-    assert cards.first.is_visible()
-    assert not page.locator("#flower").is_visible()
+    page.click("role=tab[name='Gallery']")
+    for way_back in (lambda: page.click("#flower .back"), page.go_back):
+        assert page.locator("#flower").is_visible()
+        way_back()
+        cards.first.wait_for()
+        assert not page.locator("#flower").is_visible()
+        cards.first.locator("button").click()
+        page.wait_for_selector("#flower h2 >> visible=true")
 
 
 def test_a_flower_is_found_by_either_of_its_names(page):

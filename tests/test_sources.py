@@ -343,6 +343,15 @@ def test_the_official_names_are_in_label_order():
     assert [name for name in names if name != name.strip()] == []
 
 
+def test_scientific_names_are_known_of_most_of_oxfords_flowers():
+    names = flower_names.oxford_flowers102()
+    known = flower_names.scientific([*names, "a flower of my own"])
+    assert set(known) < set(names)
+    assert len(known) > 90
+    assert known["foxglove"] == "Digitalis purpurea"
+    assert "watercress" not in known  # its photos show nasturtiums
+
+
 def test_the_official_archive_gives_the_official_splits(tmp_path, official):
     root = put(tmp_path / "oxford", official)
     source = open_source(f"oxford_flowers102:{root}", 0)
