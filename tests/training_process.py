@@ -2,8 +2,7 @@
 
 DEVICES is how many virtual CPU devices there are; SETTINGS, JSON, is a list of what to set in an
 `Experiment`, one training after another. The n-th leaves FOLDER/n/weights.npz beside its run, and
-under JAX FOLDER/n/facts.json: what is divided among devices, how far inference on 13 photos is from
-Keras's on one device, and what is said to a layer of 5 channels.
+under JAX FOLDER/n/facts.json: what is divided among devices and, of a ConvNet, inference.
 """
 
 import dataclasses
@@ -30,35 +29,40 @@ from flowers_model import network as networks
 from flowers_model.errors import UserError
 from train import distribution, job
 from train.experiment import Experiment
+from train.package import build_network
 
 
-def facts(experiment: Experiment) -> dict:
+def layout(experiment: Experiment) -> dict:
+    """How many rows of a batch of 8 a device has, and the shapes of what it has a part of."""
+    with distribution.scope(experiment):
+        network = build_network(experiment, 3, weights=None)
+        size = experiment.image_size
+        batch = distribution.place(np.zeros((8, size, size, 3), np.float32))
+        rows = batch.addressable_shards[0].data.shape[0] if distribution.is_on() else len(batch)
+    divided = {
+        variable.path: variable.value.addressable_shards[0].data.shape
+        for variable in network.variables
+        if not variable.value.is_fully_replicated
+    }
+    return {"rows": rows, "divided": divided}
+
+
+def inference(experiment: Experiment) -> dict:
+    """How far inference on 13 photos is from Keras's, and what is said to 5 channels."""
     photos = np.random.default_rng(0).integers(0, 256, (13, 24, 24, 3), np.uint8)  # a prime number
     with distribution.scope(experiment):
-        network = networks.build("ConvNet", 3, 24, filters=experiment.filters)
+        network = build_network(experiment, 3, weights=None)
         weights = distribution.whole_weights(network)
         predicted = distribution.predictor(network, 8)(photos)
-        batch = distribution.place(photos[:8].astype("float32"))
-        divided = {
-            variable.path: variable.value.addressable_shards[0].data.shape
-            for variable in network.variables
-            if not variable.value.is_fully_replicated
-        }
-        rows = batch.addressable_shards[0].data.shape[0] if distribution.is_on() else len(batch)
         refused = ""
         try:
             networks.build("ConvNet", 3, 24, filters=(4, 5))
         except UserError as error:
             refused = str(error)
-    plain = networks.build("ConvNet", 3, 24, filters=experiment.filters)
+    plain = build_network(experiment, 3, weights=None)
     plain.set_weights(weights)
     difference = np.abs(predicted - plain.predict(photos, verbose=0)).max()
-    return {
-        "rows": rows,
-        "divided": divided,
-        "difference": float(difference),
-        "refused": refused,
-    }
+    return {"difference": float(difference), "refused": refused}
 
 
 for number, values in enumerate(settings):
@@ -69,4 +73,7 @@ for number, values in enumerate(settings):
     weights = job.train(experiment, place).network.get_weights()
     np.savez(place / "weights.npz", *weights)
     if keras.backend.backend() == "jax":
-        (place / "facts.json").write_text(json.dumps(facts(experiment)))
+        facts = layout(experiment)
+        if experiment.backbone == "ConvNet":
+            facts |= inference(experiment)
+        (place / "facts.json").write_text(json.dumps(facts))

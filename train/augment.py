@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 
 from flowers_model.errors import UserError
 from flowers_model.photo import fit
+from train import processes
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -144,8 +145,9 @@ def mixing(names: str) -> Mixing | None:
     """How the steps of a comma list blend the photos of a batch, and their labels with them.
 
     It takes float32 photos `(B, S, S, 3)`, one-hot float32 labels `(B, C)` and an int32 seed
-    `(2,)`, and gives the like; None where no step blends. Each photo gets a partner of the same
-    batch:
+    `(2,)`, and gives the like; None where no step blends. Neighbours are each other's partner, and
+    of several processes each draws for the whole batch, so that they blend as one process does,
+    where each has an even number of rows:
 
     - `mixup` adds the two, the share drawn from Beta(0.2, 0.2) (Zhang et al., 2017,
       https://arxiv.org/abs/1710.09412);
@@ -157,21 +159,32 @@ def mixing(names: str) -> Mixing | None:
     """
     import tensorflow as tf
 
+    def partners(x: tf.Tensor) -> tf.Tensor:
+        rows = tf.range(tf.shape(x)[0])
+        # The last of an odd number of photos is left to itself.
+        return tf.gather(x, tf.minimum(tf.bitwise.bitwise_xor(rows, 1), rows[-1]))
+
     def blend(x: tf.Tensor, share: tf.Tensor) -> tf.Tensor:
-        return x * share + x[::-1] * (1.0 - share)
+        return x * share + partners(x) * (1.0 - share)
+
+    def own(draw: Callable[[tf.Tensor], tf.Tensor], labels: tf.Tensor) -> tf.Tensor:
+        """Of what is drawn for so many rows of the whole batch, this process's."""
+        rows = tf.shape(labels)[0]
+        return draw(rows * processes.processes())[rows * processes.process() :][:rows]
 
     def mixup(photos: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor):
-        count = tf.shape(labels)[0]
         seeds = tf.random.split(seed, 2)
-        a, b = (tf.random.stateless_gamma((count, 1), s, 0.2) + 1e-9 for s in tf.unstack(seeds))
+        gamma = functools.partial(tf.random.stateless_gamma, alpha=0.2)
+        a, b = (own(lambda n, s=s: gamma((n, 1), s), labels) + 1e-9 for s in tf.unstack(seeds))
         share = a / (a + b)
         return blend(photos, share[:, :, None, None]), blend(labels, share)
 
     def cutmix(photos: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor):
-        area, top, left = tf.unstack(tf.random.stateless_uniform((3, tf.shape(labels)[0]), seed))
+        draws = own(lambda n: tf.random.stateless_uniform((n, 3), seed), labels)
+        area, top, left = tf.unstack(draws, axis=1)
         box = _boxes(photos.shape[1], top, left, tf.sqrt(area))
         share = 1.0 - tf.reduce_mean(tf.cast(box, tf.float32), axis=(1, 2))
-        return tf.where(box[..., None], photos[::-1], photos), blend(labels, share[:, None])
+        return tf.where(box[..., None], partners(photos), photos), blend(labels, share[:, None])
 
     chosen = [{"mixup": mixup, "cutmix": cutmix}[n] for n in steps(names) if n in BATCH_STEPS]
     if not chosen:
