@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from flowers_model.classifier import FlowerClassifier, Photo, softmax
-from flowers_model.command import Parser
+from flowers_model.command import Parser, reporting_mistakes
 from flowers_model.errors import UserError
 from flowers_model.files import replacing
 from flowers_model.photo import decode, fit
@@ -139,28 +139,25 @@ def _captioned(picture: Image.Image, text: str) -> Image.Image:
     return page
 
 
+@reporting_mistakes
 def main(arguments: Sequence[str]) -> int:
     """Run the command; returns the exit status."""
     parser = Parser("python -m flowers_model.explain", description=__doc__.splitlines()[0])
     parser.add_argument("photo", metavar="PHOTO")
     parser.add_argument("--model", required=True, metavar="BUNDLE|USER/MODEL[@REVISION]")
     parser.add_argument("--output", required=True, type=pathlib.Path, metavar="DIR")
-    try:
-        options = parser.parse_args(arguments)
-        classifier = FlowerClassifier.from_pretrained(options.model)
-        each = [
-            _captioned(picture, f"{name}  {probability:.1%}")
-            for name, probability, picture in explain_top(classifier, options.photo, size=336)
-        ]
-        together = Image.new("RGB", (sum(one.width for one in each), each[0].height))
-        for number, one in enumerate(each):
-            together.paste(one, (number * one.width, 0))
-        with replacing(options.output / "top.jpg") as temporary:
-            together.save(temporary, quality=90)
-        write_gif(classifier, options.photo, options.output / "classes.gif")
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    options = parser.parse_args(arguments)
+    classifier = FlowerClassifier.from_pretrained(options.model)
+    each = [
+        _captioned(picture, f"{name}  {probability:.1%}")
+        for name, probability, picture in explain_top(classifier, options.photo, size=336)
+    ]
+    together = Image.new("RGB", (sum(one.width for one in each), each[0].height))
+    for number, one in enumerate(each):
+        together.paste(one, (number * one.width, 0))
+    with replacing(options.output / "top.jpg") as temporary:
+        together.save(temporary, quality=90)
+    write_gif(classifier, options.photo, options.output / "classes.gif")
     print(f"look at {options.output / 'top.jpg'} and {options.output / 'classes.gif'}")
     return 0
 

@@ -26,7 +26,7 @@ import matplotlib.figure
 import numpy as np
 
 from flowers_model import bundle
-from flowers_model.command import Parser
+from flowers_model.command import Parser, reporting_mistakes
 from flowers_model.engine import open_engine
 from flowers_model.errors import UserError
 from flowers_model.files import replacing
@@ -298,6 +298,7 @@ def _varied(text: str) -> tuple[str, list[str]]:
     return name.removeprefix("--").replace("_", "-"), split
 
 
+@reporting_mistakes
 def main(arguments: list[str]) -> int:
     """Run the command; returns the exit status."""
     parser = Parser("python -m train.sweep", description=__doc__.split("\n\n")[0])
@@ -328,9 +329,6 @@ def main(arguments: list[str]) -> int:
             valid = bundle.read_manifest(run.folder / "bundle").metrics["valid"]
             print(f"{run.folder.name}: {valid.top1:.1%} on valid", flush=True)
         write_results([result(run) for run in planned], list(grid), folder)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
     except KeyboardInterrupt:
         print("interrupted; the same command goes on", file=sys.stderr)
         return 130
