@@ -72,6 +72,7 @@ class Mlflow:
             ("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0"),
             ("MLFLOW_HTTP_REQUEST_TIMEOUT", "10"),
             ("MLFLOW_LOGGING_LEVEL", "WARNING"),
+            ("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true"),
             ("MLFLOW_DISABLE_TELEMETRY", "true"),
         ):
             os.environ.setdefault(name, value)
@@ -112,7 +113,7 @@ class Mlflow:
                         figures[f"{split}_{name}"] = value
             self._log(figures)
             self.client.log_artifacts(self.id, str(folder), "bundle")
-        self.client.set_terminated(self.id, "FINISHED" if folder else "KILLED")
+        self.client.set_terminated(self.id, "FINISHED" if folder else "FAILED")
 
     def _find(self, earlier: str) -> str | None:
         import mlflow
