@@ -57,7 +57,7 @@ def run(
         train(experiment, folder)
         processes.leave()
         return None
-    about = Run(folder.name, preset, command, experiment)
+    about = Run(folder.resolve().name, preset, command, experiment)
     with following(folder, about, track) as follower:
         trained = train(experiment, folder, follower.epoch)
         processes.leave()

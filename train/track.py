@@ -53,16 +53,18 @@ class Tracker(Protocol):
         """Take the rows of the history that are new; after a failure, those that it missed, too."""
 
     def end(self, folder: pathlib.Path | None) -> None:
-        """End the run, with its bundle's folder, or with None where it did not come so far."""
+        """End the run: its bundle is in `folder`, or there is none, for the run broke off."""
 
 
 class Mlflow:
     """A run on an MLflow server, or in a database."""
 
     def __init__(self, uri: str):
-        """`uri`: of the server; what MLflow itself would take where empty.
+        """Find the place.
 
-        That is `$MLFLOW_TRACKING_URI`, or `mlflow.db` and `mlruns/` in the working directory.
+        Args:
+            uri: of the server or the database. Where it is empty, MLflow takes
+                `$MLFLOW_TRACKING_URI`, or `mlflow.db` and `mlruns/` in the working directory.
 
         Raises:
             UserError: where MLflow is not there, or knows no such kind of place.
@@ -195,9 +197,10 @@ def following(folder: pathlib.Path, run: Run, spec: str | None) -> Iterator[Foll
 
 
 class Follower:
-    """Tells a tracker of a run. Where it fails, a warning says so, and the run goes on.
+    """Tells a tracker of a run, if there is one.
 
-    It is told again when the run ends, of all that it missed.
+    Where that fails, a warning says so, and the run goes on. The tracker is told again when the run
+    ends, of all that it missed.
     """
 
     def __init__(self, folder: pathlib.Path, run: Run, spec: str | None):
@@ -212,7 +215,7 @@ class Follower:
         if self.spec:
             name, _, uri = self.spec.partition(":")
             self.tracker = TRACKERS[name](uri)
-        self.begun = False
+        self.in_touch = False
 
     def begin(self) -> None:
         """Tell of the beginning."""
@@ -221,7 +224,7 @@ class Follower:
 
     def epoch(self, history: list[Row]) -> None:
         """Tell of the last epoch."""
-        if self.begun:
+        if self.in_touch:
             self._tell(self.tracker.epoch, history)
 
     def end(self, history: list[Row], bundle_folder: pathlib.Path) -> None:
@@ -231,7 +234,7 @@ class Follower:
 
     def break_off(self) -> None:
         """Tell that the run did not come to its end."""
-        if self.begun:
+        if self.in_touch:
             self._tell(self.tracker.end, None)
 
     def _begin(self) -> None:
@@ -239,10 +242,10 @@ class Follower:
         with replacing(self.path) as temporary:
             temporary.write_text(json.dumps({"track": self.spec, "id": self.id}) + "\n", "utf-8")
         log.info("%s follows, as %s", self.spec, self.id)
-        self.begun = True
+        self.in_touch = True
 
     def _end(self, history: list[Row], bundle_folder: pathlib.Path) -> None:
-        if not self.begun:
+        if not self.in_touch:
             self._begin()
         self.tracker.epoch(history)
         self.tracker.end(bundle_folder)
@@ -251,7 +254,7 @@ class Follower:
         try:
             call(*arguments)
         except Exception as error:  # whatever a service has, it must not cost a training
-            self.begun = False
+            self.in_touch = False
             log.warning("warning: %s does not follow this run: %s", self.spec, _reason(error))
 
 
