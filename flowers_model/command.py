@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import functools
+import sys
+from collections.abc import Callable
 from typing import NoReturn
 
 from flowers_model.errors import UserError
@@ -25,3 +28,17 @@ class Parser(argparse.ArgumentParser):
                 + (f"did you mean {close[0]}?" if close else "--help lists what there is")
             )
         raise UserError(f"{message}; --help lists what there is")
+
+
+def reporting_mistakes(main: Callable[[list[str]], int]) -> Callable[[list[str]], int]:
+    """A command's `main` that prints a `UserError` as one line, and then returns status 2."""
+
+    @functools.wraps(main)
+    def reporting(arguments: list[str]) -> int:
+        try:
+            return main(arguments)
+        except UserError as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 2
+
+    return reporting

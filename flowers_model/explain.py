@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from flowers_model.classifier import FlowerClassifier, Photo, softmax
-from flowers_model.command import Parser
+from flowers_model.command import Parser, reporting_mistakes
 from flowers_model.errors import UserError
 from flowers_model.files import replacing
 from flowers_model.photo import decode, fit
@@ -97,13 +97,26 @@ def explain_top(
 def write_gif(
     classifier: FlowerClassifier, photo: Photo, path: pathlib.Path, size: int = 256
 ) -> None:
-    """Write the maps of all classes as an animated GIF, the likeliest first, names below."""
+    """Write the maps of all classes as an animated GIF, the likeliest first, names below.
+
+    They are on one scale, so that an unlikely class shows little: light is where the photo speaks
+    more for the class than for the classes on average.
+    """
+    photo = decode(photo)
+    logits, maps = _run(classifier, photo)
+    more = maps - maps.mean(axis=-1, keepdims=True)
+    heat = np.clip(more / max(more.max(), 1e-6), 0, 1)
+    shown = _shown(classifier, photo, size)
+    probabilities = softmax(logits, classifier.manifest.calibration.temperature)
     frames = [
-        _captioned(picture, f"{name}  {probability:.1%}").quantize(128)
-        for name, probability, picture in explain_top(
-            classifier, photo, len(classifier.label_names), size
+        _captioned(
+            _overlay(shown, heat[..., i]), f"{classifier.label_names[i]}  {probabilities[i]:.1%}"
         )
+        for i in np.argsort(-probabilities, kind="stable").tolist()
     ]
+    # All with one palette, or the photo would flicker.
+    palette = _beside(frames[:TOP]).quantize(256)
+    frames = [frame.quantize(palette=palette) for frame in frames]
     with replacing(path) as temporary:
         frames[0].save(temporary, save_all=True, append_images=frames[1:], duration=500, loop=0)
 
@@ -132,6 +145,14 @@ def _overlay(shown: np.ndarray, heat: np.ndarray) -> Image.Image:
     return Image.fromarray(np.rint(mixed).astype(np.uint8))
 
 
+def _beside(pictures: Sequence[Image.Image]) -> Image.Image:
+    """Pictures of one size, side by side."""
+    page = Image.new("RGB", (len(pictures) * pictures[0].width, pictures[0].height))
+    for number, picture in enumerate(pictures):
+        page.paste(picture, (number * picture.width, 0))
+    return page
+
+
 def _captioned(picture: Image.Image, text: str) -> Image.Image:
     page = Image.new("RGB", (picture.width, picture.height + CAPTION), "white")
     page.paste(picture)
@@ -140,28 +161,22 @@ def _captioned(picture: Image.Image, text: str) -> Image.Image:
     return page
 
 
+@reporting_mistakes
 def main(arguments: Sequence[str]) -> int:
     """Run the command; returns the exit status."""
     parser = Parser("python -m flowers_model.explain", description=__doc__.splitlines()[0])
     parser.add_argument("photo", metavar="PHOTO")
     parser.add_argument("--model", required=True, metavar="BUNDLE|USER/MODEL[@REVISION]")
     parser.add_argument("--output", required=True, type=pathlib.Path, metavar="DIR")
-    try:
-        options = parser.parse_args(arguments)
-        classifier = FlowerClassifier.from_pretrained(options.model)
-        each = [
-            _captioned(picture, f"{name}  {probability:.1%}")
-            for name, probability, picture in explain_top(classifier, options.photo, size=336)
-        ]
-        together = Image.new("RGB", (sum(one.width for one in each), each[0].height))
-        for number, one in enumerate(each):
-            together.paste(one, (number * one.width, 0))
-        with replacing(options.output / "top.jpg") as temporary:
-            together.save(temporary, quality=90)
-        write_gif(classifier, options.photo, options.output / "classes.gif")
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    options = parser.parse_args(arguments)
+    classifier = FlowerClassifier.from_pretrained(options.model)
+    each = [
+        _captioned(picture, f"{name}  {probability:.1%}")
+        for name, probability, picture in explain_top(classifier, options.photo, size=336)
+    ]
+    with replacing(options.output / "top.jpg") as temporary:
+        _beside(each).save(temporary, quality=90)
+    write_gif(classifier, options.photo, options.output / "classes.gif")
     print(f"look at {options.output / 'top.jpg'} and {options.output / 'classes.gif'}")
     return 0
 

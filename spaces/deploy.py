@@ -18,7 +18,7 @@ from collections.abc import Sequence
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
 from flowers_model import hub
-from flowers_model.command import Parser
+from flowers_model.command import Parser, reporting_mistakes
 from flowers_model.errors import UserError
 from flowers_model.files import replacing
 
@@ -89,29 +89,26 @@ def deploy(space: str, model: str) -> str:
         return hub.publish_space(folder, space, patterns, f"Show {model}")
 
 
+@reporting_mistakes
 def main(arguments: Sequence[str]) -> int:
     """Run the command; returns the exit status."""
-    try:
-        options = _parser().parse_args(arguments)
-        if not hub.is_repo_id(options.space):
-            raise UserError(f"{options.space!r} is no name for a Space: give USER/SPACE")
-        if hub.split_name(options.model) is None:
-            raise UserError(
-                f"{options.model!r} is no model on the Hub: give USER/MODEL or USER/MODEL@REVISION "
-                "(`python train/run.py --push-to USER/MODEL` publishes one)"
-            )
-        if options.dry_run is None:
-            print(deploy(options.space, options.model))
-        else:
-            write(options.dry_run, options.model)
-            folder = shlex.quote(str(options.dry_run))
-            print(
-                f"{folder} is what {options.space} would be; in an environment of its own:\n"
-                f"cd {folder} && pip install -r requirements.txt && python app.py"
-            )
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    options = _parser().parse_args(arguments)
+    if not hub.is_repo_id(options.space):
+        raise UserError(f"{options.space!r} is no name for a Space: give USER/SPACE")
+    if hub.split_name(options.model) is None:
+        raise UserError(
+            f"{options.model!r} is no model on the Hub: give USER/MODEL or USER/MODEL@REVISION "
+            "(`python train/run.py --push-to USER/MODEL` publishes one)"
+        )
+    if options.dry_run is None:
+        print(deploy(options.space, options.model))
+    else:
+        write(options.dry_run, options.model)
+        folder = shlex.quote(str(options.dry_run))
+        print(
+            f"{folder} is what {options.space} would be; in an environment of its own:\n"
+            f"cd {folder} && pip install -r requirements.txt && python app.py"
+        )
     return 0
 
 

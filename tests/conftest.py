@@ -29,6 +29,24 @@ for _name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_ENDPOINT", "HF_HUB_OFFLI
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 
+@pytest.fixture(scope="session")
+def data(tmp_path_factory) -> str:
+    """A few photos, 18 to train on and 6 to choose by, for tests without photos of their own."""
+    from helpers import write_photo_folder
+
+    folder = write_photo_folder(tmp_path_factory.mktemp("data"), {"train": 6, "valid": 2})
+    return f"folder:{folder}"
+
+
+@pytest.fixture
+def float32_again():
+    """For tests that train in a preset's precision."""
+    yield
+    import keras
+
+    keras.config.set_dtype_policy("float32")
+
+
 @pytest.fixture
 def repo_id() -> str:
     """A repo of its own for every test, for they share the Hub's cache."""

@@ -4,27 +4,15 @@ import dataclasses
 import re
 import shlex
 
-import keras
 import numpy as np
 import pytest
-from helpers import write_photo_folder
 
 from flowers_model import network as networks
 from train import job, run, stages
 from train.experiment import Experiment, load_preset, preset_names
 from train.package import build_network
 
-
-@pytest.fixture(autouse=True)
-def _precision():
-    yield
-    keras.config.set_dtype_policy("float32")
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    folder = write_photo_folder(tmp_path_factory.mktemp("data"), {"train": 4, "valid": 2})
-    return f"folder:{folder}"
+pytestmark = pytest.mark.usefixtures("float32_again")
 
 
 @pytest.mark.parametrize("name", preset_names())

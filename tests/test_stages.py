@@ -28,16 +28,7 @@ TINY = Experiment(
 )
 
 
-@pytest.fixture(autouse=True)
-def _precision():
-    yield
-    keras.config.set_dtype_policy("float32")
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    folder = write_photo_folder(tmp_path_factory.mktemp("data"), {"train": 6, "valid": 2})
-    return f"folder:{folder}"
+pytestmark = pytest.mark.usefixtures("float32_again")
 
 
 def train(data, folder, **settings):

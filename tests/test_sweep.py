@@ -49,6 +49,31 @@ def test_all_combinations_with_all_seeds(tmp_path):
     assert isinstance(found[0].experiment, Experiment)
 
 
+def test_settings_that_vary_together(tmp_path):
+    grid = {
+        "backbone+alpha+weights": ["MobileNet+0.75+a/b.h5", "MobileNetV2+1.0+none"],
+        "head-units": ["none", "64"],
+    }
+    found = [r.experiment for r in sweep.runs(tmp_path, "quickstart", [], grid, seeds=1)]
+    assert [(e.backbone, e.alpha, e.weights, e.head_units) for e in found] == [
+        ("MobileNet", 0.75, "a/b.h5", ()),
+        ("MobileNet", 0.75, "a/b.h5", (64,)),
+        ("MobileNetV2", 1.0, None, ()),
+        ("MobileNetV2", 1.0, None, (64,)),
+    ]
+
+
+def test_pictures_name_what_tells_combinations_apart():
+    rows = [
+        {"backbone": backbone, "weights": weights, "dropout": dropout, "seed": seed}
+        for backbone, weights in (("A", "a.h5"), ("B", "b.h5"))
+        for dropout in ("0", "0.5")
+        for seed in (0, 1)
+    ]
+    assert sweep._telling(rows, ["backbone", "weights", "dropout"]) == ["backbone", "dropout"]
+    assert sweep._telling(rows[:1], ["dropout"]) == ["dropout"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
@@ -56,6 +81,7 @@ def test_all_combinations_with_all_seeds(tmp_path):
         (["--vary", "colour=1,2"], "there is no --colour"),
         (["--vary", "dropout=0.1", "--epoch-head", "3"], "did you mean --epochs-head"),
         (["--vary", "dropout=0.1,7"], "--dropout must lie in"),
+        (["--vary", "backbone+weights=A"], "'A' is not 2 values joined by +"),
         (["--vary", "dropout=0.1", "--preset", "tulips"], "no preset is called"),
         ([], "--vary"),
     ],

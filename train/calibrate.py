@@ -24,7 +24,7 @@ import sklearn.model_selection
 
 from flowers_model.bundle import Calibration, LabelSets, Refusal
 from flowers_model.classifier import softmax
-from flowers_model.command import Parser
+from flowers_model.command import Parser, reporting_mistakes
 from flowers_model.errors import UserError
 from flowers_model.uncertainty import probability_before, raw_score
 
@@ -162,6 +162,7 @@ def _cross_fit(
     return [temperature for temperature, _ in pairs], [fold for _, fold in pairs]
 
 
+@reporting_mistakes
 def main(arguments: list[str]) -> int:
     """Run the command; returns the exit status."""
     parser = Parser("python -m train.calibrate", description=__doc__)
@@ -169,12 +170,8 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--data", required=True, metavar="SPEC", help="as for train/run.py")
     parser.add_argument("--output", required=True, type=pathlib.Path, metavar="DIR")
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    try:
-        options = parser.parse_args(arguments)
-        _recalibrate(options.model, options.data, options.output)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    options = parser.parse_args(arguments)
+    _recalibrate(options.model, options.data, options.output)
     print(f"bundle: {options.output}")
     return 0
 

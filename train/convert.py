@@ -29,7 +29,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import numpy as np
 from PIL import Image
 
-from flowers_model.command import Parser
+from flowers_model.command import Parser, reporting_mistakes
 from flowers_model.errors import UserError
 from flowers_model.files import replacing
 from flowers_model.photo import PhotoError, decode, fit
@@ -257,6 +257,7 @@ def _parser() -> Parser:
     return parser
 
 
+@reporting_mistakes
 def main(arguments: list[str]) -> int:
     """Run the command; returns the exit status."""
     try:
@@ -278,12 +279,8 @@ def main(arguments: list[str]) -> int:
                 seed=options.seed,
                 **resize,
             )
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
     except OSError as error:
-        print(f"error: {options.output} cannot be written: {error}", file=sys.stderr)
-        return 2
+        raise UserError(f"{options.output} cannot be written: {error}") from error
     except KeyboardInterrupt:
         print("interrupted; the same command goes on", file=sys.stderr)
         return 130

@@ -17,7 +17,7 @@ import numpy as np
 
 from flowers_model.bundle import Interval, Metrics
 from flowers_model.classifier import Answers, softmax
-from flowers_model.command import Parser
+from flowers_model.command import Parser, reporting_mistakes
 from flowers_model.errors import UserError
 from flowers_model.files import replacing
 from train.calibrate import others_auroc
@@ -154,6 +154,7 @@ def _figures(
     }
 
 
+@reporting_mistakes
 def main(arguments: list[str]) -> int:
     """Run the command; returns the exit status."""
     parser = Parser("python -m train.evaluate", description=__doc__)
@@ -175,12 +176,8 @@ def main(arguments: list[str]) -> int:
     parser.add_argument(
         "--output", type=pathlib.Path, default="report", metavar="DIR", help="(report)"
     )
-    try:
-        options = parser.parse_args(arguments)
-        metrics = _evaluate(options.model, options.data, options.split, options.tta, options.output)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    options = parser.parse_args(arguments)
+    metrics = _evaluate(options.model, options.data, options.split, options.tta, options.output)
     for split, of in metrics.items():
         print(
             f"{split}: top-1 {of.top1:.4f}, top-5 {of.top5:.4f}, macro F1 {of.macro_f1:.4f}, "

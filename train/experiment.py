@@ -33,7 +33,7 @@ def _setting(default: Any, group: str, help: str, **flag: Any) -> Any:
 
 
 def _units(text: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in text.split(",") if part)
+    return () if text == "none" else tuple(int(part) for part in text.split(",") if part)
 
 
 def _layers(text: str) -> int | None:

@@ -20,7 +20,7 @@ import matplotlib.figure
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from flowers_model.command import Parser
+from flowers_model.command import Parser, reporting_mistakes
 from flowers_model.errors import UserError
 from flowers_model.files import replacing
 from flowers_model.photo import PhotoError, decode, fit
@@ -438,6 +438,7 @@ def _augment_figure(
     finish(figure, path)
 
 
+@reporting_mistakes
 def main(arguments: list[str]) -> int:
     """Run the command; returns the exit status."""
     parser = Parser("python -m train.explore", description=__doc__)
@@ -473,12 +474,8 @@ def main(arguments: list[str]) -> int:
             seed=options.seed,
             skip_bad=options.skip_bad,
         )
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
     except OSError as error:  # Photos that cannot be read do not come here.
-        print(f"error: {options.output} cannot be written: {error.strerror}", file=sys.stderr)
-        return 2
+        raise UserError(f"{options.output} cannot be written: {error.strerror}") from error
     status = collections.Counter(photo.status for photo in found.photos)
     crossing = sum(found.crosses_splits(pair) for pair in found.pairs)
     double = sum(found.has_two_labels(pair) for pair in found.pairs)

@@ -19,6 +19,7 @@ from train.package import build_network, write_bundle
 from train.schedules import smooth, suggested_rate
 from train.sources import Source
 from train.sources.split_list import apply_split_list
+from train.track import Run, following
 
 log = logging.getLogger("flowers")
 
@@ -32,13 +33,17 @@ def run(
     push_to: str | None = None,
     private: bool = False,
     tag: str | None = None,
+    track: str | None = None,
 ) -> Manifest | None:
     """Train, or go on training, and write `folder/bundle`.
 
     Of several processes, the first one writes and publishes it; the others have None.
 
+    Args:
+        track: who follows the run, as `train.track.tracker_spec` has it.
+
     Raises:
-        UserError: for data, weights or a Hub repo that cannot be used.
+        UserError: for data, weights, a Hub repo or a tracker that cannot be used.
         TrainingError: for a training that cannot go on.
         GroupError: where another process is gone.
         Preempted: after SIGTERM, when all is saved to go on.
@@ -48,23 +53,27 @@ def run(
     log.info("run %s, Keras %s on %s", folder, keras.__version__, keras.backend.backend())
     if push_to and processes.is_first():
         hub.check_login(push_to)
-    trained = train(experiment, folder)
-    first = processes.is_first()
-    processes.leave()
-    if not first:
+    if not processes.is_first():
+        train(experiment, folder)
+        processes.leave()
         return None
-    splits = [name for name in ("train", "valid", "test") if name in trained.source.splits]
-    manifest = write_bundle(
-        folder / "bundle",
-        trained.network,
-        experiment,
-        trained.source,
-        {name: trained.fitted(name) for name in splits},
-        trained.history,
-        preset=preset,
-        command=command,
-    )
-    log.info("bundle: %s", folder / "bundle")
+    about = Run(folder.resolve().name, preset, command, experiment)
+    with following(folder, about, track) as follower:
+        trained = train(experiment, folder, follower.epoch)
+        processes.leave()
+        splits = [name for name in ("train", "valid", "test") if name in trained.source.splits]
+        manifest = write_bundle(
+            folder / "bundle",
+            trained.network,
+            experiment,
+            trained.source,
+            {name: trained.fitted(name) for name in splits},
+            trained.history,
+            preset=preset,
+            command=command,
+        )
+        log.info("bundle: %s", folder / "bundle")
+        follower.end(trained.history, folder / "bundle")
     if push_to:
         log.info("published: %s", hub.publish(folder / "bundle", push_to, private=private, tag=tag))
     log.info("%s", manifest.headline)
@@ -81,8 +90,15 @@ class Trained:
     fitted: Callable[[str], pipeline.Photos]  # evaluation photos by the name of a split
 
 
-def train(experiment: Experiment, folder: pathlib.Path) -> Trained:
+def train(
+    experiment: Experiment,
+    folder: pathlib.Path,
+    after_epoch: Callable[[list[stages.Row]], None] = lambda history: None,
+) -> Trained:
     """Open the source, build the network and train it, or go on training it.
+
+    Args:
+        after_epoch: is told the history whenever an epoch ends.
 
     Raises:
         UserError: for data or weights that cannot be used.
@@ -91,25 +107,17 @@ def train(experiment: Experiment, folder: pathlib.Path) -> Trained:
         Preempted: after SIGTERM, when all is saved to go on.
     """
     with distribution.scope(experiment):
-        network, source, fitted, whole = _open(experiment)
+        task, source = _open(experiment)
         with processes.preemption():
-            history = stages.train(
-                network,
-                experiment,
-                folder,
-                len(source.class_names),
-                fitted("valid"),
-                lambda: fitted("train"),
-                whole,
-            )
+            history = stages.train(task, folder, after_epoch)
         if processes.processes() > 1:
-            fitted.cache_clear()  # it holds this process's share alone
+            task.fitted.cache_clear()  # it holds this process's share alone
         if not distribution.is_on():
-            return Trained(network, source, history, fitted)
-        weights = distribution.whole_weights(network)
-    network = build_network(experiment, len(source.class_names), weights=None)
+            return Trained(task.network, source, history, task.fitted)
+        weights = distribution.whole_weights(task.network)
+    network = build_network(experiment, task.class_count, weights=None)
     network.set_weights(weights)
-    return Trained(network, source, history, fitted)
+    return Trained(network, source, history, task.fitted)
 
 
 def find_learning_rate(experiment: Experiment, folder: pathlib.Path, steps: int) -> float:
@@ -120,10 +128,8 @@ def find_learning_rate(experiment: Experiment, folder: pathlib.Path, steps: int)
     Raises:
         UserError: for data or weights that cannot be used.
     """
-    network, source, fitted, whole = _open(experiment)
-    rows = stages.range_test(
-        network, experiment, len(source.class_names), steps, lambda: fitted("train"), whole
-    )
+    task, _ = _open(experiment)
+    rows = stages.range_test(task, steps)
     rates, losses = ([row[name] for row in rows] for name in ("learning_rate", "loss"))
     rate = float(f"{suggested_rate(rates, losses):.1e}")
     for row, loss in zip(rows, smooth(losses), strict=True):
@@ -138,10 +144,8 @@ def find_learning_rate(experiment: Experiment, folder: pathlib.Path, steps: int)
     return rate
 
 
-def _open(
-    experiment: Experiment,
-) -> tuple[keras.Model, Source, Callable[[str], pipeline.Photos], Callable[[], pipeline.Photos]]:
-    """The network, the source, and what decodes a split as served and train whole."""
+def _open(experiment: Experiment) -> tuple[stages.Task, Source]:
+    """What is to be trained, with photos that are decoded once, and where they come from."""
     keras.utils.set_random_seed(experiment.seed)
     keras.config.set_dtype_policy(distribution.precision(experiment.precision))
     source = sources.open_sources(
@@ -176,4 +180,4 @@ def _open(
     def whole() -> pipeline.Photos:
         return pipeline.training_photos(source.splits["train"], "train", size, skip_bad)
 
-    return network, source, fitted, whole
+    return stages.Task(network, experiment, len(source.class_names), fitted, whole), source

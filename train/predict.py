@@ -19,7 +19,7 @@ from typing import TextIO
 import numpy as np
 
 from flowers_model.classifier import predictions
-from flowers_model.command import Parser
+from flowers_model.command import Parser, reporting_mistakes
 from flowers_model.errors import UserError
 from flowers_model.files import replacing
 from flowers_model.photo import PhotoError, decode
@@ -115,6 +115,7 @@ def _chunks(items: Iterable[Item]) -> Iterator[list[Item]]:
         yield chunk
 
 
+@reporting_mistakes
 def main(arguments: list[str]) -> int:
     """Run the command; returns the exit status."""
     parser = Parser("python -m train.predict", description=__doc__)
@@ -138,44 +139,37 @@ def main(arguments: list[str]) -> int:
         action="store_true",
         help="write submission.csv for the test records of --data tfrecord:PATH",
     )
-    try:
-        options = parser.parse_args(arguments)
-        if bool(options.photos) == bool(options.data):
-            raise UserError("give either photos or --data SPEC")
-        if options.top < 1:
-            raise UserError(f"--top must be at least 1, not {options.top}")
-        output = options.output
-        if output is not None and not options.kaggle and output.suffix not in (".csv", ".jsonl"):
-            raise UserError(f"--output {str(output)!r} must end in .csv or .jsonl")
-        ensemble = Ensemble.open(options.model, options.tta)
-        if options.kaggle:
-            from train.kaggle import write_submission
+    options = parser.parse_args(arguments)
+    if bool(options.photos) == bool(options.data):
+        raise UserError("give either photos or --data SPEC")
+    if options.top < 1:
+        raise UserError(f"--top must be at least 1, not {options.top}")
+    output = options.output
+    if output is not None and not options.kaggle and output.suffix not in (".csv", ".jsonl"):
+        raise UserError(f"--output {str(output)!r} must end in .csv or .jsonl")
+    ensemble = Ensemble.open(options.model, options.tta)
+    if options.kaggle:
+        from train.kaggle import write_submission
 
-            _, _, path = (options.data or "").partition("tfrecord:")
-            if not path:
-                raise UserError("--kaggle needs --data tfrecord:PATH")
-            output = output or pathlib.Path("submission.csv")
-            count = write_submission(ensemble, path, output)
-            print(f"{output}: {count} photos")
-            return 0
-        if options.photos:
-            items = photo_items(options.photos)
-        else:
-            items = _split_items(ensemble, options.data, options.split)
-        answers = rows(ensemble, items, options.top)
-        if output is None:
-            write_csv(answers, sys.stdout)
-            return 0
-        write = write_csv if output.suffix == ".csv" else write_json_lines
-        with (
-            replacing(output) as temporary,
-            open(temporary, "w", newline="", encoding="utf-8") as f,
-        ):
-            write(progress(answers, "naming", len(items), "photos"), f)
-        print(f"{output}: {len(items)} photos")
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        _, _, path = (options.data or "").partition("tfrecord:")
+        if not path:
+            raise UserError("--kaggle needs --data tfrecord:PATH")
+        output = output or pathlib.Path("submission.csv")
+        count = write_submission(ensemble, path, output)
+        print(f"{output}: {count} photos")
+        return 0
+    if options.photos:
+        items = photo_items(options.photos)
+    else:
+        items = _split_items(ensemble, options.data, options.split)
+    answers = rows(ensemble, items, options.top)
+    if output is None:
+        write_csv(answers, sys.stdout)
+        return 0
+    write = write_csv if output.suffix == ".csv" else write_json_lines
+    with replacing(output) as temporary, open(temporary, "w", newline="", encoding="utf-8") as f:
+        write(progress(answers, "naming", len(items), "photos"), f)
+    print(f"{output}: {len(items)} photos")
     return 0
 
 

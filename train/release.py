@@ -22,7 +22,7 @@ from PIL import Image
 
 from flowers_model import bundle
 from flowers_model.classifier import DEFAULT, FlowerClassifier
-from flowers_model.command import Parser
+from flowers_model.command import Parser, reporting_mistakes
 from flowers_model.errors import UserError
 from flowers_model.files import replacing
 from flowers_model.photo import decode
@@ -109,16 +109,13 @@ def _check_size(folder: pathlib.Path) -> None:
     log.info("%d files, %.1f MB", len(sizes), sum(sizes.values()) / 1e6)
 
 
+@reporting_mistakes
 def main(arguments: list[str]) -> int:
     """Run the command; returns the exit status."""
     parser = Parser("python -m train.release", description=__doc__)
     parser.add_argument("--model", required=True, type=pathlib.Path, metavar="BUNDLE")
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    try:
-        manifest = release(parser.parse_args(arguments).model)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    manifest = release(parser.parse_args(arguments).model)
     print(f"{DEFAULT}: {manifest.headline}")
     return 0
 

@@ -15,6 +15,7 @@ history.csv, history.png  of the training
 from __future__ import annotations
 
 import csv
+import itertools
 import pathlib
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
@@ -26,6 +27,7 @@ import scipy.spatial.distance
 import sklearn.calibration
 import sklearn.metrics
 from matplotlib.colors import PowerNorm
+from matplotlib.ticker import MaxNLocator
 
 from flowers_model.bundle import Manifest, write_json
 from flowers_model.classifier import softmax
@@ -170,25 +172,35 @@ def history_figure(history: list[Row], path: pathlib.Path) -> None:
     """Loss, accuracy and learning rate over all stages, whose borders are marked."""
     figure = matplotlib.figure.Figure(figsize=(9, 7.5), layout="constrained")
     axes = figure.subplots(3, 1, sharex=True, height_ratios=[3, 3, 1.2])
-    epochs = np.arange(1, len(history) + 1)
-    for ax, name in zip(axes, ("loss", "accuracy"), strict=False):
-        for column, colour, label in ((name, BLUE, "train"), (f"val_{name}", ORANGE, "valid")):
-            values = [row[column] for row in history]
-            ax.plot(epochs, values, color=colour, label=label, marker="o", markersize=3)
+    first, peaks = 1, []
+    for stage, group in itertools.groupby(history, lambda row: row["stage"]):
+        rows = list(group)
+        epochs = np.arange(first, first + len(rows))
+        # A line each, for from stage to stage other photos are counted, and other layers learn.
+        for ax, name in zip(axes, ("loss", "accuracy"), strict=False):
+            for column, colour in ((name, BLUE), (f"val_{name}", ORANGE)):
+                values = [row[column] for row in rows]
+                ax.plot(epochs, values, color=colour, marker="o", markersize=3)
+        rates = [row["learning_rate"] for row in rows]
+        axes[2].plot(epochs, rates, color=GREY, marker="o", markersize=2)
+        peaks.append(max(rates))
+        if first > 1:
+            for ax in axes:
+                ax.axvline(first - 0.5, color=GREY, linestyle=":", linewidth=1)
+        axes[0].annotate(stage, (first - 0.5, 1.02), xycoords=("data", "axes fraction"), color=GREY)
+        first += len(rows)
+    for ax, name in zip(axes, ("loss", "accuracy", "learning rate"), strict=True):
         ax.set_ylabel(name)
-        ax.legend(frameon=False)
-    axes[2].plot(epochs, [row["learning_rate"] for row in history], color=GREY)
-    axes[2].set_yscale("log")
-    axes[2].set_ylabel("learning rate")
+    for ax in axes[:2]:
+        ax.legend(ax.lines[:2], ("train", "valid"), frameon=False)
+    if max(peaks) > 0:
+        axes[2].set_yscale("log")
+        # Rates fall to nothing, which no logarithmic axis shows.
+        axes[2].set_ylim(min(peak for peak in peaks if peak > 0) / 100, 2 * max(peaks))
+    axes[1].set_ylim(-0.02, 1.02)
     axes[2].set_xlabel("epoch")
-    names = [row["stage"] for row in history]
-    for start in (i for i in range(len(names)) if i == 0 or names[i] != names[i - 1]):
-        for ax in axes:
-            if start:
-                ax.axvline(start + 0.5, color=GREY, linestyle=":", linewidth=1)
-        axes[0].annotate(
-            names[start], (start + 0.6, 1.02), xycoords=("data", "axes fraction"), color=GREY
-        )
+    axes[2].set_xlim(0.5, first - 0.5)
+    axes[2].xaxis.set_major_locator(MaxNLocator(integer=True))
     finish(figure, path)
 
 

@@ -30,6 +30,7 @@ from train.experiment import (
     read_settings,
     write_settings,
 )
+from train.track import TRACK_HELP, tracker_spec
 
 log = logging.getLogger("flowers")
 
@@ -46,6 +47,7 @@ def _parser() -> Parser:
     output.add_argument("--push-to", metavar="USER/MODEL", help="publish the bundle on the Hub")
     output.add_argument("--private", action="store_true", help="publish it for yourself alone")
     output.add_argument("--tag", help="tag the published revision")
+    output.add_argument("--track", type=tracker_spec, help=TRACK_HELP, metavar="mlflow[:URI]")
     output.add_argument(
         "--find-learning-rate",
         nargs="?",
@@ -88,7 +90,7 @@ def main(arguments: list[str]) -> int:
         options = {
             name: settings.pop(name)
             for name in (
-                *("preset", "output", "resume", "push_to", "private", "tag"),
+                *("preset", "output", "resume", "push_to", "private", "tag", "track"),
                 "find_learning_rate",
             )
         }
@@ -137,6 +139,7 @@ def _run(
             push_to=options["push_to"],
             private=options["private"],
             tag=options["tag"],
+            track=options["track"],
         )
     except UserError as error:
         log.error("error: %s", error)

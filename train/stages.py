@@ -79,16 +79,19 @@ def stages(experiment: Experiment) -> list[Stage]:
     return [stage for stage in both if stage.epochs]
 
 
-def train(
-    network: keras.Model,
-    experiment: Experiment,
-    folder: pathlib.Path,
-    class_count: int,
-    valid: pipeline.Photos,
-    train_fitted: Callable[[], pipeline.Photos],
-    train_whole: Callable[[], pipeline.Photos],
-) -> list[Row]:
-    """Train `network` in place; it ends with the weights of the last stage's best epoch.
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """What is trained, and on what."""
+
+    network: keras.Model
+    experiment: Experiment
+    class_count: int
+    fitted: Callable[[str], pipeline.Photos]  # decodes train or valid at the network's input size
+    whole: Callable[[], pipeline.Photos]  # decodes train whole, for random crops
+
+
+def train(task: Task, folder: pathlib.Path, after_epoch: Callable[[list[Row]], None]) -> list[Row]:
+    """Train the network in place; it ends with the weights of the last stage's best epoch.
 
     Where BatchNormalization learned, its statistics are then those of the photos as served.
 
@@ -96,9 +99,7 @@ def train(
 
     Args:
         folder: the run's folder.
-        valid: evaluation photos that choose the best epoch.
-        train_fitted: decodes the training photos at the network's input size.
-        train_whole: decodes them whole, for random crops.
+        after_epoch: is told the history whenever an epoch ends.
 
     Returns:
         The history, a row an epoch.
@@ -107,26 +108,37 @@ def train(
         TrainingError: when the loss is no number any more.
         Preempted: after SIGTERM, when all is saved to go on.
     """
+    network, experiment = task.network, task.experiment
     history = read_history(folder)
     for stage in stages(experiment):
-        rows = [row for row in history if row["stage"] == stage.name]
-        if not finished(rows, stage, experiment):
-            rows = _run_stage(
-                network,
-                stage,
-                experiment,
-                folder,
-                class_count,
-                valid,
-                train_fitted,
-                train_whole,
-                history,
-            )
+        run = _Run(task, stage, folder, history, after_epoch)
+        if not finished(run.rows, stage, experiment):
+            _run_stage(run)
         part = _trained_part(network, stage, experiment)
-        part.load_weights(_checkpoint(folder, stage.name, best(rows, experiment.monitor)["epoch"]))
+        part.load_weights(run.checkpoint(best(run.rows, experiment.monitor)["epoch"]))
         if stage.name == "finetune" and experiment.train_norms:
-            measure_norms(network, train_fitted().array, experiment.batch_size, experiment.seed)
+            fitted = task.fitted("train")
+            measure_norms(network, fitted.array, experiment.batch_size, experiment.seed)
     return history
+
+
+@dataclasses.dataclass(frozen=True)
+class _Run:
+    """A stage of a run, whose history grows."""
+
+    task: Task
+    stage: Stage
+    folder: pathlib.Path
+    history: list[Row]  # of all stages
+    after_epoch: Callable[[list[Row]], None]
+
+    @property
+    def rows(self) -> list[Row]:
+        return [row for row in self.history if row["stage"] == self.stage.name]
+
+    def checkpoint(self, epoch: int, step: int | None = None) -> pathlib.Path:
+        within = "" if step is None else f"-{step:06}"
+        return self.folder / "checkpoints" / f"{self.stage.name}-{epoch:04}{within}.weights.h5"
 
 
 def read_history(folder: pathlib.Path) -> list[Row]:
@@ -172,30 +184,22 @@ def plateau_rate(rows: list[Row], rate: float, monitor: str) -> float:
     return rate
 
 
-def range_test(
-    network: keras.Model,
-    experiment: Experiment,
-    class_count: int,
-    steps: int,
-    train_fitted: Callable[[], pipeline.Photos],
-    train_whole: Callable[[], pipeline.Photos],
-) -> list[dict[str, float]]:
-    """Train the first stage of an experiment at ever higher rates; `network` is spoilt by it.
+def range_test(task: Task, steps: int) -> list[dict[str, float]]:
+    """Train the first stage at ever higher rates; the network is spoilt by it.
 
     Args:
         steps: how many at most; the test ends where the loss has grown by far.
-        train_fitted, train_whole: as in `train`.
 
     Returns:
         The `step`, `learning_rate` and `loss` of each step.
     """
     # No stage has less than a step an epoch, so that there are photos for all steps.
-    stage = dataclasses.replace(stages(experiment)[0], epochs=steps)
-    batches, *_ = _batches(network, stage, experiment, class_count, train_fitted, train_whole)
+    stage = dataclasses.replace(stages(task.experiment)[0], epochs=steps)
+    batches, *_ = _batches(task, stage)
     data = batches(first_epoch=0, epochs=steps)
-    part = _trained_part(network, stage, experiment)
+    part = _trained_part(task.network, stage, task.experiment)
     rates = range_rates(steps)
-    _compile(part, stage, experiment, float(rates[0]))
+    _compile(part, stage, task.experiment, float(rates[0]))
     rows = []
     with pipeline.progress(None, "range test", steps, "steps") as bar:
         for step, (rate, batch) in enumerate(zip(rates, data.as_numpy_iterator(), strict=False)):
@@ -208,18 +212,17 @@ def range_test(
     return rows
 
 
-def _batches(
-    network, stage, experiment, class_count, train_fitted, train_whole
-) -> tuple[Callable[..., tf.data.Dataset], int, int]:
+def _batches(task: Task, stage: Stage) -> tuple[Callable[..., tf.data.Dataset], int, int]:
     """What a stage trains on, photos a batch, and steps an epoch.
 
     The first is a function of `first_epoch`, `epochs` and `first_step`, as in
     `pipeline.training_batches`.
     """
+    experiment, class_count = task.experiment, task.class_count
     cached = _is_cached(stage, experiment)
     whole = stage.name == "finetune" and bool(photo_steps(experiment.augment))
     views = experiment.head_views if cached else 0
-    photos = train_whole() if whole or views else train_fitted()
+    photos = task.whole() if whole or views else task.fitted("train")
     counts = balance.class_counts(photos.labels, class_count)
     size, policies = experiment.image_size, _policies(experiment, counts)
     if views:
@@ -237,7 +240,7 @@ def _batches(
     if cached:
         batches = functools.partial(
             pipeline.feature_batches,
-            features(network, photos.array, "train"),
+            features(task.network, photos.array, "train"),
             photos.labels,
             class_count,
             **shared,
@@ -256,24 +259,22 @@ def _batches(
     return batches, batch, steps
 
 
-def _run_stage(
-    network, stage, experiment, folder, class_count, valid, train_fitted, train_whole, history
-) -> list[Row]:
-    first_epoch = sum(row["stage"] == stage.name for row in history)
+def _run_stage(run: _Run) -> None:
+    network, experiment, stage = run.task.network, run.task.experiment, run.stage
+    first_epoch = len(run.rows)
     cached = _is_cached(stage, experiment)
-    batches, batch, steps = _batches(
-        network, stage, experiment, class_count, train_fitted, train_whole
-    )
+    batches, batch, steps = _batches(run.task, stage)
+    valid = run.task.fitted("valid")
     valid_inputs = features(network, valid.array, "valid") if cached else valid.array
 
     part = _trained_part(network, stage, experiment)
     _compile(part, stage, experiment, _learning_rate(stage, experiment, steps))
-    interrupted = _interrupted(folder, stage, first_epoch, batch)
+    interrupted = _interrupted(run.folder, stage, first_epoch, batch)
     first_step = interrupted["step"] if interrupted else 0
     if first_epoch or first_step:
         part.optimizer.build(part.trainable_variables)
         saved = (first_epoch, first_step) if first_step else (first_epoch - 1, None)
-        part.load_weights(_checkpoint(folder, stage.name, *saved))
+        part.load_weights(run.checkpoint(*saved))
     log.info(
         "%s: %d epochs of %d steps with %d %s each, %s of %s weights learn",
         stage.name,
@@ -295,11 +296,11 @@ def _run_stage(
     evaluate = functools.partial(
         distribution.evaluate, predict, part.loss, valid_inputs, valid.labels
     )
-    journal = _Journal(stage, experiment, folder, history, steps, batch, interrupted, evaluate)
+    journal = _Journal(run, steps, batch, interrupted, evaluate)
     spans = [(first_epoch, first_epoch + 1, first_step)] if first_step else []
     spans.append((first_epoch + len(spans), stage.epochs, 0))
     for first, last, step in spans:
-        if finished(journal.rows, stage, experiment):
+        if finished(run.rows, stage, experiment):
             break
         part.fit(
             batches(first_epoch=first, epochs=last, first_step=step),
@@ -310,7 +311,6 @@ def _run_stage(
             shuffle=False,  # the batches come in their order
             verbose=0,
         )
-    return [row for row in history if row["stage"] == stage.name]
 
 
 def _policies(experiment: Experiment, counts: np.ndarray) -> dict:
@@ -383,13 +383,6 @@ def _count(variables: list) -> int:
     return sum(math.prod(variable.shape) for variable in variables)
 
 
-def _checkpoint(
-    folder: pathlib.Path, stage: str, epoch: int, step: int | None = None
-) -> pathlib.Path:
-    within = "" if step is None else f"-{step:06}"
-    return folder / "checkpoints" / f"{stage}-{epoch:04}{within}.weights.h5"
-
-
 def _interrupted(folder: pathlib.Path, stage: Stage, epoch: int, batch: int) -> dict | None:
     """Where in this epoch the run was interrupted, if it was, and its steps are still the same."""
     path = folder / INTERRUPTED
@@ -407,27 +400,20 @@ class _Journal(keras.callbacks.Callback):
 
     def __init__(
         self,
-        stage: Stage,
-        experiment: Experiment,
-        folder: pathlib.Path,
-        history: list[Row],
+        run: _Run,
         steps: int,
         batch: int,
         interrupted: dict | None,
         evaluate: Callable[[], dict[str, float]],
     ):
         super().__init__()
-        self.stage, self.experiment, self.folder = stage, experiment, folder
-        self.history, self.steps, self.batch = history, steps, batch
+        self.run, self.steps, self.batch = run, steps, batch
         self.interrupted, self.evaluate = interrupted, evaluate
-
-    @property
-    def rows(self) -> list[Row]:
-        return [row for row in self.history if row["stage"] == self.stage.name]
+        self.stage, self.experiment = run.stage, run.task.experiment
 
     def on_train_begin(self, logs=None):
         total = self.stage.epochs * self.steps
-        done = len(self.rows) * self.steps + (self.interrupted or {"step": 0})["step"]
+        done = len(self.run.rows) * self.steps + (self.interrupted or {"step": 0})["step"]
         self.bar = pipeline.progress(None, self.stage.name, total, "steps", done)
 
     def on_epoch_begin(self, epoch, logs=None):
@@ -442,7 +428,7 @@ class _Journal(keras.callbacks.Callback):
             self.interrupted = None
         if self.stage.schedule == "plateau":
             self.model.optimizer.learning_rate = plateau_rate(
-                self.rows, self.stage.learning_rate, self.experiment.monitor
+                self.run.rows, self.stage.learning_rate, self.experiment.monitor
             )
         # Dropout draws from the seed and the epoch alone, so a resumed run draws the same.
         for number, layer in enumerate(networks.layers_of(self.model)):
@@ -472,17 +458,17 @@ class _Journal(keras.callbacks.Callback):
                 f"the loss became {row['loss']} in epoch {epoch + 1} of {self.stage.name}; try a "
                 "lower --learning-rate (a tenth), a longer --warmup, or --precision float32"
             )
-        rows = [*self.rows, row]
+        rows = [*self.run.rows, row]
         top = best(rows, self.experiment.monitor)
         # The checkpoint comes before the row that speaks of it, and old ones go last: whenever
         # the power fails, the history's last epoch has its file.
-        distribution.save_weights(self.model, _checkpoint(self.folder, self.stage.name, epoch))
-        self.history.append(row)
+        distribution.save_weights(self.model, self.run.checkpoint(epoch))
+        self.run.history.append(row)
         if processes.is_first():
-            self._keep(self.folder / "history.json", self.history)
+            self._keep("history.json", self.run.history)
             kept = {epoch, *(best(rows, monitor)["epoch"] for monitor in MONITORS)}
-            keep = {_checkpoint(self.folder, self.stage.name, e) for e in kept}
-            for path in (self.folder / "checkpoints").glob(f"{self.stage.name}-*.weights.h5"):
+            keep = {self.run.checkpoint(e) for e in kept}
+            for path in self.run.checkpoint(epoch).parent.glob(f"{self.stage.name}-*.weights.h5"):
                 if path not in keep:
                     path.unlink()
         self.bar.clear()
@@ -498,6 +484,7 @@ class _Journal(keras.callbacks.Callback):
             row["learning_rate"],
             "  best" if top is row else "",
         )
+        self.run.after_epoch(self.run.history)
         if finished(rows, self.stage, self.experiment):
             self.model.stop_training = True
 
@@ -506,8 +493,7 @@ class _Journal(keras.callbacks.Callback):
 
     def _save_at(self, step: int) -> None:
         """Save this point of the epoch: it has done `step` steps."""
-        path = _checkpoint(self.folder, self.stage.name, self.epoch, step)
-        distribution.save_weights(self.model, path)
+        distribution.save_weights(self.model, self.run.checkpoint(self.epoch, step))
         if processes.is_first():
             point = {
                 "stage": self.stage.name,
@@ -517,9 +503,9 @@ class _Journal(keras.callbacks.Callback):
                 "seconds": round(time.monotonic() - self.started, 3),
                 "metrics": [np.asarray(v).tolist() for v in self.model.metrics_variables],
             }
-            self._keep(self.folder / INTERRUPTED, point)
+            self._keep(INTERRUPTED, point)
         processes.wait()
 
-    def _keep(self, path: pathlib.Path, value: list | dict) -> None:
-        with replacing(path) as temporary:
+    def _keep(self, name: str, value: list | dict) -> None:
+        with replacing(self.run.folder / name) as temporary:
             temporary.write_text(json.dumps(value, indent=1), "utf-8")

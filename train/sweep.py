@@ -2,10 +2,11 @@
 
     python -m train.sweep --preset P --vary backbone=A,B,C --vary learning-rate=1e-3,1e-4 --seeds 3
 
-All other flags are those of `train/run.py`. Each combination is a run of its own in
-`OUTPUT/runs/`; what is done is not done again, and what was interrupted goes on. Written are
-`results.csv`, a row a run; `leaderboard.md`, a row a combination, best on valid first; and
-pictures: accuracy by setting, against size, against latency, and parallel coordinates.
+Settings that go together vary together: `--vary backbone+weights=A+FILE1,B+FILE2`. All other flags
+are those of `train/run.py`. Each combination is a run of its own in `OUTPUT/runs/`; what is done is
+not done again, and what was interrupted goes on. Written are `results.csv`, a row a run;
+`leaderboard.md`, a row a combination, best on valid first; and pictures: accuracy by setting,
+against size, against latency, and parallel coordinates.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ import matplotlib.figure
 import numpy as np
 
 from flowers_model import bundle
-from flowers_model.command import Parser
+from flowers_model.command import Parser, reporting_mistakes
 from flowers_model.engine import open_engine
 from flowers_model.errors import UserError
 from flowers_model.files import replacing
@@ -40,6 +41,7 @@ from train.experiment import (
     write_settings,
 )
 from train.figures import BLUE, GREY, ORANGE, finish
+from train.track import TRACK_HELP, tracker_spec
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 TIMED = 20  # single photos that a network's latency is the median of
@@ -69,17 +71,19 @@ def runs(
     Args:
         folder: of the whole sweep.
         shared: flags of `train/run.py` that all runs have.
-        grid: the values of each setting that varies, as on the command line.
+        grid: the values of each setting that varies, as on the command line; of several that
+            vary together, joined by +, as their names are.
         seeds: runs of each combination; their seeds count up from that of the preset.
 
     Raises:
         UserError: for a setting, or a value of it, that does not exist.
     """
+    together = [[_together(names, value) for value in values] for names, values in grid.items()]
     parser = Parser()
     add_settings(parser)
     found = []
-    for values in itertools.product(*grid.values()):
-        varied = dict(zip(grid, values, strict=True))
+    for parts in itertools.product(*together):
+        varied = {name: value for part in parts for name, value in part.items()}
         flags = [f"--{name}={value}" for name, value in varied.items()]
         settings = vars(parser.parse_args([*shared, *flags]))
         first = dataclasses.replace(load_preset(preset).EXPERIMENT, **settings)
@@ -98,8 +102,17 @@ def runs(
     return found
 
 
-def carry_out(run: Run, preset: str) -> None:
-    """Train what is not trained yet.
+def _together(names: str, values: str) -> dict[str, str]:
+    """Settings that vary together, and one value of each."""
+    each = names.split("+")
+    split = values.split("+", len(each) - 1)
+    if len(split) != len(each):
+        raise UserError(f"--vary {names}: {values!r} is not {len(each)} values joined by +")
+    return dict(zip(each, split, strict=True))
+
+
+def carry_out(run: Run, preset: str, track: str | None) -> None:
+    """Train what is not trained yet; `track` says who follows, as for `train/run.py`.
 
     Raises:
         UserError: for a run that failed, with its last words, and for a folder in which a run with
@@ -112,6 +125,7 @@ def carry_out(run: Run, preset: str) -> None:
     else:
         write_settings(run.folder, preset, run.experiment, run.command)
     command = [sys.executable, "train/run.py", "--resume", str(run.folder.resolve())]
+    command += ["--track", track] if track else []
     with open(run.folder / "output.txt", "w", encoding="utf-8") as output:
         status = subprocess.run(command, cwd=ROOT, stdout=output, stderr=output).returncode
     if status:
@@ -177,6 +191,7 @@ def write_results(rows: list[Row], varied: list[str], folder: pathlib.Path) -> N
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
+    varied = _telling(rows, varied)
     groups = _combinations(rows, varied)
     with replacing(folder / "leaderboard.md") as path:
         path.write_text(_leaderboard(groups, varied), "utf-8")
@@ -184,6 +199,20 @@ def write_results(rows: list[Row], varied: list[str], folder: pathlib.Path) -> N
     _parallel_figure(rows, varied, folder / "parallel.png")
     for column, title in (("mb", "size, MB"), ("latency_ms", "one photo on ONNX Runtime, ms")):
         _pareto_figure(groups, column, title, folder / f"accuracy_by_{column}.png")
+
+
+def _telling(rows: list[Row], varied: list[str]) -> list[str]:
+    """The settings that tell the combinations apart, without those that follow from others."""
+
+    def count(columns: list[str]) -> int:
+        return len({tuple(row[column] for column in columns) for row in rows})
+
+    kept = varied
+    for column in reversed(varied[1:]):
+        rest = [name for name in kept if name != column]
+        if count(rest) == count(varied):
+            kept = rest
+    return kept
 
 
 def _combinations(rows: list[Row], varied: list[str]) -> list[tuple[str, list[Row]]]:
@@ -298,6 +327,7 @@ def _varied(text: str) -> tuple[str, list[str]]:
     return name.removeprefix("--").replace("_", "-"), split
 
 
+@reporting_mistakes
 def main(arguments: list[str]) -> int:
     """Run the command; returns the exit status."""
     parser = Parser("python -m train.sweep", description=__doc__.split("\n\n")[0])
@@ -307,9 +337,11 @@ def main(arguments: list[str]) -> int:
         action="append",
         required=True,
         metavar="NAME=A,B",
-        help="a setting and its values (NAME=A;B where they have commas); may be given again",
+        help="a setting and its values (NAME=A;B where they have commas), or settings that vary "
+        "together (NAME1+NAME2=A1+A2,B1+B2); may be given again",
     )
     parser.add_argument("--seeds", type=int, default=1, metavar="N", help="runs of each (1)")
+    parser.add_argument("--track", type=tracker_spec, help=TRACK_HELP, metavar="mlflow[:URI]")
     parser.add_argument(
         "--output",
         type=pathlib.Path,
@@ -324,13 +356,10 @@ def main(arguments: list[str]) -> int:
         left = [run for run in planned if not run.is_done]
         print(f"{len(planned)} runs, {len(planned) - len(left)} of them done, in {folder}")
         for run in pipeline.progress(left, "sweep", len(left), "runs"):
-            carry_out(run, options.preset)
+            carry_out(run, options.preset, options.track)
             valid = bundle.read_manifest(run.folder / "bundle").metrics["valid"]
             print(f"{run.folder.name}: {valid.top1:.1%} on valid", flush=True)
-        write_results([result(run) for run in planned], list(grid), folder)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        write_results([result(run) for run in planned], list(planned[0].varied), folder)
     except KeyboardInterrupt:
         print("interrupted; the same command goes on", file=sys.stderr)
         return 130
