@@ -208,6 +208,15 @@ def range_test(
     return rows
 
 
+def prepare(
+    network: keras.Model, stage: Stage, experiment: Experiment, steps: int
+) -> keras.Model:
+    """The part of the network that a stage trains, ready for its steps, of `steps` an epoch."""
+    part = _trained_part(network, stage, experiment)
+    _compile(part, stage, experiment, _learning_rate(stage, experiment, steps))
+    return part
+
+
 def _batches(
     network, stage, experiment, class_count, train_fitted, train_whole
 ) -> tuple[Callable[..., tf.data.Dataset], int, int]:
@@ -266,8 +275,7 @@ def _run_stage(
     )
     valid_inputs = features(network, valid.array, "valid") if cached else valid.array
 
-    part = _trained_part(network, stage, experiment)
-    _compile(part, stage, experiment, _learning_rate(stage, experiment, steps))
+    part = prepare(network, stage, experiment, steps)
     interrupted = _interrupted(folder, stage, first_epoch, batch)
     first_step = interrupted["step"] if interrupted else 0
     if first_epoch or first_step:
