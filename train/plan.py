@@ -49,6 +49,8 @@ ENVIRONMENT = {
     "TF_CPP_MIN_LOG_LEVEL": "2",
 }
 
+QUICK = {"exec_time_optimization_effort": -1.0}  # of -1 to 1
+
 # In a compiled program: what an instruction is called, what it gives, and what it is.
 INSTRUCTION = re.compile(r"^ +(?:ROOT )?%?([\w.-]+) = (.*?) ([a-z][a-z-]*)\((.*)$", re.MULTILINE)
 COLLECTIVES = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")
@@ -139,19 +141,26 @@ def lower(
 
 @functools.cache
 def _part(experiment: Experiment, classes: int):
-    """What the last stage trains, ready for its steps."""
+    """What the last stage trains, ready for its steps, but without values."""
+    import jax
     import keras
 
     from train import distribution, stages
     from train.package import build_network
 
     keras.config.set_dtype_policy(distribution.precision(experiment.precision))
-    network = build_network(experiment, classes, weights=None)
-    part = stages.prepare(network, stages.stages(experiment)[-1], experiment, steps=100)
-    part.optimizer.build(part.trainable_variables)
-    labels = keras.ops.zeros((1, classes))
-    part.compute_metrics(None, labels, labels)  # makes the metrics' variables
-    return part
+    built = []
+
+    def build() -> None:
+        network = build_network(experiment, classes, weights=None)
+        part = stages.prepare(network, stages.stages(experiment)[-1], experiment, steps=100)
+        part.optimizer.build(part.trainable_variables)
+        labels = keras.ops.zeros((1, classes))
+        part.compute_metrics(None, labels, labels)  # makes the metrics' variables
+        built.append(part)
+
+    jax.eval_shape(build)  # shapes alone: drawing the weights takes long
+    return built[0]
 
 
 def _bytes(arrays: Sequence[jax.ShapeDtypeStruct]) -> int:
@@ -238,19 +247,22 @@ def chips_of(topology: str) -> list[jax.Device]:
         raise UserError(f"there is no topology {topology}: {reason}") from error
 
 
-def compile_step(experiment: Experiment, classes: int, topology: str, batch: int) -> Step | None:
+def compile_step(
+    experiment: Experiment, classes: int, topology: str, batch: int, quick: bool = False
+) -> Step | None:
     """Compile a step for a topology, or recall it; None where it does not fit into memory.
 
     Args:
         topology: as `chips_of` takes it.
         batch: photos on all chips together; a multiple of their number.
+        quick: whether the compiler takes the least effort.
     """
     experiment = _shape(experiment)
-    path = cache_folder() / "plans" / f"{_key(experiment, classes, topology, batch)}.json"
+    path = cache_folder() / "plans" / f"{_key(experiment, classes, topology, batch, quick)}.json"
     if path.exists():
         kept = json.loads(path.read_text("utf-8"))
         return kept and Step(**kept)
-    step = _compile(experiment, classes, topology, batch)
+    step = _compile(experiment, classes, topology, batch, quick)
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(step and dataclasses.asdict(step)), "utf-8")
     return step
@@ -271,13 +283,15 @@ def _key(experiment: Experiment, *others) -> str:
     return hashlib.blake2b(described.encode(), digest_size=12).hexdigest()
 
 
-def _compile(experiment: Experiment, classes: int, topology: str, batch: int) -> Step | None:
+def _compile(
+    experiment: Experiment, classes: int, topology: str, batch: int, quick: bool
+) -> Step | None:
     import jax
 
     chips = chips_of(topology)
     lowered, sizes = lower(experiment, classes, chips, batch)
     try:
-        compiled = lowered.compile()
+        compiled = lowered.compile(compiler_options=QUICK if quick else None)
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" in str(error):
             return None
@@ -317,7 +331,7 @@ def largest(memory_of: Callable[[int], float | None], guess: int, limit: float) 
 
 
 def plan(
-    experiment: Experiment, classes: int, topology: str, batch: int | None
+    experiment: Experiment, classes: int, topology: str, batch: int | None, quick: bool
 ) -> tuple[list[Step], list[Step]]:
     """Compile steps of an experiment; the report's, and all of them.
 
@@ -333,8 +347,8 @@ def plan(
     with progress(None, "compiling", None, "steps") as bar:
 
         def compiled(number: int) -> Step | None:
-            bar.set_description(f"compiling a step of {number * chips:,} photos")
-            steps[number] = compile_step(experiment, classes, topology, number * chips)
+            bar.set_description_str(f"compiling a step of {number * chips:,} photos")
+            steps[number] = compile_step(experiment, classes, topology, number * chips, quick)
             bar.update(1)
             return steps[number]
 
@@ -362,33 +376,36 @@ def _outputs(experiment: Experiment, classes: int) -> int:
     return 2 * sum(math.prod(output.shape[1:]) for output in outputs)
 
 
+PARTS = {
+    "parameters": "parameters",
+    "optimizer": "optimizer",
+    "inputs": "photos, labels",
+    "temporaries": "activations, temporaries",
+    "program": "program, alignment",
+}
+TIMES = ("computing, ms", "memory, ms", "links, ms")
+WORK = "\nA step's work, a chip, and at most how many photos a second all chips train on:\n"
+
+
 def tables(steps: list[tuple[str, Step]]) -> str:
     """What steps need, memory and time, as Markdown; each with the title of its row."""
-    mega, milli = 1e6, 1e3
-    memory = [
-        ("", "photos a step", "a chip", "parameters", "optimizer", "photos, labels")
-        + ("activations, temporaries", "program, alignment", "together", "of all")
-    ]
-    time = [
-        ("", "photos a step", "GFLOP", "GB", "collectives", "their MB", "computing, ms")
-        + ("memory, ms", "links, ms", "photos a second, at most")
-    ]
+    memory = [("", "photos a step", "a chip", *PARTS.values(), "together", "of all")]
+    work = [("", "photos a step", "GFLOP", "GB", "collectives", "their MB", *TIMES, "photos/s")]
     for title, step in steps:
-        parts = ("parameters", "optimizer", "inputs", "temporaries", "program", "memory")
-        sizes = [f"{getattr(step, part) / mega:,.0f}" for part in parts]
-        share = f"{step.memory / MEMORY:.0%}"
         batch = f"{step.batch:,}"
+        sizes = [f"{getattr(step, part) / 1e6:,.0f}" for part in (*PARTS, "memory")]
+        share = f"{step.memory / MEMORY:.0%}"
         memory.append((title, batch, f"{step.batch // step.chips:,}", *sizes, share))
         kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(step.collectives.items()))
-        time.append(
-            (title, batch, f"{step.flops / 1e9:,.0f}", f"{step.traffic / 1e9:,.2f}")
-            + (kinds or "none", f"{step.collective_bytes / mega:,.1f}")
-            + tuple(f"{seconds * milli:,.2f}" for seconds in step.seconds.values())
-            + (f"{step.photos_a_second:,.0f}",)
+        work.append(
+            (
+                *(title, batch, f"{step.flops / 1e9:,.1f}", f"{step.traffic / 1e9:,.2f}"),
+                *(kinds or "none", f"{step.collective_bytes / 1e6:,.1f}"),
+                *(f"{seconds * 1e3:,.2f}" for seconds in step.seconds.values()),
+                f"{step.photos_a_second:,.0f}",
+            )
         )
-    return "\n".join(
-        ("Memory, MB a chip:\n", *_markdown(memory), "\nA step, for each chip:\n", *_markdown(time))
-    )
+    return "\n".join(["Memory, MB a chip:\n", *_markdown(memory), WORK, *_markdown(work)])
 
 
 def _markdown(rows: list[tuple[str, ...]]) -> list[str]:
@@ -407,13 +424,7 @@ def picture(steps: list[Step], title: str, path: pathlib.Path) -> None:
     ax = figure.subplots()
     names = [f"{step.batch // step.chips:,}" for step in steps]
     base = [0.0] * len(steps)
-    for part, label in (
-        ("program", "program, alignment"),
-        ("parameters", "parameters"),
-        ("optimizer", "optimizer"),
-        ("inputs", "photos, labels"),
-        ("temporaries", "activations, temporaries"),
-    ):
+    for part, label in PARTS.items():
         sizes = [getattr(step, part) / 1e9 for step in steps]
         ax.bar(names, sizes, 0.6, bottom=base, label=label)
         base = [a + b for a, b in zip(base, sizes, strict=True)]
@@ -456,6 +467,11 @@ def main(arguments: list[str]) -> int:
         help="photos on all chips together (the preset's, and the most that fit)",
         metavar="N",
     )
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="let the compiler take the least effort: several times faster, but with more memory",
+    )
     parser.add_argument("--picture", help="where to draw the memory", metavar="FILE.png")
     os.environ |= ENVIRONMENT
     try:
@@ -467,7 +483,7 @@ def main(arguments: list[str]) -> int:
             if experiment.precision == "auto":
                 experiment = dataclasses.replace(experiment, precision="mixed_bfloat16")
             report, compiled = plan(
-                experiment, options.classes, options.topology, options.batch_size
+                experiment, options.classes, options.topology, options.batch_size, options.quick
             )
             rows += [(f"{name}, {options.topology}", step) for step in report]
     except UserError as error:

@@ -208,9 +208,7 @@ def range_test(
     return rows
 
 
-def prepare(
-    network: keras.Model, stage: Stage, experiment: Experiment, steps: int
-) -> keras.Model:
+def prepare(network: keras.Model, stage: Stage, experiment: Experiment, steps: int) -> keras.Model:
     """The part of the network that a stage trains, ready for its steps, of `steps` an epoch."""
     part = _trained_part(network, stage, experiment)
     _compile(part, stage, experiment, _learning_rate(stage, experiment, steps))
