@@ -127,6 +127,12 @@ def test_where_not_one_photo_fits_there_is_no_largest_batch():
     assert plan.largest(lambda number: None, 100, 1000) == 0
 
 
+def test_the_search_ends_where_nobody_trains():
+    tried = []
+    assert plan.largest(lambda number: tried.append(number) or 0.001 * number, 40, 1000) == 65536
+    assert len(tried) == 2
+
+
 def test_a_line_that_bends_is_followed():
     """As where the compiler computes again what does not fit."""
     found = plan.largest(lambda number: min(5 * number, 600 + number), 10, 1000)

@@ -49,6 +49,7 @@ ENVIRONMENT = {
     "TF_CPP_MIN_LOG_LEVEL": "2",
 }
 
+MOST = 2**16  # photos a chip, beyond which the search does not go
 QUICK = {"exec_time_optimization_effort": -1.0}  # of -1 to 1
 
 # In a compiled program: what an instruction is called, what it gives, and what it is.
@@ -300,7 +301,7 @@ def _compile(
 
 
 def largest(memory_of: Callable[[int], float | None], guess: int, limit: float) -> int:
-    """How many photos a chip fit, found by bisection to one part in 16; 0 where not one does.
+    """How many photos a chip fit, at most 65,536, to one part in 16; 0 where not one does.
 
     Memory grows nearly linearly, so the search goes where a line through what is known comes close
     to the limit, and halves what is left after a number that does not fit.
@@ -310,7 +311,7 @@ def largest(memory_of: Callable[[int], float | None], guess: int, limit: float) 
         guess: where to begin.
         limit: the memory that there is; of numbers that leave less than 1/16 of it none is larger.
     """
-    low, high, number = 0, math.inf, guess
+    low, high, number = 0, math.inf, min(guess, MOST)
     before, less = 0, 0.0
     while high - low > max(low // 16, 1):
         memory = memory_of(number)
@@ -321,12 +322,11 @@ def largest(memory_of: Callable[[int], float | None], guess: int, limit: float) 
         slope = max(memory - less, 1) / (number - before)
         low = before = number
         less = memory
-        if memory > limit * 15 / 16:
+        if memory > limit * 15 / 16 or low == MOST:
             break
         # A little below the limit, for a step that does not fit says nothing of its memory.
         number = max(low + int((0.98 * limit - memory) / slope), low + max(low // 16, 1))
-        if high < math.inf:
-            number = min(number, (low + high) // 2)
+        number = min(number, MOST if high == math.inf else (low + high) // 2)
     return low
 
 
