@@ -32,22 +32,21 @@ def steps(preset: str, batch: int) -> list[dict]:
     from train.experiment import load_preset
 
     experiment = load_preset(preset).EXPERIMENT
+    kept_for_all = [(count, batch) for count in DEVICES]
+    kept_for_each = [(count, batch // max(DEVICES) * count) for count in DEVICES[:-1]]
     rows = []
-    for kept in ("all", "each"):
-        for count in DEVICES:
-            photos = batch if kept == "all" else batch // max(DEVICES) * count
-            lowered, sizes = plan.lower(experiment, 102, jax.devices()[:count], photos)
-            step = plan.analyze(lowered.compile(), photos, count, sizes)
-            rows.append(
-                {
-                    "kept": kept,
-                    "devices": count,
-                    "photos": photos,
-                    "flops": step.flops,
-                    "collectives": sum(step.collectives.values()),
-                    "collective_bytes": step.collective_bytes,
-                }
-            )
+    for count, photos in kept_for_all + kept_for_each:
+        lowered, sizes = plan.lower(experiment, 102, jax.devices()[:count], photos)
+        step = plan.analyze(lowered.compile(), photos, count, sizes)
+        rows.append(
+            {
+                "devices": count,
+                "photos": photos,
+                "flops": step.flops,
+                "collectives": sum(step.collectives.values()),
+                "collective_bytes": step.collective_bytes,
+            }
+        )
     return rows
 
 

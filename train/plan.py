@@ -393,19 +393,23 @@ def tables(steps: list[tuple[str, Step]]) -> str:
     work = [("", "photos a step", "GFLOP", "GB", "collectives", "their MB", *TIMES, "photos/s")]
     for title, step in steps:
         batch = f"{step.batch:,}"
-        sizes = [f"{getattr(step, part) / 1e6:,.0f}" for part in (*PARTS, "memory")]
+        sizes = [_digits(getattr(step, part) / 1e6) for part in (*PARTS, "memory")]
         share = f"{step.memory / MEMORY:.0%}"
         memory.append((title, batch, f"{step.batch // step.chips:,}", *sizes, share))
         kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(step.collectives.items()))
         work.append(
             (
-                *(title, batch, f"{step.flops / 1e9:,.1f}", f"{step.traffic / 1e9:,.2f}"),
-                *(kinds or "none", f"{step.collective_bytes / 1e6:,.1f}"),
-                *(f"{seconds * 1e3:,.2f}" for seconds in step.seconds.values()),
+                *(title, batch, _digits(step.flops / 1e9), _digits(step.traffic / 1e9)),
+                *(kinds or "none", _digits(step.collective_bytes / 1e6)),
+                *(_digits(seconds * 1e3) for seconds in step.seconds.values()),
                 f"{step.photos_a_second:,.0f}",
             )
         )
     return "\n".join(["Memory, MB a chip:\n", *_markdown(memory), WORK, *_markdown(work)])
+
+
+def _digits(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.2g}"
 
 
 def _markdown(rows: list[tuple[str, ...]]) -> list[str]:
