@@ -235,12 +235,13 @@ def chips_of(topology: str) -> list[jax.Device]:
     Raises:
         UserError: for a topology that there is not, or without libtpu.
     """
-    from jax.experimental import topologies
-
     if not re.fullmatch(r"v5e:[0-9]+x[0-9]+", topology):
         raise UserError(f"--topology must be v5e:ROWSxCOLUMNS, as in v5e:2x4, not {topology!r}")
     if importlib.util.find_spec("libtpu") is None:
         raise UserError("the TPU's compiler is missing: pip install -r requirements-tpu.txt")
+    import jax
+    from jax.experimental import topologies
+
     try:
         return list(topologies.get_topology_desc(topology, platform="tpu").devices)
     except jax.errors.JaxRuntimeError as error:
@@ -340,9 +341,13 @@ def plan(
             for the largest that fits.
 
     Raises:
-        UserError: for a topology that there is not, and where a step does not fit.
+        UserError: for a topology that there is not, a batch that does not give every chip a photo,
+            and where no step fits.
     """
     chips = len(chips_of(topology))
+    own = (experiment.batch_size if batch is None else batch) // chips
+    if own < 1:
+        raise UserError(f"--batch-size must be {chips} or more, a photo for each of {chips} chips")
     steps: dict[int, Step | None] = {}
     with progress(None, "compiling", None, "steps") as bar:
 
@@ -356,16 +361,16 @@ def plan(
             step = compiled(number)
             return step and step.memory
 
-        own = max((experiment.batch_size if batch is None else batch) // chips, 1)
-        report = [compiled(own)]
+        numbers = [own]
+        compiled(own)
         if batch is None:
             kept = _outputs(_shape(experiment), classes)
-            number = largest(memory_of, max(int(MEMORY / kept), 1), MEMORY)
-            report.append(steps.get(number))
-    found = [step for step in report if step is not None]
-    if not found:
-        raise UserError(f"a step of {own * chips:,} photos does not fit into {chips} chips")
-    return found, [step for step in steps.values() if step is not None]
+            numbers.append(largest(memory_of, max(int(MEMORY / kept), 1), MEMORY))
+    found = {number: step for number, step in steps.items() if step is not None}
+    if own not in found:
+        most = f"; {numbers[-1] * chips:,} do" if numbers[-1] in found else ""
+        raise UserError(f"a step of {own * chips:,} photos does not fit {chips} chips{most}")
+    return [found[number] for number in numbers], list(found.values())
 
 
 def _outputs(experiment: Experiment, classes: int) -> int:
@@ -476,7 +481,9 @@ def main(arguments: list[str]) -> int:
         action="store_true",
         help="let the compiler take the least effort: several times faster, but with more memory",
     )
-    parser.add_argument("--picture", help="where to draw the memory", metavar="FILE.png")
+    parser.add_argument(
+        "--picture", help="where to draw the memory of the last preset", metavar="FILE.png"
+    )
     os.environ |= ENVIRONMENT
     try:
         options = parser.parse_args(arguments)
@@ -486,9 +493,8 @@ def main(arguments: list[str]) -> int:
             experiment = load_preset(name).EXPERIMENT
             if experiment.precision == "auto":
                 experiment = dataclasses.replace(experiment, precision="mixed_bfloat16")
-            report, compiled = plan(
-                experiment, options.classes, options.topology, options.batch_size, options.quick
-            )
+            settings = options.classes, options.topology, options.batch_size, options.quick
+            report, compiled = plan(experiment, *settings)
             rows += [(f"{name}, {options.topology}", step) for step in report]
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
