@@ -485,25 +485,34 @@ def main(arguments: list[str]) -> int:
         "--picture", help="where to draw the memory of the last preset", metavar="FILE.png"
     )
     os.environ |= ENVIRONMENT
+    rows: list[tuple[str, Step]] = []
+    failed = False
     try:
         options = parser.parse_args(arguments)
         chosen = names if options.preset == "all" else [options.preset]
-        rows, compiled = [], []
-        for name in chosen:
-            experiment = load_preset(name).EXPERIMENT
-            if experiment.precision == "auto":
-                experiment = dataclasses.replace(experiment, precision="mixed_bfloat16")
-            settings = options.classes, options.topology, options.batch_size, options.quick
-            report, compiled = plan(experiment, *settings)
-            rows += [(f"{name}, {options.topology}", step) for step in report]
+        experiments = {name: load_preset(name).EXPERIMENT for name in chosen}
+        chips_of(options.topology)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
+        return 2
+    for name, experiment in experiments.items():
+        if experiment.precision == "auto":
+            experiment = dataclasses.replace(experiment, precision="mixed_bfloat16")
+        settings = options.classes, options.topology, options.batch_size, options.quick
+        try:
+            report, compiled = plan(experiment, *settings)
+        except UserError as error:
+            print(f"error: {name}: {error}", file=sys.stderr)
+            failed = True
+            continue
+        rows += [(f"{name}, {options.topology}", step) for step in report]
+    if not rows:
         return 2
     print(tables(rows))
     print(ASSUMPTIONS)
     if options.picture:
         picture(compiled, rows[-1][0], pathlib.Path(options.picture))
-    return 0
+    return 2 if failed else 0
 
 
 if __name__ == "__main__":
