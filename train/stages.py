@@ -212,6 +212,13 @@ def range_test(task: Task, steps: int) -> list[dict[str, float]]:
     return rows
 
 
+def prepare(network: keras.Model, stage: Stage, experiment: Experiment, steps: int) -> keras.Model:
+    """The part of the network that a stage trains, ready for its steps, of `steps` an epoch."""
+    part = _trained_part(network, stage, experiment)
+    _compile(part, stage, experiment, _learning_rate(stage, experiment, steps))
+    return part
+
+
 def _batches(task: Task, stage: Stage) -> tuple[Callable[..., tf.data.Dataset], int, int]:
     """What a stage trains on, photos a batch, and steps an epoch.
 
@@ -267,8 +274,7 @@ def _run_stage(run: _Run) -> None:
     valid = run.task.fitted("valid")
     valid_inputs = features(network, valid.array, "valid") if cached else valid.array
 
-    part = _trained_part(network, stage, experiment)
-    _compile(part, stage, experiment, _learning_rate(stage, experiment, steps))
+    part = prepare(network, stage, experiment, steps)
     interrupted = _interrupted(run.folder, stage, first_epoch, batch)
     first_step = interrupted["step"] if interrupted else 0
     if first_epoch or first_step:

@@ -1,0 +1,151 @@
+"""How the cost of a step and of reading grows with devices and hosts, counted and not timed.
+
+    python benchmarks/scaling.py [--preset oxford_flowers102] [--batch-size 32] [--json FILE]
+
+On the virtual devices of two cores nothing gets faster, so this counts. Of the preset's training
+step, compiled for 1, 2, 4 and 8 virtual CPU devices: FLOPs, collectives and their bytes on each
+device, with the batch of all of them kept, and with that of each. Of 1, 2 and 4 real processes that
+read as hosts do: the records that each reads in two epochs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import os
+import pathlib
+import socket
+import subprocess
+import sys
+
+DEVICES = (1, 2, 4, 8)
+HOSTS = (1, 2, 4)
+RECORDS, HOST_BATCH, EPOCHS = 512, 32, 2
+
+
+def steps(preset: str, batch: int) -> list[dict]:
+    """What each device does in a step, by how many there are."""
+    import jax
+
+    from train import plan
+    from train.experiment import load_preset
+
+    experiment = load_preset(preset).EXPERIMENT
+    kept_for_all = [(count, batch) for count in DEVICES]
+    kept_for_each = [(count, batch // max(DEVICES) * count) for count in DEVICES[:-1]]
+    rows = []
+    for count, photos in kept_for_all + kept_for_each:
+        lowered, sizes = plan.lower(experiment, 102, jax.devices()[:count], photos)
+        step = plan.analyze(lowered.compile(), photos, count, sizes)
+        rows.append(
+            {
+                "devices": count,
+                "photos": photos,
+                "flops": step.flops,
+                "collectives": sum(step.collectives.values()),
+                "collective_bytes": step.collective_bytes,
+            }
+        )
+    return rows
+
+
+def read_as_host(coordinator: str, hosts: int, host: int) -> list[int]:
+    """Train's input on one of several hosts; the records read at the start and in each epoch."""
+    import numpy as np
+    from PIL import Image
+
+    from train import pipeline, processes
+    from train.augment import policy
+    from train.sources import Split
+
+    if hosts > 1:
+        processes.join(coordinator, hosts, host)
+    file = io.BytesIO()
+    Image.new("RGB", (40, 40)).save(file, "JPEG")
+    reads: list[int] = []
+
+    def read(number: int) -> bytes:
+        reads.append(number)
+        return file.getvalue()
+
+    names = tuple(f"{number}.jpg" for number in range(RECORDS))
+    split = Split(names, np.arange(RECORDS, dtype=np.int32) % 4, read)
+    photos = pipeline.training_photos(split, "train", 32)
+    counts = [len(reads)]
+    for epoch in range(EPOCHS):
+        batches = pipeline.training_batches(
+            photos,
+            4,
+            augment=policy("light", 32, 0.35),
+            mix=None,
+            size=32,
+            batch_size=HOST_BATCH,
+            seed=0,
+            first_epoch=epoch,
+            epochs=epoch + 1,
+        )
+        for _ in batches:
+            pass
+        counts.append(len(reads) - sum(counts))
+    processes.leave()
+    return counts
+
+
+def hosts(count: int) -> list[list[int]]:
+    """`read_as_host` in so many processes at once."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        coordinator = f"127.0.0.1:{free.getsockname()[1]}"
+    running = [
+        subprocess.Popen(
+            [sys.executable, __file__, "--host", coordinator, str(count), str(number)],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for number in range(count)
+    ]
+    outputs = [process.communicate()[0] for process in running]
+    if any(process.returncode for process in running):
+        sys.exit("a host failed; see above")
+    return [json.loads(output.splitlines()[-1]) for output in outputs]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--preset", default="oxford_flowers102")
+    parser.add_argument("--batch-size", type=int, default=32, help="photos; a multiple of 8")
+    parser.add_argument("--json", type=pathlib.Path, metavar="FILE")
+    parser.add_argument("--host", nargs=3, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.host:
+        print(json.dumps(read_as_host(options.host[0], *map(int, options.host[1:]))))
+        return
+
+    by_step = steps(options.preset, options.batch_size)
+    print(f"{options.preset}, a step, each device:")
+    print(f"{'devices':>8} {'photos':>8} {'GFLOP':>10} {'collectives':>12} {'their MB':>10}")
+    for row in by_step:
+        print(
+            f"{row['devices']:8} {row['photos']:8} {row['flops'] / 1e9:10.3f} "
+            f"{row['collectives']:12} {row['collective_bytes'] / 1e6:10.2f}"
+        )
+    by_hosts = {count: hosts(count) for count in HOSTS}
+    print(f"\n{RECORDS} records, read by each host at the start, in epoch 1, in epoch 2:")
+    for count, reads in by_hosts.items():
+        print(f"{count:8} hosts: " + "; ".join(", ".join(map(str, each)) for each in reads))
+    if options.json:
+        from flowers_model.files import replacing
+
+        with replacing(options.json) as temporary:
+            found = {"preset": options.preset, "steps": by_step, "reads": by_hosts}
+            temporary.write_text(json.dumps(found, indent=1) + "\n", "utf-8")
+
+
+if __name__ == "__main__":
+    sys.path[0] = str(pathlib.Path(__file__).resolve().parent.parent)
+    os.environ |= {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu", "TF_CPP_MIN_LOG_LEVEL": "2"}
+    os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={max(DEVICES)}"
+    main()
