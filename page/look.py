@@ -34,5 +34,6 @@ SETTINGS = {
     "css_paths": pathlib.Path(__file__).with_name("style.css"),
     "max_file_size": UPLOAD_LIMIT,
     "run_history": False,  # gradio would keep the photos in the visitor's browser
+    "ssr_mode": False,  # a second server in front, in Node
     "footer_links": ["api", "gradio", "settings"],
 }

@@ -228,7 +228,7 @@ def test_the_dry_run_starts_on_its_own_requirements_fetches_its_model_and_answer
     photo = tmp_path / "photo.jpg"
     photo.write_bytes(helpers.photo((240, 200, 20)))
     client = gradio_client.Client(page, download_files=False, verbose=False)
-    answer, _, _ = client.predict(gradio_client.handle_file(photo), api_name="/classify")
+    answer = client.predict(gradio_client.handle_file(photo), api_name="/classify")
     [expected] = FlowerClassifier.from_pretrained(bundle_folder).classify(photo)
     assert [one["label"] for one in answer["confidences"]] == expected.labels
     assert [one["confidence"] for one in answer["confidences"]] == expected.probabilities
