@@ -123,8 +123,8 @@ def add(page: Page) -> tuple[Route, ...]:
             return JSONResponse({"error": sorry(error)}, status)
         return JSONResponse(answer)
 
-    # Not in gradio's queue, which would have each call wait for three requests: the workers have
-    # a bounded one. And without gradio's preprocessing: files arrive as they are.
+    # Calls wait for the workers, not for one another in gradio's queue. And without gradio's
+    # preprocessing: files arrive as they are.
     settings = {"preprocess": False, "queue": False, "concurrency_limit": None}
     answer = gr.JSON(label="Answer", visible=False)
     gr.on([], classify, _upload("Photo", UPLOAD, EXAMPLE), answer, api_name="classify", **settings)
