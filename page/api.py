@@ -34,12 +34,29 @@ BATCH = 50  # photos of one call
 TOP = 5  # names that are given
 
 
-# What an upload is, and an example of one, as gradio's documentation of the API shows them.
+# What an upload and an answer are, as gradio's documentation of the API shows them.
 UPLOAD = {
     "anyOf": [
         {"type": "string", "description": "a data: URI"},
         {"type": "object", "properties": {"path": {"type": "string"}, "meta": {}}},
     ]
+}
+ANSWER = {
+    "type": "object",
+    "properties": {
+        "model": {"type": "string"},
+        "label": {"type": "string"},
+        "confidences": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "properties": {"label": {"type": "string"}, "confidence": {"type": "number"}},
+            },
+        },
+        "refused": {"type": "boolean"},
+        "refusal_score": {"type": "number"},
+        "label_set": {"type": "array", "items": {"type": "string"}},
+    },
 }
 EXAMPLE = {"path": "photo.jpg", "url": "photo.jpg", "meta": {"_type": "gradio.FileData"}}
 
@@ -126,9 +143,9 @@ def add(page: Page) -> tuple[Route, ...]:
     # Calls wait for the workers, not for one another in gradio's queue. And without gradio's
     # preprocessing: files arrive as they are.
     settings = {"preprocess": False, "queue": False, "concurrency_limit": None}
-    answer = gr.JSON(label="Answer", visible=False)
+    answer = Api(None, ANSWER, "Answer")
     gr.on([], classify, _upload("Photo", UPLOAD, EXAMPLE), answer, api_name="classify", **settings)
-    answers = gr.JSON(label="Answers", visible=False)
+    answers = Api(None, {"type": "array", "items": ANSWER}, "Answers")
     photos = _upload("Photos", {"type": "array", "items": UPLOAD}, [EXAMPLE])
     gr.on([], classify_batch, photos, answers, api_name="classify_batch", **settings)
     picture = gr.Image(label="Where the network looked", format="jpeg", visible=False)
