@@ -84,18 +84,12 @@ def __getattr__(name: str) -> gr.Blocks:
     return globals().setdefault("demo", open_page())
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Serve the page until it is stopped; returns the exit status."""
+if __name__ == "__main__":
     try:
-        demo = open_page(arguments)
+        demo = open_page(sys.argv[1:])
         # Stopped like this (a Space is), gradio deletes its files as it does at Ctrl-C.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         demo.serve()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+        sys.exit(2)

@@ -22,7 +22,7 @@ from starlette.routing import Route
 
 from flowers_model.classifier import FlowerClassifier, Prediction, predictions
 from flowers_model.errors import UserError
-from flowers_model.explain import explain
+from flowers_model.explain import explain as draw_map
 from page import limits
 from page.limits import BusyError, Workers
 from page.text import UNKNOWN, sorry
@@ -89,7 +89,7 @@ def add(page: Page) -> tuple[Route, ...]:
         return [one or _answer(model, next(named)) for one in answers]
 
     def draw(photo: dict | str | None):
-        return explain(classifier, _read(photo))
+        return draw_map(classifier, _read(photo))
 
     async def work(function, *arguments):
         try:
@@ -120,7 +120,7 @@ def add(page: Page) -> tuple[Route, ...]:
             raise gr.Error(f"Sorry, a batch is 1 to {BATCH} photos.", print_exception=False)
         return await work(name_many, photos)
 
-    async def where(photo):
+    async def explain(photo):
         """Draw where the network looked: the middle square of a photo, with the places that spoke
         for the likeliest name in warm light.
 
@@ -128,8 +128,6 @@ def add(page: Page) -> tuple[Route, ...]:
             photo: as for classify.
         """
         return await work(draw, photo)
-
-    where.__name__ = "explain"
 
     async def classify_plainly(request: Request) -> JSONResponse:
         data = await request.body()
@@ -149,7 +147,7 @@ def add(page: Page) -> tuple[Route, ...]:
     photos = _upload("Photos", {"type": "array", "items": UPLOAD}, [EXAMPLE])
     gr.on([], classify_batch, photos, answers, api_name="classify_batch", **settings)
     picture = gr.Image(label="Where the network looked", format="jpeg", visible=False)
-    gr.on([], where, _upload("Photo", UPLOAD, EXAMPLE), picture, api_name="explain", **settings)
+    gr.on([], explain, _upload("Photo", UPLOAD, EXAMPLE), picture, api_name="explain", **settings)
     return (Route("/classify", classify_plainly, methods=["POST"]),)
 
 

@@ -28,7 +28,7 @@ from test_app import ROOT
 
 import page
 from flowers_model.classifier import FlowerClassifier
-from page import limits, snippets
+from page import api, limits, snippets
 
 FILE = {"meta": {"_type": "gradio.FileData"}}
 MCP_HEADERS = {
@@ -138,6 +138,12 @@ def test_no_file_of_the_machine_is_read(server, file):
         assert answer.status_code == 500
         assert "confidences" not in answer.text
         assert file not in answer.text
+
+
+def test_a_model_of_the_hub_goes_by_its_repo_and_commit(classifier, tmp_path):
+    folder = tmp_path / "models--ada--fine--flowers" / "snapshots" / "0123abc"
+    copy = FlowerClassifier(folder, classifier.manifest, classifier.engine)
+    assert api.model_id(copy) == "ada/fine--flowers@0123abc"
 
 
 # Assistants.
