@@ -9,7 +9,7 @@ a second, errors. "ours" is `POST /classify`; "plain" is called as gradio's clie
 be called in no other way; "ours, gradio" is our page called in that way. "python" is the same
 without HTTP, one process each. Ratios say how many times ours is better.
 
---soak has 50 clients ask the page alone for so many minutes, and prints its memory.
+--soak has 50 clients ask the page alone for so many minutes, and prints its memory. Linux alone.
 """
 
 import argparse
