@@ -352,12 +352,12 @@ def test_a_full_queue_of_the_page_says_so(gated):
     data = photo(COLOURS["poppy"])
     config = httpx.get(f"{url}/config").json()
     kinds = {one["id"]: one["type"] for one in config["components"]}
-    [(event, source)] = [
+    event, source = next(
         (one["id"], source)
         for one in config["dependencies"]
         for source, name in one["targets"]
         if name == "upload"
-    ]
+    )
     [path] = httpx.post(f"{url}/gradio_api/upload", files={"files": ("a.jpg", data)}).json()
     file = {"path": path, **FILE}
     sent = {"data": [file if kinds[source] == "image" else [file]], "fn_index": event}
