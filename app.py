@@ -1,6 +1,6 @@
 """The page: show it a flower, and it says the name.
 
-    python app.py [--model PATH|USER/MODEL[@REVISION]]
+    python app.py [--model PATH|USER/MODEL[@REVISION]] [--mcp]
 
 Without --model it opens the model that FLOWERS_MODEL names, else the newest run's. Hugging Face
 Spaces runs this file as it stands. Host and port are gradio's own settings, GRADIO_SERVER_NAME
@@ -9,6 +9,7 @@ and GRADIO_SERVER_PORT.
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import pathlib
 import signal
@@ -46,7 +47,20 @@ def open_page(arguments: Sequence[str] = ()) -> gr.Blocks:
         default=os.environ.get("FLOWERS_MODEL"),
         help="a bundle's folder or a Hub repo (else FLOWERS_MODEL, else the newest run's)",
     )
-    model = parser.parse_args(arguments).model
+    parser.add_argument(
+        "--mcp", action="store_true", help="let assistants call it, too, at /gradio_api/mcp"
+    )
+    parser.add_argument(
+        "--requests-a-minute",
+        type=int,
+        default=page.limits.REQUESTS,
+        metavar="N",
+        help="of one client; 0 for any number (default: %(default)s)",
+    )
+    options = parser.parse_args(arguments)
+    if options.mcp and importlib.util.find_spec("mcp") is None:
+        raise UserError("--mcp needs a package more: pip install 'mcp>=1.21,<2'")
+    model = options.model
     if not model and MODEL_FILE.is_file():
         model = MODEL_FILE.read_text("utf-8").strip()
     if not model:
@@ -58,7 +72,9 @@ def open_page(arguments: Sequence[str] = ()) -> gr.Blocks:
                 "or name one with --model PATH or --model USER/MODEL"
             )
         model = newest.parent
-    return page.build(FlowerClassifier.from_pretrained(model))
+    demo = page.build(FlowerClassifier.from_pretrained(model))
+    demo.requests, demo.mcp = options.requests_a_minute, options.mcp
+    return demo
 
 
 def __getattr__(name: str) -> gr.Blocks:
@@ -71,9 +87,9 @@ def __getattr__(name: str) -> gr.Blocks:
 if __name__ == "__main__":
     try:
         demo = open_page(sys.argv[1:])
+        # Stopped like this (a Space is), gradio deletes its files as it does at Ctrl-C.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        demo.serve()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
-    # Stopped like this (a Space is), gradio deletes its files as it does at Ctrl-C.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    demo.launch(**page.look.SETTINGS)

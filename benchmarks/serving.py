@@ -1,14 +1,21 @@
 """The page against the same network behind `gr.Interface` and `keras.Model.predict`.
 
-    python benchmarks/serving.py BUNDLE [--photos 50] [--json FILE]
+    python benchmarks/serving.py BUNDLE [--photos FOLDER] [--seconds 20] [--json FILE]
+    python benchmarks/serving.py BUNDLE --soak 10
 
-Both serve the same bundle on this machine, one after the other, and get the same uploads from one
-client over HTTP: seconds from process start to the first answer, then milliseconds a photo. The
-same is measured without HTTP, in one process each. Ratios say how many times ours is faster.
+Both serve the same bundle on this machine at the same time, and get the same photos over HTTP, each
+a new upload, from 1, 8 and 50 clients, in turn: milliseconds from a request to its answer, photos
+a second, errors. "ours" is `POST /classify`; "plain" is called as gradio's clients do, since it can
+be called in no other way; "ours, gradio" is our page called in that way. "python" is the same
+without HTTP, one process each. Ratios say how many times ours is better.
+
+--soak has 50 clients ask the page alone for so many minutes, and prints its memory. Linux alone.
 """
 
 import argparse
+import http.client
 import io
+import itertools
 import json
 import os
 import pathlib
@@ -17,12 +24,15 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
+import uuid
 
 import numpy as np
 from PIL import Image
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
+CLIENTS = (1, 8, 50)
 
 PLAIN_PAGE = """
 import sys
@@ -60,14 +70,14 @@ bundle, photo = sys.argv[1], open(sys.argv[2], "rb").read()
 answer(photo)
 first = time.time()
 times = []
-for _ in range(int(sys.argv[3])):
+for _ in range(50):
     started = time.perf_counter(); answer(photo); times.append(time.perf_counter() - started)
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 print(json.dumps({{"first": first, "p50_ms": 1000 * statistics.median(times), "rss_mb": peak}}))
 """
 
 
-def photo_file() -> str:
+def drawn_photo() -> bytes:
     """A 1200 x 900 JPEG of noise at many scales, as hard to decode as a real photo."""
     random, layers = np.random.default_rng(0), []
     for cells in (3, 12, 60):
@@ -75,9 +85,7 @@ def photo_file() -> str:
         layers.append(np.asarray(noise.resize((1200, 900), Image.Resampling.BICUBIC), np.float32))
     encoded = io.BytesIO()
     Image.fromarray(np.mean(layers, axis=0).astype(np.uint8)).save(encoded, "JPEG", quality=90)
-    path = pathlib.Path(tempfile.mkdtemp()) / "photo.jpg"
-    path.write_bytes(encoded.getvalue())
-    return str(path)
+    return encoded.getvalue()
 
 
 def environment(**more: str) -> dict[str, str]:
@@ -89,81 +97,207 @@ def environment(**more: str) -> dict[str, str]:
     }
 
 
-def serve(command: list[str], photo: str, count: int) -> dict[str, float]:
-    """Start a page, and call its `/classify` until `count` answers are there."""
-    from gradio_client import Client, handle_file
+class Server:
+    """A page in a process of its own, started when it is made."""
 
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    started = time.perf_counter()
-    page = subprocess.Popen(
-        command,
-        env=environment(GRADIO_SERVER_PORT=str(port), GRADIO_SERVER_NAME="127.0.0.1"),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
+    def __init__(self, command: list[str]):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.started = time.perf_counter()
+        settings = {"GRADIO_SERVER_PORT": str(self.port), "GRADIO_SERVER_NAME": "127.0.0.1"}
+        self.process = subprocess.Popen(
+            command,
+            env=environment(**settings),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+
+    def wait(self, call, photo: bytes) -> float:
+        """Seconds from its start to its first answer."""
         while True:
             try:
-                socket.create_connection(("127.0.0.1", port), 0.05).close()
-                client = Client(f"http://127.0.0.1:{port}", verbose=False)
-                break
-            except OSError:
-                if page.poll() is not None or time.perf_counter() - started > 300:
-                    sys.exit(f"error: {' '.join(command[:2])} did not start")
+                call(http.client.HTTPConnection("127.0.0.1", self.port, timeout=60), photo)
+                return time.perf_counter() - self.started
+            except (OSError, http.client.HTTPException, RuntimeError):
+                if self.process.poll() is not None or time.perf_counter() - self.started > 300:
+                    sys.exit("error: a page did not start")
                 time.sleep(0.02)
-        client.predict(handle_file(photo), api_name="/classify")
-        first = time.perf_counter() - started
-        times = []
-        for _ in range(count):
-            begun = time.perf_counter()
-            client.predict(handle_file(photo), api_name="/classify")
-            times.append(time.perf_counter() - begun)
-        return {"start_s": first, "p50_ms": 1000 * statistics.median(times)}
-    finally:
-        page.terminate()
-        page.wait()
+
+    def memory(self, kind: str = "VmRSS") -> float:
+        """Megabytes: VmRSS now, VmHWM at most."""
+        status = pathlib.Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(status.split(f"{kind}:")[1].split()[0]) / 1024
+
+    def stop(self) -> None:
+        self.process.terminate()
+        self.process.wait()
 
 
-def in_process(name: str, bundle: str, photo: str, count: int) -> dict[str, float]:
-    started = time.time()
-    script = TIMER.format(setup=IN_PROCESS[name])
-    done = subprocess.run(
-        [sys.executable, "-c", script, bundle, photo, str(count)],
-        env=environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        check=True,
-        text=True,
-    )
+def ask(connection, method: str, path: str, body: bytes | None = None, kind: str = "") -> bytes:
+    connection.request(method, path, body, {"Content-Type": kind} if kind else {})
+    answer = connection.getresponse()
+    content = answer.read()
+    if answer.status != 200:
+        raise RuntimeError(f"{path}: {answer.status} {content[:200]!r}")
+    return content
+
+
+def call_ours(connection: http.client.HTTPConnection, photo: bytes) -> None:
+    json.loads(ask(connection, "POST", "/classify", photo, "image/jpeg"))["label"]
+
+
+def call_gradio(connection: http.client.HTTPConnection, photo: bytes) -> None:
+    """Upload, join the queue, listen until the answer comes."""
+    edge = uuid.uuid4().hex
+    head = f'--{edge}\r\nContent-Disposition: form-data; name="files"; filename="photo.jpg"\r\n\r\n'
+    body = head.encode() + photo + f"\r\n--{edge}--\r\n".encode()
+    kind = f"multipart/form-data; boundary={edge}"
+    [path] = json.loads(ask(connection, "POST", "/gradio_api/upload", body, kind))
+    file = {"path": path, "meta": {"_type": "gradio.FileData"}}
+    call = json.dumps({"data": [file]}).encode()
+    event = ask(connection, "POST", "/gradio_api/call/classify", call, "application/json")
+    answer = ask(connection, "GET", f"/gradio_api/call/classify/{json.loads(event)['event_id']}")
+    if b"event: complete" not in answer:
+        raise RuntimeError(f"no answer: {answer[:200]!r}")
+
+
+def load(port: int, call, photos: list[bytes], clients: int, seconds: float) -> dict[str, float]:
+    """What so many clients at once get in so many seconds."""
+    times: list[float] = []
+    errors: list[str] = []
+    turn = itertools.cycle(photos)
+    end = time.perf_counter() + seconds
+
+    def client() -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+        while (started := time.perf_counter()) < end:
+            try:
+                call(connection, next(turn))
+                times.append(time.perf_counter() - started)
+            except (OSError, http.client.HTTPException, RuntimeError) as error:
+                errors.append(str(error))
+                connection.close()
+
+    started = time.perf_counter()
+    threads = [threading.Thread(target=client) for _ in range(clients)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for error in sorted(set(errors))[:3]:
+        print(f"  error: {error}", file=sys.stderr)
+    ranked = sorted(times) or [float("nan")]
+    return {
+        "p50_ms": 1000 * statistics.median(ranked),
+        "p95_ms": 1000 * ranked[int(0.95 * (len(ranked) - 1))],
+        "photos_per_s": len(times) / (time.perf_counter() - started),
+        "errors": len(errors),
+    }
+
+
+def in_process(name: str, bundle: str, photo: bytes) -> dict[str, float]:
+    with tempfile.NamedTemporaryFile(suffix=".jpg") as file:
+        file.write(photo)
+        file.flush()
+        started = time.time()
+        done = subprocess.run(
+            [sys.executable, "-c", TIMER.format(setup=IN_PROCESS[name]), bundle, file.name],
+            env=environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            check=True,
+            text=True,
+        )
     figures = json.loads(done.stdout.splitlines()[-1])
     return {"start_s": figures.pop("first") - started, **figures}
+
+
+def our_page(bundle: str) -> Server:
+    command = [sys.executable, str(ROOT / "app.py"), "--model", bundle, "--requests-a-minute", "0"]
+    return Server(command)
+
+
+def soak(bundle: str, photos: list[bytes], minutes: float) -> None:
+    server = our_page(bundle)
+    try:
+        server.wait(call_ours, photos[0])
+        print(f"start: {server.memory():.0f} MB")
+        for minute in range(1, int(minutes) + 1):
+            figures = load(server.port, call_ours, photos, 50, 60)
+            print(
+                f"minute {minute}: {server.memory():.0f} MB, "
+                f"{figures['photos_per_s']:.1f} photos/s, p95 {figures['p95_ms']:.0f} ms, "
+                f"{figures['errors']} errors",
+                flush=True,
+            )
+    finally:
+        server.stop()
+
+
+def compare(bundle: str, photos: list[bytes], seconds: float) -> dict:
+    servers = {"ours": our_page(bundle)}
+    ways = {"ours": call_ours, "ours, gradio": call_gradio, "plain": call_gradio}
+    figures: dict[str, dict] = {"ours": {}, "ours, gradio": {}, "plain": {}}
+    try:
+        figures["ours"]["start_s"] = servers["ours"].wait(call_ours, photos[0])
+        servers["plain"] = Server([sys.executable, "-c", PLAIN_PAGE, bundle])
+        figures["plain"]["start_s"] = servers["plain"].wait(call_gradio, photos[0])
+        for clients in CLIENTS:
+            for name, call in ways.items():
+                port = servers[name.partition(",")[0]].port
+                found = load(port, call, photos, clients, seconds)
+                print(f"{clients:2} clients, {name}: {found}", file=sys.stderr)
+                figures[name][str(clients)] = found
+        for name, server in servers.items():
+            figures[name]["rss_mb"] = server.memory("VmHWM")
+    finally:
+        for server in servers.values():
+            server.stop()
+    figures["python"] = {name: in_process(name, bundle, photos[0]) for name in servers}
+    return figures
+
+
+def table(figures: dict) -> list[str]:
+    lines = [f"{'':24} {'ours':>9} {'plain':>9} {'ratio':>7} {'ours, gradio':>13}"]
+
+    def line(name: str, ours: float, plain: float, through: float | None = None) -> None:
+        more = "photos_per_s" in name
+        ratio = (ours / plain if more else plain / ours) if ours and plain else float("nan")
+        end = "" if through is None else f" {through:13.1f}"
+        lines.append(f"{name:24} {ours:9.1f} {plain:9.1f} {ratio:7.1f}{end}")
+
+    ours, plain = figures["ours"], figures["plain"]
+    for clients in map(str, CLIENTS):
+        for name in ours[clients]:
+            through = figures["ours, gradio"][clients][name]
+            line(f"{clients}: {name}", ours[clients][name], plain[clients][name], through)
+    for name in ("start_s", "rss_mb"):
+        line(name, ours[name], plain[name])
+    for name, value in figures["python"]["ours"].items():
+        line(f"python: {name}", value, figures["python"]["plain"][name])
+    return lines
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("bundle")
-    parser.add_argument("--photos", type=int, default=50, help="timed answers of each")
+    parser.add_argument(
+        "--photos", type=pathlib.Path, help="a folder of JPEGs (default: one drawn, of 1200 x 900)"
+    )
+    parser.add_argument("--seconds", type=float, default=20, help="of each measurement")
+    parser.add_argument("--soak", type=float, metavar="MINUTES", help="ask ours alone, for long")
     parser.add_argument("--json", help="write the figures to this file, too")
     options = parser.parse_args()
-    photo = photo_file()
+    photos = [drawn_photo()]
+    if options.photos:
+        photos = [path.read_bytes() for path in sorted(options.photos.rglob("*.jpg"))[:200]]
+    if options.soak:
+        return soak(options.bundle, photos, options.soak)
+    figures = compare(options.bundle, photos, options.seconds)
     backend = os.environ.get("KERAS_BACKEND", "tensorflow")
-    figures: dict[str, dict[str, dict[str, float]]] = {"page": {}, "process": {}}
-    pages = {
-        "ours": [sys.executable, str(ROOT / "app.py"), "--model", options.bundle],
-        "plain": [sys.executable, "-c", PLAIN_PAGE, options.bundle],
-    }
-    for name, command in pages.items():
-        print(f"{name}: starting, then {options.photos} photos …", file=sys.stderr)
-        figures["page"][name] = serve(command, photo, options.photos)
-        figures["process"][name] = in_process(name, options.bundle, photo, options.photos)
-    print(f"plain is Keras on {backend}; {os.cpu_count()} cores")
-    print(f"{'':9} {'':10} {'ours':>9} {'plain':>9} {'ratio':>7}")
-    for where, both in figures.items():
-        for figure in both["ours"]:
-            ours, plain = both["ours"][figure], both["plain"][figure]
-            print(f"{where:9} {figure:10} {ours:9.2f} {plain:9.2f} {plain / ours:7.1f}")
+    print(f"plain is Keras on {backend}; {os.cpu_count()} cores; {len(photos)} photos")
+    print("\n".join(table(figures)))
     if options.json:
         pathlib.Path(options.json).write_text(json.dumps(figures, indent=2) + "\n", "utf-8")
 

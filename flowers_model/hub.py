@@ -10,7 +10,7 @@ import os
 import pathlib
 import textwrap
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NoReturn, TypeVar
 
 import httpx2  # what huggingface_hub speaks HTTP with, and whose errors it lets through
@@ -172,7 +172,15 @@ def publish(
 
 
 def publish_space(
-    folder: str | os.PathLike, repo_id: str, patterns: Sequence[str], message: str
+    folder: str | os.PathLike,
+    repo_id: str,
+    patterns: Sequence[str],
+    message: str,
+    private: bool = False,
+    hardware: str | None = None,
+    variables: Mapping[str, str] | None = None,
+    secrets: Mapping[str, str] | None = None,
+    restart: bool = False,
 ) -> str:
     """Put a folder into a Gradio Space, in one commit on its main branch.
 
@@ -183,6 +191,11 @@ def publish_space(
             those of the Space that the folder does not have are deleted in the same commit. All
             others stay. What the Space has already makes no commit.
         message: the commit's.
+        private: make it a private Space. One that is public already is refused, not changed.
+        hardware: what it runs on, as the Hub names it; by default as it is.
+        variables: environment variables of the Space; those that it has already stay as they are.
+        secrets: the same, which nobody can read again.
+        restart: build it anew, from the start, even if nothing has changed.
 
     Returns:
         The Space's URL.
@@ -193,15 +206,28 @@ def publish_space(
     check_login(repo_id, "space")
     api = _api()
     try:
-        _persist(api.create_repo, repo_id, repo_type="space", space_sdk="gradio", exist_ok=True)
+        _persist(_make_ready, api, repo_id, private, None, "space")
+        # Before the commit, which has the Space built and started.
+        known = _persist(api.get_space_variables, repo_id) if variables else {}
+        for name, value in (variables or {}).items():
+            if name not in known or known[name].value != value:
+                _persist(api.add_space_variable, repo_id, name, value)
+        for name, value in (secrets or {}).items():
+            _persist(api.add_space_secret, repo_id, name, value)
         _persist(_commit, api, pathlib.Path(folder), repo_id, message, patterns, "space")
+        if hardware:
+            runtime = _persist(api.get_space_runtime, repo_id)
+            if hardware != (runtime.requested_hardware or runtime.hardware):
+                _persist(api.request_space_hardware, repo_id, hardware)
+        if restart:
+            _persist(api.restart_space, repo_id, factory_reboot=True)
     except TROUBLE as error:
         _explain(error, f"cannot publish to {repo_id}", api, repo_id)
     return f"{api.endpoint}/spaces/{repo_id}"
 
 
-def check_published(repo_id: str, revision: str | None = None) -> None:
-    """Check that a Hub repo holds a bundle, as far as its list of files tells.
+def check_published(repo_id: str, revision: str | None = None) -> huggingface_hub.ModelInfo:
+    """What the Hub tells of a repo that holds a bundle, as far as its list of files tells.
 
     Raises:
         HubError: where it does not, and for all that keeps it from being looked up.
@@ -209,7 +235,7 @@ def check_published(repo_id: str, revision: str | None = None) -> None:
     api = _api()
     revision = revision or "main"
     try:
-        _look_up(api, repo_id, revision)
+        return _look_up(api, repo_id, revision)
     except TROUBLE as error:
         _explain(error, f"cannot look up {repo_id}@{revision}", api, repo_id, revision)
 
@@ -343,17 +369,27 @@ def _check(folder: pathlib.Path, name: str) -> None:
         raise HubError(f"{name}: {str(error).replace(repr(str(folder)), 'it')}") from error
 
 
-def _make_ready(api: huggingface_hub.HfApi, repo_id: str, private: bool, tag: str | None) -> None:
+def _make_ready(
+    api: huggingface_hub.HfApi,
+    repo_id: str,
+    private: bool,
+    tag: str | None,
+    repo_type: str = "model",
+) -> None:
     try:
-        info = api.model_info(repo_id, timeout=TIMEOUT)
+        info = api.repo_info(repo_id, repo_type=repo_type, timeout=TIMEOUT)
     except errors.RepositoryNotFoundError:
         # Not private=False: an organization may have its own default.
-        api.create_repo(repo_id, private=private or None, exist_ok=True)
+        sdk = "gradio" if repo_type == "space" else None
+        api.create_repo(
+            repo_id, private=private or None, repo_type=repo_type, space_sdk=sdk, exist_ok=True
+        )
         return
     if private and not info.private:
+        place = f"{api.endpoint}/{'spaces/' if repo_type == 'space' else ''}{repo_id}"
         raise HubError(
             f"cannot publish to {repo_id} as private: it is public; make it private at "
-            f"{api.endpoint}/{repo_id}/settings, or choose another repo"
+            f"{place}/settings, or choose another repo"
         )
     if tag and any(tag == known.name for known in api.list_repo_refs(repo_id).tags):
         raise HubError(f"{repo_id} has a tag {tag!r} already: choose another, or delete it there")

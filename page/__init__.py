@@ -10,7 +10,7 @@ import dataclasses
 import gradio as gr
 
 from flowers_model.classifier import FlowerClassifier
-from page import api, card, gallery, look, name
+from page import api, card, gallery, limits, look, name, server
 from page.examples import Examples
 
 # Once a minute gradio deletes what visitors sent, or was made for them, over five minutes ago.
@@ -39,7 +39,7 @@ def build(classifiers: FlowerClassifier | dict[str, FlowerClassifier]) -> gr.Blo
         classifiers = {classifiers.folder.name: classifiers}
     first = next(iter(classifiers.values()))
     page = Page(classifiers, Examples(first.folder))
-    with gr.Blocks(title=look.TITLE, delete_cache=FORGET) as demo:
+    with server.Blocks(title=look.TITLE, delete_cache=FORGET) as demo:
         gr.HTML(
             f"<h1>{look.TITLE}</h1><p>Show a photo and get its name, out of "
             f"{len(first.label_names)} flowers: how sure that is, where the network looked, and "
@@ -55,7 +55,8 @@ def build(classifiers: FlowerClassifier | dict[str, FlowerClassifier]) -> gr.Blo
             with gr.Tab("About the model", id="card"):
                 card.add(page)
         _connect(tabs, named, opened)
-        api.add(page)
+        demo.routes = api.add(page)
+    demo.queue(max_size=limits.QUEUE)
     return demo
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import gradio as gr
 
 from flowers_model.classifier import FlowerClassifier
+from page import snippets
 from page.text import escape, table
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ FIGURES = {
 
 
 def add(page: Page) -> None:
-    """Add the card and the figures."""
+    """Add the card, the figures, and how to call the model."""
     gr.Markdown(describe(page.classifier), latex_delimiters=[], elem_id="card")
     for name, title in FIGURES.items():
         figure = page.classifier.folder / "report" / f"{name}.png"
@@ -35,6 +36,7 @@ def add(page: Page) -> None:
                 buttons=["fullscreen"],
                 elem_classes="figure",
             )
+    snippets.add()
 
 
 def describe(classifier: FlowerClassifier) -> str:

@@ -4,8 +4,9 @@ import pathlib
 
 import gradio as gr
 
+from page import limits
+
 TITLE = "Which flower is this?"
-UPLOAD_LIMIT = "50mb"
 THEME = gr.themes.Soft(
     primary_hue="emerald",
     secondary_hue="emerald",
@@ -32,7 +33,8 @@ THEME = gr.themes.Soft(
 SETTINGS = {
     "theme": THEME,
     "css_paths": pathlib.Path(__file__).with_name("style.css"),
-    "max_file_size": UPLOAD_LIMIT,
+    "max_file_size": limits.FILE,
     "run_history": False,  # gradio would keep the photos in the visitor's browser
+    "ssr_mode": False,  # a second server in front, in Node
     "footer_links": ["api", "gradio", "settings"],
 }

@@ -2,11 +2,12 @@
 
 A Space is a folder: the page, the packages that it needs, the Space's card, its own lean
 requirements, and `model.txt`, which tells the page its model. With `--dry-run DIR` that folder is
-written, and nothing is sent anywhere.
+written, and nothing is sent anywhere. Deploying again changes only what changed.
 """
 
 from __future__ import annotations
 
+import os
 import pathlib
 import shlex
 import shutil
@@ -17,14 +18,15 @@ from collections.abc import Sequence
 # `python spaces/deploy.py` puts spaces/ on the path, and the project's root is what is wanted.
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
-from flowers_model import hub
+from flowers_model import bundle, hub
+from flowers_model.classifier import DEFAULT
 from flowers_model.command import Parser, reporting_mistakes
 from flowers_model.errors import UserError
 from flowers_model.files import replacing
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent
-FILES = {"LICENSE", "README.md", "app.py", "model.txt", "requirements.txt"}
+FILES = {"LICENSE", "README.md", "app.py", "model.txt", "requirements.txt", "thumbnail.png"}
 PACKAGES = {"flowers_model", "page"}
 NAMES = FILES | PACKAGES
 
@@ -38,26 +40,65 @@ def _parser() -> Parser:
         required=True,
         help="the published model that the page shows",
     )
+    parser.add_argument("--private", action="store_true", help="a Space that only you can see")
+    parser.add_argument(
+        "--hardware", metavar="NAME", help="what it runs on, such as cpu-basic (default: as it is)"
+    )
+    parser.add_argument(
+        "--variable",
+        metavar="NAME=VALUE",
+        action="append",
+        default=[],
+        help="an environment variable of the Space; may be given several times",
+    )
+    parser.add_argument(
+        "--secret",
+        metavar="NAME",
+        action="append",
+        default=[],
+        help="the same, with the value that it has here, kept secret: HF_TOKEN for a private model",
+    )
+    parser.add_argument(
+        "--restart", action="store_true", help="have it built anew even if nothing has changed"
+    )
     parser.add_argument(
         "--dry-run", metavar="DIR", type=pathlib.Path, help="write the Space's folder, send nothing"
     )
     return parser
 
 
-def assemble(folder: pathlib.Path, model: str) -> None:
-    """Write a Space's folder, which does not exist yet; it shows `USER/MODEL[@REVISION]`."""
-    repo_id, _, _ = model.partition("@")
-    unwanted = shutil.ignore_patterns("__pycache__", ".*")
+def assemble(
+    folder: pathlib.Path, space: str, model: str, preload: Sequence[str] | None = None
+) -> None:
+    """Write a Space's folder, which does not exist yet.
+
+    Args:
+        space: `USER/SPACE`.
+        model: `USER/MODEL[@REVISION]`, which it shows.
+        preload: what the Hub is to fetch when it builds the Space, so that it starts at once; by
+            default the model, where it has no revision.
+    """
+    repo_id, _, revision = model.partition("@")
+    # Its model comes from the Hub, not with the code.
+    unwanted = shutil.ignore_patterns("__pycache__", ".*", DEFAULT.name)
     for package in PACKAGES:
         shutil.copytree(ROOT / package, folder / package, ignore=unwanted)
     for file in (ROOT / "app.py", ROOT / "LICENSE", HERE / "requirements.txt"):
         shutil.copyfile(file, folder / file.name)
-    card = (HERE / "README.md").read_text("utf-8").replace("USER/MODEL", repo_id)
+    shutil.copyfile(ROOT / "docs" / "page.png", folder / "thumbnail.png")
+    if preload is None:
+        preload = [] if revision else [repo_id]
+    lines = "".join(f"- {line}\n" for line in preload)
+    card = (HERE / "README.md").read_text("utf-8")
+    card = card.replace(
+        "preload_from_hub:\n- USER/MODEL\n", f"preload_from_hub:\n{lines}" if lines else ""
+    )
+    card = card.replace("USER/MODEL", repo_id).replace("USER/SPACE", space)
     (folder / "README.md").write_text(card, "utf-8", newline="\n")
     (folder / "model.txt").write_text(f"{model}\n", "utf-8", newline="\n")
 
 
-def write(folder: pathlib.Path, model: str) -> None:
+def write(folder: pathlib.Path, space: str, model: str) -> None:
     """Write a Space's folder, also in the place of an earlier one.
 
     Raises:
@@ -69,24 +110,51 @@ def write(folder: pathlib.Path, model: str) -> None:
                 f"{str(folder)!r} holds something else than a Space; give a new or an empty folder"
             )
         with replacing(folder.resolve()) as temporary:
-            assemble(temporary, model)
+            assemble(temporary, space, model)
     except OSError as error:
         raise UserError(f"cannot write {str(folder)!r}: {error.strerror or error}") from error
 
 
-def deploy(space: str, model: str) -> str:
+def deploy(space: str, model: str, **settings) -> str:
     """Push a Space of a published model, in one commit; returns its URL.
+
+    Args:
+        settings: as of `flowers_model.hub.publish_space`.
 
     Raises:
         HubError: for all that keeps it from being pushed.
     """
     hub.check_login(space, "space")
-    hub.check_published(*hub.split_name(model))
+    repo_id, revision = hub.split_name(model)
+    info = hub.check_published(repo_id, revision)
+    preload = None
+    if info.private:
+        preload = []  # it would be fetched without a token
+    elif revision:
+        # With a revision, the Hub wants a commit, and the files by name.
+        preload = [f"{repo_id} {','.join(sorted(bundle.REQUIRED_FILES))} {info.sha}"]
     with tempfile.TemporaryDirectory() as room:
         folder = pathlib.Path(room, "space")
-        assemble(folder, model)
+        assemble(folder, space, model, preload)
         patterns = [*FILES, *(f"{package}/*" for package in PACKAGES)]
-        return hub.publish_space(folder, space, patterns, f"Show {model}")
+        return hub.publish_space(folder, space, patterns, f"Show {model}", **settings)
+
+
+def _variables(pairs: Sequence[str]) -> dict[str, str]:
+    variables = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not name or not equals:
+            raise UserError(f"--variable {pair!r} is none: give NAME=VALUE")
+        variables[name] = value
+    return variables
+
+
+def _secrets(names: Sequence[str]) -> dict[str, str]:
+    for name in names:
+        if not os.environ.get(name):
+            raise UserError(f"--secret {name} takes the value of the variable {name}: set it here")
+    return {name: os.environ[name] for name in names}
 
 
 @reporting_mistakes
@@ -101,9 +169,19 @@ def main(arguments: Sequence[str]) -> int:
             "(`python train/run.py --push-to USER/MODEL` publishes one)"
         )
     if options.dry_run is None:
-        print(deploy(options.space, options.model))
+        print(
+            deploy(
+                options.space,
+                options.model,
+                private=options.private,
+                hardware=options.hardware,
+                variables=_variables(options.variable),
+                secrets=_secrets(options.secret),
+                restart=options.restart,
+            )
+        )
     else:
-        write(options.dry_run, options.model)
+        write(options.dry_run, options.space, options.model)
         folder = shlex.quote(str(options.dry_run))
         print(
             f"{folder} is what {options.space} would be; in an environment of its own:\n"

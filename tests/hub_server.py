@@ -85,6 +85,10 @@ class Repo:
         self.type = type
         self.private = private
         self.sdk = sdk
+        self.variables: dict[str, str] = {}  # this and the next three, of a Space
+        self.secrets: dict[str, str] = {}
+        self.hardware = "cpu-basic"
+        self.restarts: list[str] = []  # their queries
         self.commits: dict[str, Commit] = {}
         self.branches: dict[str, str] = {}
         self.tags: dict[str, str] = {}
@@ -515,6 +519,47 @@ class Handler(http.server.BaseHTTPRequestHandler):
             "siblings": [{"rfilename": path} for path in head.files],
             **({"sdk": repo.sdk} if repo.type == "space" else {}),
         }
+
+    # What a Space runs on and with.
+
+    @route("GET", "/api/{type}s/{id}/variables")
+    def variables(self, body: bytes, repo: Repo) -> dict:
+        self.check_may_write(repo.id)
+        return {key: {"value": value} for key, value in repo.variables.items()}
+
+    @route("POST", "/api/{type}s/{id}/variables")
+    def add_variable(self, body: bytes, repo: Repo) -> dict:
+        self.check_may_write(repo.id)
+        asked = json.loads(body)
+        repo.variables[asked["key"]] = asked["value"]
+        return self.variables(body, repo)
+
+    @route("POST", "/api/{type}s/{id}/secrets")
+    def add_secret(self, body: bytes, repo: Repo) -> dict:
+        self.check_may_write(repo.id)
+        asked = json.loads(body)
+        repo.secrets[asked["key"]] = asked["value"]
+        return {}
+
+    @route("GET", "/api/{type}s/{id}/runtime")
+    def runtime(self, body: bytes, repo: Repo) -> dict:
+        hardware = {"current": None, "requested": repo.hardware}
+        return {"stage": "BUILDING", "hardware": hardware, "gcTimeout": None}
+
+    @route("POST", "/api/{type}s/{id}/hardware")
+    def request_hardware(self, body: bytes, repo: Repo) -> dict:
+        self.check_may_write(repo.id)
+        flavor = json.loads(body)["flavor"]
+        if flavor not in ("cpu-basic", "cpu-upgrade", "t4-small"):
+            raise RefusalError(400, f"There is no hardware called {flavor}")
+        repo.hardware = flavor
+        return self.runtime(body, repo)
+
+    @route("POST", "/api/{type}s/{id}/restart")
+    def restart(self, body: bytes, repo: Repo) -> dict:
+        self.check_may_write(repo.id)
+        repo.restarts.append(self.url.query)
+        return self.runtime(body, repo)
 
     # Branches, tags, history.
 

@@ -101,21 +101,28 @@ def test_the_api_gives_what_the_classifier_gives_to_the_last_bit(
 ):
     path = tmp_path / name
     path.write_bytes(data)
-    answer, picture, verdict = send(client, path)
+    answer = send(client, path)
     [expected] = FlowerClassifier.from_pretrained(model).classify(path)
     assert answer["label"] == expected.labels[0]
     assert [one["label"] for one in answer["confidences"]] == expected.labels
     assert [one["confidence"] for one in answer["confidences"]] == expected.probabilities
     assert sum(expected.probabilities) == pytest.approx(1)  # there are but three names
+    assert answer["model"] == "tiny of 2026-01-01T00:00:00+00:00"
+    assert (answer["refused"], answer["refusal_score"], answer["label_set"]) == (False, None, None)
+
+
+def test_the_api_draws_where_the_network_looked(client, tmp_path):
+    path = tmp_path / "IMG_0001.HEIC"
+    path.write_bytes(heic())
+    picture = client.predict(gradio_client.handle_file(path), api_name="/explain")
     with Image.open(picture) as opened:
         assert opened.size == (448, 448)
-    assert verdict == {"refused": False, "refusal_score": None, "label_set": None}
 
 
 def test_a_rotated_phone_photo_is_answered_like_the_upright_one(client, tmp_path):
     (tmp_path / "upright.png").write_bytes(encoded("PNG"))
     (tmp_path / "lying.png").write_bytes(lying())
-    assert send(client, tmp_path / "upright.png")[0] == send(client, tmp_path / "lying.png")[0]
+    assert send(client, tmp_path / "upright.png") == send(client, tmp_path / "lying.png")
 
 
 def test_the_api_says_what_does_not_look_like_a_known_flower(model, tmp_path):
@@ -131,17 +138,15 @@ def test_the_api_says_what_does_not_look_like_a_known_flower(model, tmp_path):
     try:
         client = gradio_client.Client(url, download_files=False, verbose=False)
         (tmp_path / "photo.jpg").write_bytes(encoded("JPEG"))
-        answer, _, verdict = send(client, tmp_path / "photo.jpg")
+        answer = send(client, tmp_path / "photo.jpg")
     finally:
         demo.close()
     [expected] = FlowerClassifier.from_pretrained(folder).classify(tmp_path / "photo.jpg")
     assert answer["label"] == expected.labels[0]  # the best guess all the same
-    assert verdict == {
-        "refused": True,
-        "refusal_score": pytest.approx(expected.refusal_score),
-        "label_set": expected.labels,
-        "message": "This does not look like a flower I know.",
-    }
+    assert answer["refused"]
+    assert answer["refusal_score"] == pytest.approx(expected.refusal_score)
+    assert answer["label_set"] == expected.labels
+    assert answer["message"] == "This does not look like a flower I know."
 
 
 @pytest.mark.parametrize(
@@ -176,11 +181,13 @@ def test_a_file_above_the_limit_is_refused(server):
     assert "maximum allowed size" in answer.text
 
 
-def test_only_classify_is_public_and_it_is_documented(client):
+def test_what_is_public_is_documented(client):
     endpoints = client.view_api(return_format="dict")["named_endpoints"]
-    assert list(endpoints) == ["/classify"]
+    assert list(endpoints) == ["/classify", "/classify_batch", "/explain"]
     assert "Name the flower in a photo" in endpoints["/classify"]["description"]
-    assert [one["parameter_name"] for one in endpoints["/classify"]["parameters"]] == ["photo"]
+    names = [one["parameters"][0]["parameter_name"] for one in endpoints.values()]
+    assert names == ["photo", "photos", "photo"]
+    assert not any("http" in str(one["parameters"]) for one in endpoints.values())  # no URL
 
 
 def gallery_urls(client: gradio_client.Client) -> list[str]:
@@ -319,7 +326,7 @@ def test_uploads_and_what_was_made_of_them_are_deleted_soon(model, tmp_path, mon
         client = gradio_client.Client(url, download_files=False, verbose=False)
         path = tmp_path / "photo.jpg"
         path.write_bytes(encoded("JPEG"))
-        send(client, path)
+        client.predict(gradio_client.handle_file(path), api_name="/explain")
 
         def kept() -> list[pathlib.Path]:
             return [path for path in (tmp_path / "uploads").rglob("*") if path.is_file()]

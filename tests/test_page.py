@@ -427,6 +427,15 @@ def test_the_card_says_what_the_model_is_and_how_well_it_does(page):
     assert picture_size(page, ".figure img") == [120, 90]
 
 
+def test_the_card_shows_how_to_call_this_very_page(page, server):
+    page.get_by_role("tab", name="About the model").click()
+    shown = page.locator(".snippet")
+    for number, line in enumerate(
+        (f'Client("{server}")', f"@photo.jpg {server}/classify", f'fetch("{server}/classify"')
+    ):
+        playwright.expect(shown.nth(number)).to_contain_text(line)
+
+
 def test_markup_in_a_bundle_is_shown_as_text(page):
     # Its true label is markup, and so is what one of its names is called in science.
     said = answered(page, page.locator("#examples [data-photo='2']").click)

@@ -103,10 +103,13 @@ def page(folder, shared_hub, tmp_path_factory) -> Iterator[str]:
     assert not HEAVY & {path.name for path in (room / "packages").iterdir()}
     environment = {
         **os.environ,
+        "HOME": "/dev/null",  # nothing can be written there, not even by root
         "PYTHONPATH": str(room / "packages"),
         "HF_ENDPOINT": shared_hub.url,
         "HF_HOME": str(room / "huggingface"),
         "NO_PROXY": "127.0.0.1,localhost",
+        "HTTP_PROXY": "http://127.0.0.1:9",  # nothing else is reached
+        "HTTPS_PROXY": "http://127.0.0.1:9",
     }
     for name in ("FLOWERS_MODEL", "HF_TOKEN"):
         environment.pop(name, None)
@@ -118,21 +121,56 @@ def page(folder, shared_hub, tmp_path_factory) -> Iterator[str]:
 # The card and the requirements.
 
 
-def test_the_card_has_only_what_the_hub_documents():
-    text = (ROOT / "spaces" / "README.md").read_text("utf-8")
+COLOURS = {"red", "yellow", "green", "blue", "indigo", "purple", "pink", "gray"}
+REPO = r"[\w.-]+/[\w.-]+"
+# What https://huggingface.co/docs/hub/spaces-config-reference documents, and what each may be; the
+# last two are of any repo's card.
+DOCUMENTED = {
+    "title": lambda it: isinstance(it, str),
+    "emoji": lambda it: 0 < len(it) <= 4 and not it.isascii(),
+    "colorFrom": COLOURS.__contains__,
+    "colorTo": COLOURS.__contains__,
+    "sdk": ("gradio", "docker", "static").__contains__,
+    "python_version": lambda it: re.fullmatch(r"3\.\d+(\.\d+)?", it),
+    "sdk_version": lambda it: re.fullmatch(r"\d+\.\d+\.\d+", it),
+    "suggested_hardware": lambda it: isinstance(it, str),
+    "suggested_storage": ("small", "medium", "large").__contains__,
+    "app_file": lambda it: (ROOT / it).is_file(),
+    "app_build_command": lambda it: isinstance(it, str),
+    "app_port": lambda it: isinstance(it, int),
+    "base_path": lambda it: it.startswith("/"),
+    "fullWidth": lambda it: isinstance(it, bool),
+    "header": ("mini", "default").__contains__,
+    "short_description": lambda it: len(it) <= 60,
+    "models": lambda it: all(re.fullmatch(REPO, one) for one in it),
+    "datasets": lambda it: all(re.fullmatch(REPO, one) for one in it),
+    "thumbnail": lambda it: it.startswith("https://"),
+    "pinned": lambda it: isinstance(it, bool),
+    "hf_oauth": lambda it: isinstance(it, bool),
+    "hf_oauth_expiration_minutes": lambda it: 0 < it <= 43200,
+    "hf_oauth_scopes": lambda it: isinstance(it, list),
+    "hf_oauth_authorized_org": lambda it: isinstance(it, str | list),
+    "disable_embedding": lambda it: isinstance(it, bool),
+    "startup_duration_timeout": lambda it: re.fullmatch(r"\d+[mh]", it),
+    "custom_headers": lambda it: isinstance(it, dict),
+    # A repo; or also files with commas between; or also a commit.
+    "preload_from_hub": lambda it: all(
+        re.fullmatch(rf"{REPO}( [^ ]+( [0-9a-f]{{40}})?)?", one) for one in it
+    ),
+    "tags": lambda it: all(isinstance(one, str) for one in it),
+    "license": lambda it: isinstance(it, str),
+}
+NEEDED = {"title", "emoji", "sdk", "sdk_version", "python_version", "app_file", "models", "license"}
+NEEDED |= {"short_description", "tags", "thumbnail"}
+
+
+def check_card(text: str) -> dict:
+    """The front matter, once it is what the Hub documents."""
     fields = card(text)
-    # https://huggingface.co/docs/hub/spaces-config-reference
-    documented = {
-        *("title", "emoji", "colorFrom", "colorTo", "sdk", "sdk_version", "python_version"),
-        *("app_file", "pinned", "license", "short_description", "models", "tags"),
-    }
-    assert set(fields) == documented
-    colours = {"red", "yellow", "green", "blue", "indigo", "purple", "pink", "gray"}
-    assert {fields["colorFrom"], fields["colorTo"]} <= colours
-    assert not fields["emoji"].isascii()
-    assert len(fields["short_description"]) <= 60
-    assert re.fullmatch(r"3\.\d+(\.\d+)?", fields["python_version"])
+    assert set(DOCUMENTED) > set(fields) >= NEEDED
+    assert [name for name, value in fields.items() if not DOCUMENTED[name](value)] == []
     assert huggingface_hub.SpaceCard(text).data.to_dict() == fields
+    return fields
 
 
 def test_the_card_names_what_the_project_runs_on():
@@ -178,15 +216,20 @@ def test_a_dry_run_writes_the_page_the_package_and_the_filled_card(folder):
     sources = {str(path.relative_to(ROOT)) for path in whole}
     assert {path for path in packages if "__pycache__" not in path} == sources
     assert set(files) - packages == {
-        *("LICENSE", "README.md", "app.py", "model.txt", "requirements.txt")
+        *("LICENSE", "README.md", "app.py", "model.txt", "requirements.txt", "thumbnail.png")
     }
     assert files["app.py"] == (ROOT / "app.py").read_bytes()
     assert files["requirements.txt"] == (ROOT / "spaces" / "requirements.txt").read_bytes()
     assert files["model.txt"] == f"{MODEL}@v1\n".encode()
     text = files["README.md"].decode()
-    assert card(text)["models"] == [MODEL]
+    fields = check_card(text)
+    assert fields["models"] == [MODEL]
+    assert fields["thumbnail"] == (
+        f"https://huggingface.co/spaces/{SPACE}/resolve/main/thumbnail.png"
+    )
+    assert files["thumbnail.png"].startswith(b"\x89PNG")
     assert f"[{MODEL}](https://huggingface.co/{MODEL})" in text
-    assert "USER/MODEL" not in text
+    assert "USER/" not in text
 
 
 def test_a_dry_run_needs_no_token_and_no_network_and_tells_how_to_start(
@@ -228,7 +271,7 @@ def test_the_dry_run_starts_on_its_own_requirements_fetches_its_model_and_answer
     photo = tmp_path / "photo.jpg"
     photo.write_bytes(helpers.photo((240, 200, 20)))
     client = gradio_client.Client(page, download_files=False, verbose=False)
-    answer, _, _ = client.predict(gradio_client.handle_file(photo), api_name="/classify")
+    answer = client.predict(gradio_client.handle_file(photo), api_name="/classify")
     [expected] = FlowerClassifier.from_pretrained(bundle_folder).classify(photo)
     assert [one["label"] for one in answer["confidences"]] == expected.labels
     assert [one["confidence"] for one in answer["confidences"]] == expected.probabilities
@@ -246,7 +289,81 @@ def test_a_space_is_pushed_in_one_commit_and_its_address_is_printed(server, fold
     files = space.files()
     assert files.pop(".gitattributes")
     written = {path: data for path, data in contents(folder).items() if "__pycache__" not in path}
+    fields = check_card(files.pop("README.md").decode())
+    # The Hub tells what the revision is; a dry run does not ask.
+    [preloaded] = fields.pop("preload_from_hub")
+    assert preloaded.startswith(f"{MODEL} README.md,")
+    assert preloaded.endswith(f" {server.repo(MODEL).tags['v1']}")
+    assert fields == check_card(written.pop("README.md").decode())
     assert files == written
+    assert (space.private, space.variables, space.secrets, space.restarts) == (False, {}, {}, [])
+
+
+def test_a_model_without_revision_is_preloaded_whole_and_a_private_one_is_not(
+    server, bundle_folder
+):
+    def preloaded(model: str) -> list[str] | None:
+        assert deploy.main([SPACE, "--model", model]) == 0
+        text = server.repo(SPACE, "space").files()["README.md"].decode()
+        return check_card(text).get("preload_from_hub")
+
+    assert preloaded(MODEL) == [MODEL]
+    server.put("ada/secret-flowers", contents(bundle_folder), private=True)
+    assert preloaded("ada/secret-flowers") is None
+
+
+def test_a_space_gets_its_hardware_variables_and_secrets(server, monkeypatch):
+    monkeypatch.setenv("A_SECRET", "hush")
+    command = [SPACE, "--model", MODEL, "--private", "--hardware", "cpu-upgrade", "--restart"]
+    command += [
+        "--variable",
+        "GRADIO_MCP_SERVER=True",
+        "--variable",
+        "B=a=b",
+        "--secret",
+        "A_SECRET",
+    ]
+    assert deploy.main(command) == 0
+    space = server.repo(SPACE, "space")
+    assert space.private
+    assert space.variables == {"GRADIO_MCP_SERVER": "True", "B": "a=b"}
+    assert space.secrets == {"A_SECRET": "hush"}
+    assert space.hardware == "cpu-upgrade"
+    assert space.restarts == ["factory=true"]
+
+
+def test_what_a_space_has_already_is_not_set_anew(server):
+    command = [SPACE, "--model", MODEL, "--hardware", "t4-small"]
+    assert deploy.main([*command, "--variable", "A=1", "--variable", "B=1"]) == 0
+    before = len(server.requests)
+    assert deploy.main([*command, "--variable", "A=1", "--variable", "B=2"]) == 0
+    writes = [one.path for one in server.requests[before:] if one.method == "POST"]
+    assert [path for path in writes if "preupload" not in path and "yaml" not in path] == [
+        f"/api/spaces/{SPACE}/variables"
+    ]
+    assert server.repo(SPACE, "space").variables == {"A": "1", "B": "2"}
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--variable", "A"], "--variable 'A' is none: give NAME=VALUE"),
+        (["--secret", "NOWHERE"], "--secret NOWHERE takes the value of the variable NOWHERE: set"),
+        (
+            ["--hardware", "abacus"],
+            "the Hub refuses (error 400): There is no hardware called abacus",
+        ),
+    ],
+)
+def test_a_setting_that_cannot_be_is_told(server, capsys, more, message):
+    assert message in refusal(capsys, SPACE, "--model", MODEL, *more)
+
+
+def test_a_public_space_is_not_made_private(server, capsys):
+    assert deploy.main([SPACE, "--model", MODEL]) == 0
+    capsys.readouterr()
+    line = refusal(capsys, SPACE, "--model", MODEL, "--private")
+    assert f"as private: it is public; make it private at {server.url}/spaces/{SPACE}/sett" in line
 
 
 def test_pushing_anew_changes_only_what_is_ours_and_differs(server):

@@ -1,0 +1,88 @@
+"""The page's server: gradio's, with limits, with routes of our own, and fetching nothing.
+
+gradio downloads what a visitor names instead of uploading it: a file's `path` that is a URL, in a
+call of any endpoint or of an MCP tool, and what follows `/gradio_api/file=`. That lets strangers
+send requests from this machine. Here both are refused, before any host is even looked up. Its
+third way, `/gradio_api/proxy=`, opens for pages made of other pages alone.
+"""
+
+from __future__ import annotations
+
+import os
+
+import gradio as gr
+import httpx
+from gradio import processing_utils
+from starlette.middleware import Middleware
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from flowers_model.errors import UserError
+from page import limits, look
+
+REFUSAL = "Sorry, this server fetches nothing from other places: send the photo itself."
+
+
+class Refusing(httpx.AsyncBaseTransport):
+    """Makes no connection."""
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        raise gr.Error(REFUSAL, print_exception=False)
+
+
+# All downloads for inputs go through this setting of gradio's.
+processing_utils.async_transport = Refusing()
+
+
+class NoFetching:
+    """ASGI middleware that refuses `/gradio_api/file=` with a URL."""
+
+    def __init__(self, app: ASGIApp):
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and "://" in scope["path"]:
+            await JSONResponse({"error": REFUSAL}, 403)(scope, receive, send)
+        else:
+            await self.app(scope, receive, send)
+
+
+class Blocks(gr.Blocks):
+    """`gr.Blocks` that are launched with the above.
+
+    Attributes:
+        routes: of our own; they go before gradio's.
+        requests: of one client in a minute; 0 for any number.
+        mcp: whether assistants may call it, too, by the Model Context Protocol.
+    """
+
+    routes: tuple[Route, ...] = ()
+    requests: int = limits.REQUESTS
+    mcp: bool = False
+
+    def launch(self, *arguments, **settings):
+        """As `gr.Blocks.launch`."""
+        limits.trust_proxies()
+        middleware = [Middleware(NoFetching), Middleware(limits.Limits, self.requests)]
+        of_app = {"routes": list(self.routes), "middleware": middleware}
+        settings = {"mcp_server": self.mcp or None, **settings}  # None: as the environment says
+        return super().launch(*arguments, app_kwargs=of_app, **settings)
+
+    def serve(self) -> None:
+        """Launch as the page is, at the host and port that the environment names, until stopped.
+
+        Raises:
+            UserError: for a port that is taken.
+        """
+        port = os.environ.get("GRADIO_SERVER_PORT")  # without it, gradio takes the first free one
+        try:
+            self.launch(
+                server_port=int(port) if port else None, prevent_thread_lock=True, **look.SETTINGS
+            )
+        except OSError as error:
+            raise UserError(
+                f"cannot listen on port {port or '7860, nor on the 99 after it'}: taken, or not "
+                "allowed; set GRADIO_SERVER_PORT to another"
+            ) from error
+        self.block_thread()

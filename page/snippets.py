@@ -1,0 +1,47 @@
+"""How to call the page from programs: code that works as pasted."""
+
+from __future__ import annotations
+
+import json
+
+import gradio as gr
+
+# What the visitor's browser replaces by the page's own address.
+SERVER = "https://SERVER"
+PYTHON = f"""\
+from gradio_client import Client, handle_file
+
+client = Client("{SERVER}")
+answer = client.predict(handle_file("photo.jpg"), api_name="/classify")
+print(answer["label"], answer["confidences"])
+"""
+CURL = f"""\
+curl --data-binary @photo.jpg {SERVER}/classify
+"""
+JAVASCRIPT = f"""\
+// In a page, photo is the file of an <input type="file">.
+import {{ readFile }} from "node:fs/promises";
+
+const photo = await readFile("photo.jpg");
+const response = await fetch("{SERVER}/classify", {{ method: "POST", body: photo }});
+const answer = await response.json();
+console.log(answer.label, answer.confidences);
+"""
+FILL = f"""() => {{
+    const server = (window.location.origin + window.location.pathname).replace(/\\/+$/, "");
+    const codes = {json.dumps([PYTHON, CURL, JAVASCRIPT])};
+    return codes.map((code) => code.replaceAll("{SERVER}", server));
+}}"""
+
+
+def add() -> None:
+    """Add the snippets, which the browser fills in when the page is opened."""
+    gr.Markdown("### How to call it from a program")
+    settings = {"interactive": False, "wrap_lines": True, "lines": 1, "elem_classes": "snippet"}
+    codes = [
+        gr.Code(PYTHON, language="python", label="Python: pip install gradio_client", **settings),
+        gr.Code(CURL, language="shell", label="curl", **settings),
+        gr.Code(JAVASCRIPT, language="javascript", label="JavaScript", **settings),
+    ]
+    gr.Markdown("All it takes and gives stands under “Use via API” at the foot of the page.")
+    gr.on(None, None, None, codes, js=FILL, api_visibility="private", show_progress="hidden")
