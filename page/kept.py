@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import atexit
 import hashlib
 import io
 import os
 import pathlib
 import shutil
 import tempfile
+import threading
 from collections.abc import Sequence
 
 import numpy as np
@@ -30,15 +30,15 @@ class KeptPhotos:
     the same name is kept once.
 
     Attributes:
-        place: where they are, for people: a folder or a dataset repo.
-        folder: where they are on this machine.
+        folder: where they are.
+        repo_id: the dataset repo that receives them, too; None where there is none.
     """
 
     def __init__(self, place: str, class_names: Sequence[str]):
-        """Open the folder, or the dataset repo that is to receive it.
+        """Open the folder, or the dataset repo.
 
         Args:
-            place: a folder, made where it is not there, or `USER/DATASET`, made as a private
+            place: a folder, made where it is not there; or `USER/DATASET`, made as a private
                 dataset repo where it does not exist. A folder that is there wins.
             class_names: the names that photos may have.
 
@@ -52,15 +52,14 @@ class KeptPhotos:
                 f"photos cannot be kept as {bad[0]!r}, which is no name for a folder: "
                 "leave out --feedback, or rename the class"
             )
-        self.place = place
         self._class_names = frozenset(class_names)
         self._scheduler = None
         if hub.is_repo_id(place) and not os.path.isdir(place):
-            self.folder = pathlib.Path(tempfile.mkdtemp(prefix="flowers-feedback-"))
-            # Before the scheduler's own: what is registered first runs last.
-            atexit.register(shutil.rmtree, self.folder, ignore_errors=True)
+            self.repo_id = place
+            self.folder = pathlib.Path(tempfile.mkdtemp(prefix="flowers-kept-"))
             self._scheduler = hub.schedule_commits(self.folder, place, MINUTES)
         else:
+            self.repo_id = None
             self.folder = pathlib.Path(place).expanduser()
             try:
                 self.folder.mkdir(parents=True, exist_ok=True)
@@ -70,6 +69,7 @@ class KeptPhotos:
                     f"photos cannot be kept in {place!r} ({error.strerror}): "
                     "give a folder that can be written to, or USER/DATASET"
                 ) from error
+        self._lock = self._scheduler.lock if self._scheduler else threading.Lock()
         self._count = sum(1 for _ in self.folder.glob("*/*.jpg"))
 
     def keep(self, photo: np.ndarray, name: str) -> None:
@@ -79,32 +79,39 @@ class KeptPhotos:
             UserError: for a name that is no class's, and where no more photos can be kept.
         """
         if name not in self._class_names:
-            raise UserError("this is none of the names that the page knows; choose one of the list")
+            raise UserError("this name is not on the list; choose one that is")
         picture = Image.fromarray(photo)
         picture.thumbnail((SIDE, SIDE))
         file = io.BytesIO()
         picture.save(file, "JPEG", quality=92)
-        path = self.folder / name / f"{hashlib.sha256(file.getvalue()).hexdigest()[:20]}.jpg"
-        if path.exists():
-            return
-        if self._count >= PHOTOS:
-            raise UserError("no more photos can be kept here; please tell the page's owner")
-        with self._scheduler.lock if self._scheduler else contextlib.nullcontext():
+        data = file.getvalue()
+        path = self.folder / name / f"{hashlib.sha256(data).hexdigest()[:20]}.jpg"
+        with self._lock:  # the scheduler lists the folder under it, and must not see halves
+            if path.exists():
+                return
+            if self._count >= PHOTOS:
+                raise UserError("no more photos can be kept here; the owner has to make room")
             with replacing(path) as temporary:
-                temporary.write_bytes(file.getvalue())
-        self._count += 1
+                temporary.write_bytes(data)
+            self._count += 1
 
     def close(self) -> None:
-        """Send what a dataset repo has not yet received."""
-        if self._scheduler:
-            with self._scheduler:
-                pass  # leaving it sends
+        """Send what the dataset repo has not received, and delete the photos here.
+
+        Where there is no repo, nothing is done.
+
+        Raises:
+            HubError: where it cannot be sent; the photos stay.
+        """
+        if self._scheduler is not None:
+            hub.finish_commits(self._scheduler)
+            shutil.rmtree(self.folder, ignore_errors=True)
 
 
 def _is_folder_name(name: str) -> bool:
     """Whether a folder can have that name on all systems, and is read as a class by that name."""
     return (
         name == name.strip(" .")
-        and not name.startswith((".", "__", "@"))
+        and not name.startswith(("__", "@"))
         and not any(letter in '<>:"/\\|?*' or ord(letter) < 32 for letter in name)
     )
