@@ -8,22 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from flowers_model.classifier import Answers, FlowerClassifier
-from flowers_model.errors import UserError
 from flowers_model.uncertainty import label_sets
-
-
-def check_same_classes(names: Sequence[str], models: Sequence[FlowerClassifier]) -> None:
-    """Check that models, called by `names`, know the same classes, in any order.
-
-    Raises:
-        UserError: the message names the first two that do not.
-    """
-    for name, model in zip(names[1:], models[1:], strict=True):
-        if different := set(model.label_names) ^ set(models[0].label_names):
-            raise UserError(
-                f"{name} and {names[0]} do not know the same classes: only one of them has "
-                f"{min(different)!r}"
-            )
 
 
 def average(models: Sequence[FlowerClassifier], parts: Sequence[Sequence[Answers]]) -> Answers:

@@ -28,11 +28,10 @@ if TYPE_CHECKING:
 FORMULAS = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 THUMBNAIL = 112  # side, pixels: sharp at half that size, on a phone too
 COLUMNS = ("photo", "guess", "probability", "refused", "refusal_score", "label_set", "error")
-INTRODUCTION = f"""
-Up to {uploads.FILES} photos at a time, or a ZIP of them, with or without folders. They are named
-one after the other, and forgotten like every other photo: what you see of them is in your browser
-alone, and so is the table that you can download.
-"""
+INTRODUCTION = (
+    f"Up to {uploads.FILES} photos at a time, or a ZIP of them, with folders or without. They are "
+    "forgotten like every other photo; the table is in your browser alone."
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +50,7 @@ def answer(classifier: FlowerClassifier, item: uploads.Item) -> Row:
         pixels = decode(item.read())
         [prediction] = classifier.classify(pixels, top=1)
     except UserError as error:
-        return Row(item.name, problem=sorry(error))
+        return Row(item.name, problem=str(error))
     return Row(item.name, prediction, _thumbnail(pixels))
 
 
@@ -110,10 +109,8 @@ def add(page: Page) -> None:
         except OSError:  # the upload has been deleted meanwhile
             yield {status: _status("Sorry, the photos are gone by now; send them again."), **idle()}
             return
-        said = [f"{_count(rows)} in {time.perf_counter() - started:.1f} s."]
-        if left_out:
-            said.append(f"{left_out} more left out: at most {uploads.FILES} at a time are read.")
-        yield {status: _status(" ".join(said)), **idle()}
+        seconds = time.perf_counter() - started
+        yield {status: _status(_summary(rows, left_out, seconds)), **idle()}
 
     def idle() -> dict:
         return {stop: gr.Button(visible=False)}
@@ -129,10 +126,10 @@ def add(page: Page) -> None:
         file_count="multiple", label="Photos, or a ZIP of them", height=180, elem_id="many-files"
     )
     with gr.Row(elem_id="many-bar"):
-        status = gr.HTML(elem_id="many-status", min_width=200)
+        status = gr.HTML(apply_default_css=False, elem_id="many-status")
         stop = gr.Button("Stop", visible=False, size="sm", scale=0, elem_id="many-stop")
-        download = gr.HTML(elem_id="many-download", min_width=120)
-    table = gr.HTML(elem_id="many-table")
+        download = gr.HTML(apply_default_css=False, elem_id="many-download")
+    table = gr.HTML(apply_default_css=False, elem_id="many-table")
 
     outputs = [status, stop, download, table]
     inside = {"api_visibility": "private", "show_progress": "hidden"}
@@ -145,30 +142,27 @@ def add(page: Page) -> None:
 
 HEAD = (
     '<table><thead><tr><th scope="col">Photo</th><th scope="col">Name</th>'
-    '<th scope="col">Sure</th><th scope="col">One of these, 9 times out of 10</th>'
-    "</tr></thead><tbody>"
+    '<th scope="col">Sure</th></tr></thead><tbody>'
 )
 
 
 def _line(row: Row) -> str:
     """A row of the table, as HTML; names of files and classes are a stranger's text."""
-    name = f"<bdi>{escape(row.name)}</bdi>"
+    name = f'<span class="file"><bdi>{escape(row.name)}</bdi></span>'
     if row.prediction is None:
         problem = escape(sorry(UserError(row.problem)))
-        return (
-            f'<tr><td><span>{name}</span></td><td colspan="3" class="problem">{problem}</td></tr>'
-        )
+        return f'<tr><td>{name}</td><td colspan="2" class="problem">{problem}</td></tr>'
     found = row.prediction
     data = base64.b64encode(row.picture).decode()
     picture = f'<img alt="" src="data:image/jpeg;base64,{data}">'
-    guess = escape(found.labels[0])
+    guess = f"<strong>{escape(found.labels[0])}</strong>"
     if found.refused:
-        guess = f'{UNKNOWN}; <span class="guess">{guess}?</span>'
-    sets = ", ".join(map(escape, found.label_set or []))
-    return (
-        f"<tr><td>{picture}<span>{name}</span></td>"
-        f"<td>{guess}</td><td>{found.probabilities[0]:.0%}</td><td>{sets}</td></tr>"
-    )
+        guess = f"<p>{UNKNOWN}.</p><p>If it is one: {escape(found.labels[0])}</p>"
+    elif len(found.label_set or []) > 1:
+        names = ", ".join(map(escape, found.label_set))
+        guess += f"<p>One of these, 9 times out of 10: {names}</p>"
+    share = f"{found.probabilities[0]:.0%}"
+    return f"<tr><td>{picture}{name}</td><td>{guess}</td><td>{share}</td></tr>"
 
 
 def _thumbnail(pixels: np.ndarray) -> bytes:
@@ -206,8 +200,11 @@ def _progress(done: int, count: int) -> str:
     return f"<p>{bar} {done} of {count}</p>"
 
 
-def _count(rows: Sequence[Row]) -> str:
+def _summary(rows: Sequence[Row], left_out: int, seconds: float) -> str:
     named = sum(row.prediction is not None for row in rows)
-    photos = "1 photo" if named == 1 else f"{named} photos"
-    problems = len(rows) - named
-    return f"{photos} named" + (f", {problems} could not be" if problems else "")
+    said = [f"{named} {'photo' if named == 1 else 'photos'} named in {seconds:.1f} s."]
+    if problems := len(rows) - named:
+        said.append(f"{problems} could not be.")
+    if left_out:
+        said.append(f"{left_out} more left out: at most {uploads.FILES} at a time are read.")
+    return " ".join(said)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import os
 import pathlib
 from collections.abc import Sequence
@@ -13,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from flowers_model.classifier import FlowerClassifier, Prediction, predictions
-from flowers_model.ensemble import average, check_same_classes
+from flowers_model.ensemble import average
 from flowers_model.errors import UserError
 from page.name import PREVIEW
 from page.text import UNKNOWN, escape, read, sorry, table
@@ -73,12 +72,8 @@ def answer_all(models: dict[str, FlowerClassifier], photo: np.ndarray) -> dict[s
 
 
 def can_average(models: dict[str, FlowerClassifier]) -> bool:
-    """Whether the models know the same classes."""
-    try:
-        check_same_classes(list(models), list(models.values()))
-    except UserError:
-        return False
-    return True
+    """Whether the models know the same classes, in any order."""
+    return len({frozenset(model.label_names) for model in models.values()}) == 1
 
 
 def add(page: Page) -> None:
@@ -90,28 +85,17 @@ def add(page: Page) -> None:
         try:
             pixels = read(file)
         except UserError as error:
-            message = f"<p>{html.escape(sorry(error))}</p>"
-            return [None, None, *[message, gr.Label(visible=False)] * 2]
+            return [None, None, *[f'<p role="alert">{escape(sorry(error))}</p>'] * len(chosen)]
         found = answer_all(models, pixels)
         preview = Image.fromarray(pixels)
         preview.thumbnail((PREVIEW, PREVIEW))
-        return [preview, found, *(part for name in chosen for part in tell(found, name))]
+        return [preview, found, *(tell(found, name) for name in chosen)]
 
-    def choose(found: dict[str, Prediction] | None, name: str) -> tuple:
-        return tell(found, name)
-
-    def tell(found: dict[str, Prediction] | None, name: str) -> tuple:
-        """One model's headline and bars."""
+    def tell(found: dict[str, Prediction] | None, name: str) -> str:
+        """What one of the models says, out of what all of them said."""
         if name not in choices:
             raise gr.Error("Sorry, this model is not on the list.", print_exception=False)
-        if found is None:
-            return "", gr.Label(visible=False)
-        prediction = found[name]
-        shares = dict(zip(prediction.labels, prediction.probabilities, strict=True))
-        return _headline(prediction), gr.Label(shares, visible=True)
-
-    def hide() -> list:
-        return [None, *["", gr.Label(visible=False)] * 2]
+        return "" if found is None else _answer(found[name])
 
     gr.Markdown(
         "The same photo, shown to two models. Like every other photo, it is forgotten."
@@ -134,52 +118,34 @@ def add(page: Page) -> None:
         for number, title in enumerate(("One model", "The other")):
             with gr.Column(min_width=280, elem_id=f"model-{number}", elem_classes="model"):
                 menus.append(gr.Dropdown(choices, value=choices[number], label=title))
-                answers.append(gr.Markdown(latex_delimiters=[], elem_classes="headline"))
-                answers.append(
-                    gr.Label(
-                        label="Names",
-                        num_top_classes=TOP,
-                        show_heading=False,
-                        show_label=False,
-                        container=False,
-                        visible=False,
-                        elem_classes="bars",
-                    )
-                )
-    gr.Markdown(_measured(models), latex_delimiters=[], elem_id="measured")
+                answers.append(gr.HTML(apply_default_css=False))
+    gr.HTML(_measured(models), apply_default_css=False, elem_id="measured")
 
     # What was answered, in names and numbers; nothing of the photo.
     found = gr.State()
-    inside = {"api_visibility": "private", "show_progress": "hidden"}
-    photo.upload(
-        show,
-        [photo, *menus],
-        [photo, found, *answers],
-        api_name="compare",
-        preprocess=False,
-        **inside,
-    )
-    photo.clear(hide, None, [found, *answers], api_name="hide_compared", **inside)
-    for number, menu in enumerate(menus):
-        menu.input(
-            choose,
-            [found, menu],
-            answers[2 * number : 2 * number + 2],
-            api_name=f"choose_model_{number}",
-            preprocess=False,
-            **inside,
-        )
+    inside = {"api_visibility": "private", "show_progress": "hidden", "preprocess": False}
+    photo.upload(show, [photo, *menus], [photo, found, *answers], api_name="compare", **inside)
+    photo.clear(lambda: (None, "", ""), None, [found, *answers], api_name="hide_compared", **inside)
+    for number, (menu, answer) in enumerate(zip(menus, answers, strict=True)):
+        menu.input(tell, [found, menu], answer, api_name=f"choose_model_{number}", **inside)
 
 
-def _headline(prediction: Prediction) -> str:
-    name = escape(prediction.labels[0])
+def _answer(prediction: Prediction) -> str:
+    """The likeliest names with bars, as HTML."""
+    first = escape(prediction.labels[0])
     if prediction.refused:
-        return f'<h2 class="refused">{UNKNOWN}</h2><p>If it is one all the same:</p>'
-    lines = [f"<h2>{name}</h2>", f"<p>{prediction.probabilities[0]:.0%} sure</p>"]
-    if len(prediction.label_set or []) > 1:
-        names = ", ".join(map(escape, prediction.label_set))
-        lines.append(f"<p>One of these, 9 times out of 10: {names}</p>")
-    return "".join(lines)
+        lines = [f"<h2>{UNKNOWN}</h2><p>If it is one all the same:</p>"]
+    else:
+        lines = [f"<h2>{first}</h2>"]
+        if len(prediction.label_set or []) > 1:
+            names = ", ".join(map(escape, prediction.label_set))
+            lines.append(f"<p>One of these, 9 times out of 10: {names}</p>")
+    bars = "".join(
+        f"<li><span>{escape(label)}</span><span>{share:.0%}</span>"
+        f'<span class="bar"><span style="width:{100 * share:.1f}%"></span></span></li>'
+        for label, share in zip(prediction.labels, prediction.probabilities, strict=True)
+    )
+    return f"{''.join(lines)}<ul>{bars}</ul>"
 
 
 def _measured(models: dict[str, FlowerClassifier]) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 
 from flowers_model.bundle import Manifest
 from flowers_model.classifier import Answers, FlowerClassifier, Photo
-from flowers_model.ensemble import average, check_same_classes
+from flowers_model.ensemble import average
 from flowers_model.errors import UserError
 from flowers_model.photo import PhotoError, decode, fit
 from train.others import others
@@ -40,7 +40,12 @@ class Ensemble:
             UserError: for one that cannot be opened, and for models of different classes.
         """
         models = [FlowerClassifier.from_pretrained(name) for name in names]
-        check_same_classes(names, models)
+        for name, model in zip(names[1:], models[1:], strict=True):
+            if different := set(model.label_names) ^ set(models[0].label_names):
+                raise UserError(
+                    f"{name} and {names[0]} do not know the same classes: only one of them has "
+                    f"{min(different)!r}"
+                )
         return cls(models, tta)
 
     @property
