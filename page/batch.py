@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING
 
 import gradio as gr
 import numpy as np
+from gradio.processing_utils import save_pil_to_cache
 from PIL import Image
 
 from flowers_model.classifier import FlowerClassifier, Prediction
 from flowers_model.errors import UserError
 from flowers_model.photo import decode
 from page import uploads
+from page.examples import file_url
 from page.text import UNKNOWN, escape, sorry
 
 if TYPE_CHECKING:
@@ -40,7 +42,7 @@ class Row:
 
     name: str  # as its owner called it
     prediction: Prediction | None = None
-    picture: bytes = b""  # a small JPEG
+    picture: Image.Image | None = None  # a thumbnail
     problem: str = ""
 
 
@@ -101,7 +103,7 @@ def add(page: Page) -> None:
                 for item in items[:count]:
                     yield {status: _progress(len(rows), count)}
                     rows.append(answer(classifier, item))
-                    body += _line(rows[-1])
+                    body += _line(rows[-1], preview(rows[-1]))
                     # Never the end of the table, which browsers supply: text that only grows is
                     # sent as what is new.
                     yield {table: HEAD + body, download: _link(rows)}
@@ -111,6 +113,17 @@ def add(page: Page) -> None:
             return
         seconds = time.perf_counter() - started
         yield {status: _status(_summary(rows, left_out, seconds)), **idle()}
+
+    def preview(row: Row) -> str:
+        """The address of a thumbnail: a file that gradio deletes in time.
+
+        An address that held the picture itself would stay in the server's memory of the session.
+        """
+        if row.picture is None:
+            return ""
+        path = save_pil_to_cache(row.picture, table.GRADIO_CACHE, format="jpeg")
+        table.temp_files.add(path)
+        return file_url(path)
 
     def idle() -> dict:
         return {stop: gr.Button(visible=False)}
@@ -146,15 +159,14 @@ HEAD = (
 )
 
 
-def _line(row: Row) -> str:
+def _line(row: Row, url: str) -> str:
     """A row of the table, as HTML; names of files and classes are a stranger's text."""
     name = f'<span class="file"><bdi>{escape(row.name)}</bdi></span>'
     if row.prediction is None:
         problem = escape(sorry(UserError(row.problem)))
         return f'<tr><td>{name}</td><td colspan="2" class="problem">{problem}</td></tr>'
     found = row.prediction
-    data = base64.b64encode(row.picture).decode()
-    picture = f'<img alt="" src="data:image/jpeg;base64,{data}">'
+    picture = f'<img alt="" src="{url}">'
     guess = f"<strong>{escape(found.labels[0])}</strong>"
     if found.refused:
         guess = f"<p>{UNKNOWN}.</p><p>If it is one: {escape(found.labels[0])}</p>"
@@ -165,17 +177,14 @@ def _line(row: Row) -> str:
     return f"<tr><td>{picture}{name}</td><td>{guess}</td><td>{share}</td></tr>"
 
 
-def _thumbnail(pixels: np.ndarray) -> bytes:
-    """The middle square of a photo, uint8 `(H, W, 3)`, as a small JPEG."""
+def _thumbnail(pixels: np.ndarray) -> Image.Image:
+    """The middle square of a photo, uint8 `(H, W, 3)`, small."""
     height, width = pixels.shape[:2]
     side = min(height, width)
     left, top = (width - side) // 2, (height - side) // 2
     square = Image.fromarray(pixels[top : top + side, left : left + side])
     # By `reducing_gap` a large photo is first shrunk by a whole number, in a fraction of the time.
-    square = square.resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BILINEAR, reducing_gap=2.0)
-    file = io.BytesIO()
-    square.save(file, "JPEG", quality=80)
-    return file.getvalue()
+    return square.resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BILINEAR, reducing_gap=2.0)
 
 
 def _harmless(text: str) -> str:

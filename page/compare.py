@@ -14,7 +14,6 @@ from PIL import Image
 from flowers_model.classifier import FlowerClassifier, Prediction, predictions
 from flowers_model.ensemble import average
 from flowers_model.errors import UserError
-from page.name import PREVIEW
 from page.text import UNKNOWN, escape, read, sorry, table
 
 if TYPE_CHECKING:
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
 
 AVERAGED = "All of them, averaged"
 TOP = 5
+PREVIEW = 1024  # longest side of the photo that is shown, pixels
 
 
 def open_models(sources: Sequence[str]) -> dict[str, FlowerClassifier]:
