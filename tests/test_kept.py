@@ -33,7 +33,7 @@ def check_source(spec: str, per_class: int = 4) -> None:
     assert source.class_names == tuple(NAMES)
     assert sum(map(len, source.splits.values())) == len(NAMES) * per_class
     for name, split in source.splits.items():
-        pixels = pipeline.evaluation_photos(split, name, 16, 1.0)
+        pixels = pipeline.evaluation_photos(split, name, 16, 1.0).array
         colours = [SHADES[NAMES[label]] for label in split.labels]
         assert np.abs(pixels.mean(axis=(1, 2)) - colours).max() < 12
 

@@ -185,7 +185,7 @@ def test_each_file_gets_the_answer_that_it_gets_alone_or_a_reason(classifier, tm
     assert [rows[0].prediction] == classifier.classify(data, top=1)
     for row in rows[1:]:
         assert row.prediction is None
-        assert row.problem.startswith("Sorry, this photo cannot be read as a photo;")
+        assert row.problem.startswith("this photo cannot be read as a photo;")
 
 
 def test_no_cell_of_the_csv_begins_like_a_formula(classifier):
