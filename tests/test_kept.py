@@ -5,7 +5,7 @@ import pathlib
 
 import numpy as np
 import pytest
-from helpers import COLOURS, photo, use_hub
+from helpers import COLOURS, photo, use_hub, write_photo_folder
 from hub_server import HubServer
 from PIL import Image
 
@@ -15,7 +15,7 @@ from flowers_model.photo import decode
 from page import kept
 from page.kept import KeptPhotos
 from train import pipeline
-from train.sources import open_source
+from train.sources import open_source, open_sources
 
 NAMES = ["blue iris", "colt's foot", "poppy"]
 SHADES = dict(zip(NAMES, COLOURS.values(), strict=True))
@@ -42,6 +42,24 @@ def test_kept_photos_are_a_folder_to_train_on(tmp_path):
     keep_some(KeptPhotos(str(tmp_path / "new/kept"), NAMES))
     check_source(f"folder:{tmp_path}/new/kept")
     check_source(f"hub:{tmp_path}/new/kept")
+
+
+@pytest.mark.parametrize("kind", ["folder", "hub"])
+def test_the_first_few_kept_photos_train_beside_a_data_set(tmp_path, kind):
+    """One photo of a class is too few to cut splits from, but not to be trained on."""
+    write_photo_folder(tmp_path / "data", {"train": 2, "valid": 1, "test": 1})
+    photos = KeptPhotos(str(tmp_path / "kept"), ["poppy", "sunflower"])
+    for name in ("poppy", "sunflower"):
+        photos.keep(decode(photo(COLOURS[name], 77)), name)
+    specs = [f"folder:{tmp_path}/data", f"{kind}:{tmp_path}/kept"]
+    merged = open_sources(specs, "first", 0)
+    assert merged.class_names == tuple(COLOURS)
+    assert {name: len(split) for name, split in merged.splits.items()} == {
+        "train": 3 * 2 + 2,
+        "valid": 3,
+        "test": 3,
+    }
+    assert np.bincount(merged.splits["train"].labels).tolist() == [2, 3, 3]
 
 
 def test_a_kept_photo_is_small_upright_and_says_nothing_of_its_maker(tmp_path):
