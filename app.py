@@ -1,8 +1,8 @@
 """The page: show it a flower, and it says the name.
 
-    python app.py [--model PATH|USER/MODEL[@REVISION]] [--mcp]
+    python app.py [--model PATH|USER/MODEL[@REVISION]]… [--feedback DIR|USER/DATASET] [--mcp]
 
-Without --model it opens the model that FLOWERS_MODEL names, else the newest run's. Hugging Face
+Without --model it opens the models that FLOWERS_MODEL names, else the newest run's. Hugging Face
 Spaces runs this file as it stands. Host and port are gradio's own settings, GRADIO_SERVER_NAME
 and GRADIO_SERVER_PORT.
 """
@@ -12,6 +12,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import pathlib
+import re
 import signal
 import sys
 from collections.abc import Sequence
@@ -23,19 +24,18 @@ import gradio as gr
 
 import page
 from flowers_model import bundle
-from flowers_model.classifier import FlowerClassifier
 from flowers_model.command import Parser
 from flowers_model.errors import UserError
 
-# Where a Space keeps the name of its model, on one line; spaces/deploy.py writes it.
+# Where a Space keeps the names of its models, a line each; spaces/deploy.py writes it.
 MODEL_FILE = pathlib.Path(__file__).with_name("model.txt")
 
 
 def open_page(arguments: Sequence[str] = ()) -> gr.Blocks:
-    """Build the page of the model that the arguments name.
+    """Build the page of the models that the arguments name; it is about the first of them.
 
-    Without one, it is FLOWERS_MODEL's, else that of model.txt beside this file, which a Space has,
-    else the newest run's.
+    Without one, they are FLOWERS_MODEL's, else those of model.txt beside this file, which a Space
+    has, else the newest run's.
 
     Raises:
         UserError: for arguments that do not fit, and for a model that cannot be opened.
@@ -43,9 +43,10 @@ def open_page(arguments: Sequence[str] = ()) -> gr.Blocks:
     parser = Parser(description="Show the page of a flower classifier.")
     parser.add_argument(
         "--model",
+        action="append",
         metavar="PATH|USER/MODEL[@REVISION]",
-        default=os.environ.get("FLOWERS_MODEL"),
-        help="a bundle's folder or a Hub repo (else FLOWERS_MODEL, else the newest run's)",
+        help="a bundle's folder or a Hub repo; given again, the page compares them "
+        "(else FLOWERS_MODEL, with commas between several, else the newest run's)",
     )
     parser.add_argument(
         "--mcp", action="store_true", help="let assistants call it, too, at /gradio_api/mcp"
@@ -57,13 +58,20 @@ def open_page(arguments: Sequence[str] = ()) -> gr.Blocks:
         metavar="N",
         help="of one client; 0 for any number (default: %(default)s)",
     )
+    parser.add_argument(
+        "--feedback",
+        metavar="DIR|USER/DATASET",
+        default=os.environ.get("FLOWERS_FEEDBACK"),
+        help="keep photos whose right names visitors tell, in a folder or a dataset repo "
+        "(else FLOWERS_FEEDBACK, else none is kept)",
+    )
     options = parser.parse_args(arguments)
     if options.mcp and importlib.util.find_spec("mcp") is None:
         raise UserError("--mcp needs a package more: pip install 'mcp>=1.21,<2'")
-    model = options.model
-    if not model and MODEL_FILE.is_file():
-        model = MODEL_FILE.read_text("utf-8").strip()
-    if not model:
+    models = options.model or _listed(os.environ.get("FLOWERS_MODEL", ""))
+    if not models and MODEL_FILE.is_file():
+        models = _listed(MODEL_FILE.read_text("utf-8"))
+    if not models:
         manifests = pathlib.Path("runs").glob(f"*/bundle/{bundle.MANIFEST}")
         newest = max(manifests, key=lambda path: path.stat().st_mtime, default=None)
         if newest is None:
@@ -71,10 +79,20 @@ def open_page(arguments: Sequence[str] = ()) -> gr.Blocks:
                 "there is no model yet: train one with `python train/run.py`, "
                 "or name one with --model PATH or --model USER/MODEL"
             )
-        model = newest.parent
-    demo = page.build(FlowerClassifier.from_pretrained(model))
+        models = [str(newest.parent)]
+    classifiers = page.compare.open_models(models)
+    kept = None
+    if options.feedback:
+        first = next(iter(classifiers.values()))
+        kept = page.KeptPhotos(options.feedback, first.label_names)
+    demo = page.build(classifiers, kept)
     demo.requests, demo.mcp = options.requests_a_minute, options.mcp
     return demo
+
+
+def _listed(text: str) -> list[str]:
+    """What stands on lines of its own, or between commas."""
+    return [name.strip() for name in re.split(r"[,\n]", text) if name.strip()]
 
 
 def __getattr__(name: str) -> gr.Blocks:

@@ -55,9 +55,13 @@ class OnnxEngine(_Engine):
     def __init__(self, folder: str | os.PathLike):
         import onnxruntime
 
-        self._session = onnxruntime.InferenceSession(
-            str(pathlib.Path(folder) / "model.onnx"), providers=["CPUExecutionProvider"]
-        )
+        try:
+            self._session = onnxruntime.InferenceSession(
+                str(pathlib.Path(folder) / "model.onnx"), providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # its own have no class in common that is public
+            reason = " ".join(str(error).split())
+            raise UserError(f"model.onnx cannot be opened: {reason[:200]}") from error
         self._options = onnxruntime.RunOptions()
         self._options.only_execute_path_to_fetches = True
 

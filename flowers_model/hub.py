@@ -226,6 +226,55 @@ def publish_space(
     return f"{api.endpoint}/spaces/{repo_id}"
 
 
+def schedule_commits(
+    folder: pathlib.Path, repo_id: str, minutes: float
+) -> huggingface_hub.CommitScheduler:
+    """Have a dataset repo receive the new files of a folder, again and again, in the background.
+
+    A commit that fails is logged, and its files go with the next one.
+
+    Args:
+        folder: to which files are only added, under the scheduler's `lock`.
+        repo_id: `USER/DATASET`, made as a private repo where it does not exist.
+        minutes: between two commits.
+
+    Raises:
+        HubError: for a repo that cannot be written to, as far as that can be told now.
+    """
+    check_login(repo_id, "dataset")
+    api = _api()
+    try:
+        return _persist(
+            huggingface_hub.CommitScheduler,
+            repo_id=repo_id,
+            repo_type="dataset",
+            folder_path=folder,
+            every=minutes,
+            private=True,
+            hf_api=api,
+        )
+    except TROUBLE as error:
+        _explain(error, f"cannot write to {repo_id}", api, repo_id, repo_type="dataset")
+
+
+def finish_commits(scheduler: huggingface_hub.CommitScheduler) -> None:
+    """Commit the last files of `schedule_commits`, and stop.
+
+    Not later than the process's last line, for at exit no more threads can be started, and
+    huggingface_hub sends several files by threads.
+
+    Raises:
+        HubError: where they cannot be sent; the message names the folder that has them.
+    """
+    try:
+        _persist(lambda: scheduler.trigger().result())
+    except TROUBLE as error:
+        failed = f"cannot write to {scheduler.repo_id} what is in {scheduler.folder_path}"
+        _explain(error, failed, scheduler.api, scheduler.repo_id, repo_type="dataset")
+    finally:
+        scheduler.stop()
+
+
 def check_published(repo_id: str, revision: str | None = None) -> huggingface_hub.ModelInfo:
     """What the Hub tells of a repo that holds a bundle, as far as its list of files tells.
 

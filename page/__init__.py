@@ -10,8 +10,9 @@ import dataclasses
 import gradio as gr
 
 from flowers_model.classifier import FlowerClassifier
-from page import api, card, gallery, limits, look, name, server
+from page import api, batch, card, compare, gallery, limits, look, name, server
 from page.examples import Examples
+from page.kept import KeptPhotos
 
 # Once a minute gradio deletes what visitors sent, or was made for them, over five minutes ago.
 FORGET = (60, 300)
@@ -23,6 +24,7 @@ class Page:
 
     classifiers: dict[str, FlowerClassifier]  # by the names that visitors see, never empty
     examples: Examples  # of the first classifier
+    kept: KeptPhotos | None  # where visitors may send photos with their right names
 
     @property
     def classifier(self) -> FlowerClassifier:
@@ -30,7 +32,9 @@ class Page:
         return next(iter(self.classifiers.values()))
 
 
-def build(classifiers: FlowerClassifier | dict[str, FlowerClassifier]) -> gr.Blocks:
+def build(
+    classifiers: FlowerClassifier | dict[str, FlowerClassifier], kept: KeptPhotos | None = None
+) -> gr.Blocks:
     """Build the page of one model, or of several by name, and run the first one's network once.
 
     It is launched with `**look.SETTINGS`.
@@ -38,7 +42,7 @@ def build(classifiers: FlowerClassifier | dict[str, FlowerClassifier]) -> gr.Blo
     if isinstance(classifiers, FlowerClassifier):
         classifiers = {classifiers.folder.name: classifiers}
     first = next(iter(classifiers.values()))
-    page = Page(classifiers, Examples(first.folder))
+    page = Page(classifiers, Examples(first.folder), kept)
     with server.Blocks(title=look.TITLE, delete_cache=FORGET) as demo:
         gr.HTML(
             f"<h1>{look.TITLE}</h1><p>Show a photo and get its name, out of "
@@ -52,10 +56,15 @@ def build(classifiers: FlowerClassifier | dict[str, FlowerClassifier]) -> gr.Blo
                 named = name.add(page)
             with gr.Tab("Gallery", id="gallery"):
                 opened = gallery.add(page)
+            with gr.Tab("Many at once", id="batch"):
+                batch.add(page)
+            if len(classifiers) > 1:
+                with gr.Tab("Compare models", id="compare"):
+                    compare.add(page)
             with gr.Tab("About the model", id="card"):
                 card.add(page)
         _connect(tabs, named, opened)
-        demo.routes = api.add(page)
+        demo.routes, demo.kept = api.add(page), kept
     demo.queue(max_size=limits.QUEUE)
     return demo
 

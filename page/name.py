@@ -17,7 +17,7 @@ from flowers_model.classifier import predictions
 from flowers_model.errors import UserError
 from flowers_model.photo import decode
 from flowers_model.similar import Similar
-from page import intake
+from page import feedback, intake
 from page.answer import Seen, render
 from page.examples import file_url
 from page.text import MOST, chosen, escape, read, sorry
@@ -32,6 +32,7 @@ PRIVACY = (
     "Your photos are used for this one answer and kept nowhere: the server deletes them within "
     "ten minutes."
 )
+UNLESS = f" Only “{feedback.BUTTON}”, under “Wrong?”, keeps photos."
 # The page's own script hears of it, and shows the answer.
 ANSWERED = "() => requestAnimationFrame(() => document.dispatchEvent(new Event('answered')))"
 INSIDE = {"api_visibility": "private", "show_progress": "hidden"}
@@ -127,6 +128,8 @@ def add(page: Page) -> Named:
             apply_default_css=False,
             elem_id="answer",
         )
+        if page.kept is not None:
+            feedback.add(page.kept, classifier.label_names, photos)
         some = _some(list(examples.by_class.values()))
         words = "Or tap a labelled one" if len(some) > 1 else "Or tap this one"
         tried = gr.HTML(
@@ -136,7 +139,8 @@ def add(page: Page) -> Named:
             visible=bool(some),
             elem_id="examples",
         )
-        gr.HTML(f"<p>{PRIVACY}</p>", apply_default_css=False, elem_classes="note")
+        privacy = PRIVACY if page.kept is None else PRIVACY + UNLESS
+        gr.HTML(f"<p>{privacy}</p>", apply_default_css=False, elem_classes="note")
 
     # Without gradio's preprocessing, which decodes by other rules: files arrive as they are.
     photos.upload(show, photos, answer, preprocess=False, **INSIDE).then(js=ANSWERED)

@@ -20,6 +20,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from flowers_model.errors import UserError
 from page import limits, look
+from page.kept import KeptPhotos
 
 REFUSAL = "Sorry, this server fetches nothing from other places: send the photo itself."
 
@@ -55,11 +56,13 @@ class Blocks(gr.Blocks):
         routes: of our own; they go before gradio's.
         requests: of one client in a minute; 0 for any number.
         mcp: whether assistants may call it, too, by the Model Context Protocol.
+        kept: where photos are kept that visitors name, closed when the page ends; None: nowhere.
     """
 
     routes: tuple[Route, ...] = ()
     requests: int = limits.REQUESTS
     mcp: bool = False
+    kept: KeptPhotos | None = None
 
     def launch(self, *arguments, **settings):
         """As `gr.Blocks.launch`."""
@@ -86,3 +89,5 @@ class Blocks(gr.Blocks):
                 "allowed; set GRADIO_SERVER_PORT to another"
             ) from error
         self.block_thread()
+        if self.kept is not None:
+            self.kept.close()

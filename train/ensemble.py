@@ -12,9 +12,9 @@ import numpy as np
 
 from flowers_model.bundle import Manifest
 from flowers_model.classifier import Answers, FlowerClassifier, Photo
+from flowers_model.ensemble import average
 from flowers_model.errors import UserError
 from flowers_model.photo import PhotoError, decode, fit
-from flowers_model.uncertainty import label_sets
 from train.others import others
 from train.pipeline import progress
 from train.sources import Source, Split, open_source, train_on_valid
@@ -27,11 +27,7 @@ TTA = ("none", "flips", "crops")
 
 @dataclasses.dataclass(frozen=True)
 class Ensemble:
-    """One model or several that know the same classes, seen through one view or several.
-
-    Refusal scores and limits of label sets are averaged like the probabilities; what they then
-    keep and cover is measured, not promised.
-    """
+    """One model or several that know the same classes, seen through one view or several."""
 
     models: list[FlowerClassifier]
     tta: str = "none"
@@ -71,11 +67,9 @@ class Ensemble:
         """What they say together of N decoded photos, uint8 `(H, W, 3)` each."""
         parts = []
         for model in self.models:
-            order = [model.label_names.index(name) for name in self.label_names]
             seen = [views(photo, model.manifest.input, self.tta) for photo in photos]
-            each = [model.answer(np.stack(inputs)) for inputs in zip(*seen, strict=True)]
-            parts += [_in_order(answers, order) for answers in each]
-        return _average(parts, [model.manifest.calibration.label_sets for model in self.models])
+            parts.append([model.answer(np.stack(inputs)) for inputs in zip(*seen, strict=True)])
+        return average(self.models, parts)
 
     def answer_split(self, split: Split, title: str) -> tuple[list[int], Answers]:
         """What they say of a split: the numbers of the photos that can be read, and the answers.
@@ -163,33 +157,6 @@ def open_for(manifest: Manifest, data: str, split: str | None = None) -> tuple[S
     if split is not None and split not in source.splits:
         raise UserError(f"--split: {data} has no {split!r}, but {', '.join(source.splits)}")
     return source, np.array([places[name] for name in source.class_names])
-
-
-def _in_order(answers: Answers, order: list[int]) -> Answers:
-    """The same with the classes in another order."""
-    sets = answers.label_sets
-    return dataclasses.replace(
-        answers,
-        probabilities=answers.probabilities[:, order],
-        logits=answers.logits[:, order],
-        label_sets=None if sets is None else sets[:, order],
-    )
-
-
-def _average(parts: list[Answers], calibrated: list) -> Answers:
-    if len(parts) == 1:
-        return parts[0]
-    probabilities = np.mean([part.probabilities for part in parts], axis=0)
-    scores = [part.refusal_scores for part in parts]
-    sets = None
-    if None not in calibrated:
-        sets = label_sets(probabilities, float(np.mean([one.limit for one in calibrated])))
-    return Answers(
-        probabilities=probabilities,
-        embeddings=parts[0].embeddings,
-        refusal_scores=None if any(s is None for s in scores) else np.mean(scores, axis=0),
-        label_sets=sets,
-    )
 
 
 def _concatenate(parts: list[Answers]) -> Answers:

@@ -8,7 +8,7 @@ __all__ = ["Source", "SourceError", "Split", "open_source", "open_sources", "tra
 
 
 # A source is imported when it is opened, so that one does not wait for the others.
-def _quickstart(path: str, seed: int, image_size: int | None, skip_bad: bool) -> Source:
+def _quickstart(path: str, seed: int, image_size: int | None, skip_bad: bool, cut: bool) -> Source:
     from train.sources.quickstart import quickstart
 
     if path:
@@ -16,21 +16,23 @@ def _quickstart(path: str, seed: int, image_size: int | None, skip_bad: bool) ->
     return quickstart(seed)
 
 
-def _folder(path: str, seed: int, image_size: int | None, skip_bad: bool) -> Source:
+def _folder(path: str, seed: int, image_size: int | None, skip_bad: bool, cut: bool) -> Source:
     from train.sources.folder import open_folder
 
     if not path:
         raise SourceError("folder needs the path of a folder of photos: write folder:PATH.")
-    return open_folder(path, seed)
+    return open_folder(path, seed, cut)
 
 
-def _oxford_flowers102(path: str, seed: int, image_size: int | None, skip_bad: bool) -> Source:
+def _oxford_flowers102(
+    path: str, seed: int, image_size: int | None, skip_bad: bool, cut: bool
+) -> Source:
     from train.sources.oxford_flowers102 import open_oxford_flowers102
 
     return open_oxford_flowers102(path or None)
 
 
-def _tfrecord(path: str, seed: int, image_size: int | None, skip_bad: bool) -> Source:
+def _tfrecord(path: str, seed: int, image_size: int | None, skip_bad: bool, cut: bool) -> Source:
     from train.sources.tfrecord import open_tfrecord
 
     if not path:
@@ -38,13 +40,13 @@ def _tfrecord(path: str, seed: int, image_size: int | None, skip_bad: bool) -> S
     return open_tfrecord(path, seed, image_size, skip_bad)
 
 
-def _hub(path: str, seed: int, image_size: int | None, skip_bad: bool) -> Source:
+def _hub(path: str, seed: int, image_size: int | None, skip_bad: bool, cut: bool) -> Source:
     from train.sources.hub import open_hub
 
-    return open_hub(path, seed, skip_bad)
+    return open_hub(path, seed, skip_bad, cut)
 
 
-SOURCES: dict[str, Callable[[str, int, int | None, bool], Source]] = {
+SOURCES: dict[str, Callable[[str, int, int | None, bool, bool], Source]] = {
     "quickstart": _quickstart,
     "folder": _folder,
     "oxford_flowers102": _oxford_flowers102,
@@ -54,7 +56,11 @@ SOURCES: dict[str, Callable[[str, int, int | None, bool], Source]] = {
 
 
 def open_source(
-    spec: str, seed: int, image_size: int | None = None, skip_bad: bool = False
+    spec: str,
+    seed: int,
+    image_size: int | None = None,
+    skip_bad: bool = False,
+    cut: bool = True,
 ) -> Source:
     """Open the photo source `spec`, written NAME or NAME:PATH.
 
@@ -62,7 +68,8 @@ def open_source(
     `hub:USER/DATASET[@REVISION]` or `hub:PATH`. The seed decides what a source draws and every
     split that its photos do not bring along; the network's input size in pixels, which resolution
     is read where there are several (None: the largest). With `skip_bad`, records and rows that
-    cannot be used are left out, counted in the log and the first three named there.
+    cannot be used are left out, counted in the log and the first three named there. Without `cut`,
+    a folder or a data set of the Hub that brings no valid split along has none: all is train.
 
     Raises:
         SourceError: an unknown name, a path missing or too many, or photos that do not fit.
@@ -75,7 +82,7 @@ def open_source(
             "known are quickstart, folder:PATH, oxford_flowers102[:PATH], tfrecord:PATH "
             "and hub:USER/DATASET."
         )
-    return SOURCES[name](path, seed, image_size, skip_bad)
+    return SOURCES[name](path, seed, image_size, skip_bad, cut)
 
 
 def open_sources(
@@ -88,5 +95,9 @@ def open_sources(
     """Open one photo source, or several as one: see `open_source` and `merge.merge`."""
     from train.sources.merge import merge
 
-    sources = [open_source(spec, seed, image_size, skip_bad) for spec in specs]
+    # Of further sources, `first` uses all photos to train on, however few there are of a class.
+    sources = [
+        open_source(spec, seed, image_size, skip_bad, cut=number == 0 or classes != "first")
+        for number, spec in enumerate(specs)
+    ]
     return merge(sources, classes) if len(sources) > 1 else sources[0]

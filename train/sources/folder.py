@@ -32,14 +32,15 @@ SPLIT_SPELLINGS = {
 SHARE = 0.15
 
 
-def open_folder(path: str | os.PathLike, seed: int) -> Source:
+def open_folder(path: str | os.PathLike, seed: int, cut: bool = True) -> Source:
     """Open a folder that holds one folder a class, or split folders that hold those.
 
     Split folders are recognised in many spellings: `Training`, `val`, `validation`, `test_set`,
     and `images` where it stands beside a validation or test folder and no train folder does.
     Without split folders each class is cut about 70 / 15 / 15 by the seed; where there is a test
     folder but no validation folder, 15 % of train become valid; where there is no test folder
-    there is no test split. A folder around the whole, as archives leave it, is passed over.
+    there is no test split. Without `cut`, missing splits stay so. A folder around the whole, as
+    archives leave it, is passed over.
     Files that are no photos, hidden ones, and photos outside class folders are left alone.
 
     Raises:
@@ -49,7 +50,8 @@ def open_folder(path: str | os.PathLike, seed: int) -> Source:
     root = find_root(path)
     folders = split_folders(root)
     class_names, splits = read_splits(root, folders or {"train": root})
-    splits = add_missing_splits(splits, class_names, seed)
+    if cut:
+        splits = add_missing_splits(splits, class_names, seed)
     name = pathlib.Path(path).expanduser().resolve().name
     return Source(name=name, class_names=class_names, splits=splits, credits=f"Photos from {name}")
 

@@ -29,7 +29,7 @@ OPTIONS = ("image", "label", "config")
 FORM = "hub:USER/DATASET[@REVISION] or hub:PATH, with ?image=COLUMN&label=COLUMN where needed"
 
 
-def open_hub(text: str, seed: int, skip_bad: bool = False) -> Source:
+def open_hub(text: str, seed: int, skip_bad: bool = False, cut: bool = True) -> Source:
     """Open a data set in a format of `datasets`: Parquet, Arrow or an imagefolder.
 
     Args:
@@ -40,6 +40,7 @@ def open_hub(text: str, seed: int, skip_bad: bool = False) -> Source:
             `label=COLUMN` and `config=NAME`, joined by `&`.
         seed: of the splits that the data set does not bring along.
         skip_bad: leave out rows without a label, or with one that is unknown in train, and log it.
+        cut: make the splits that are missing.
 
     The image column is the one of type `Image`; only one named may hold bare bytes. The label
     column is the one of type `ClassLabel`, whose names and order are kept; else the one of
@@ -60,7 +61,8 @@ def open_hub(text: str, seed: int, skip_bad: bool = False) -> Source:
         splits, _label_column(features, options.get("label"), place), place, skip_bad
     )
     ready = {name: _split(splits[name], name, image, found) for name, found in labels.items()}
-    ready = add_missing_splits(ready, class_names, seed)
+    if cut:
+        ready = add_missing_splits(ready, class_names, seed)
     check_classes(place, class_names, ready)
     name = repo_id or path.resolve().name
     credits = f"Photos from {name}" + (f", commit {path.name} on the Hub" if repo_id else "")
