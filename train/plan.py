@@ -24,7 +24,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from flowers_model.command import Parser
+from flowers_model.command import Parser, reporting_mistakes
 from flowers_model.errors import UserError
 from flowers_model.files import cache_folder, replacing
 from train.experiment import Experiment, load_preset, preset_names
@@ -457,6 +457,7 @@ alone, as if they overlapped, and no time for latency, reading, decoding and aug
 """
 
 
+@reporting_mistakes
 def main(arguments: list[str]) -> int:
     """Run the command; returns the exit status."""
     parser = Parser(description="Plan a preset's training on TPU v5e chips, without one.")
@@ -487,14 +488,10 @@ def main(arguments: list[str]) -> int:
     os.environ |= ENVIRONMENT
     rows: list[tuple[str, Step]] = []
     failed = False
-    try:
-        options = parser.parse_args(arguments)
-        chosen = names if options.preset == "all" else [options.preset]
-        experiments = {name: load_preset(name).EXPERIMENT for name in chosen}
-        chips_of(options.topology)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    options = parser.parse_args(arguments)
+    chosen = names if options.preset == "all" else [options.preset]
+    experiments = {name: load_preset(name).EXPERIMENT for name in chosen}
+    chips_of(options.topology)
     for name, experiment in experiments.items():
         if experiment.precision == "auto":
             experiment = dataclasses.replace(experiment, precision="mixed_bfloat16")
