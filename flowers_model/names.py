@@ -18,8 +18,8 @@ def oxford_flowers102() -> tuple[str, ...]:
 def scientific(class_names: Iterable[str]) -> dict[str, str]:
     """The scientific names, species or genus, of those classes whose own names are well known.
 
-    Left out are the classes of Oxford 102 Flowers whose photos show another plant than their name
-    says (ball moss, watercress), or several.
+    Left out are those that go by their scientific name already (petunia), and the classes of
+    Oxford 102 Flowers whose photos show another plant than their name says (ball moss), or several.
     """
     known = dict(line.split("\t") for line in _read("scientific"))
     return {name: known[name] for name in class_names if name in known}

@@ -15,7 +15,8 @@ from flowers_model.explain import scaled
 from page.text import UNKNOWN, escape
 
 MASK = 64  # side of a map as it is sent, pixels; the browser smooths it
-SHADE = 0.82  # opacity over the places that the network did not look at
+SHADE = 0.8  # opacity over the places that the network did not look at
+LISTED = 8  # names of a label set that are told
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,7 +91,7 @@ def render(
 def _mask(values: np.ndarray) -> str:
     """A map `(h, w)` as a shade that leaves free the places that spoke for the name."""
     heat = Image.fromarray(scaled(values)).resize((MASK, MASK), Image.Resampling.BICUBIC)
-    dark = 255 * SHADE * (1 - np.asarray(heat).clip(0, 1) ** 1.5)
+    dark = 255 * SHADE * (1 - np.asarray(heat).clip(0, 1))
     shade = Image.fromarray(np.rint(dark).astype(np.uint8))
     black = Image.new("L", shade.size)
     picture = Image.merge("RGBA", (black, black, black, shade))
@@ -157,9 +158,11 @@ def _headline(
         if label in scientific:
             lines.append(f'<p class="latin"><i>{escape(scientific[label])}</i></p>')
         lines.append(f'<p class="sure">{_percent(share)} sure</p>')
-        if len(prediction.label_set or []) > 1:
-            names = "".join(f"<span>{escape(name)}</span>" for name in prediction.label_set)
-            lines.append(f'<p class="set">One of these, 9 times out of 10: {names}</p>')
+        possible = prediction.label_set or []
+        if len(possible) > 1:
+            told = "".join(f"<span>{escape(name)}</span>" for name in possible[:LISTED])
+            more = f"and {len(possible) - LISTED} more" if len(possible) > LISTED else ""
+            lines.append(f'<p class="set">One of these, 9 times out of 10: {told}{more}</p>')
     if truth == label:
         lines.append('<p class="truth right">✓ That is what the photo is labelled.</p>')
     elif truth is not None:

@@ -106,11 +106,11 @@ def add(page: Page) -> Opened:
     results, confusions = read_results(classifier.folder)
     script = pathlib.Path(__file__).with_name("gallery.js").read_text("utf-8")
 
-    def picture(label: str) -> str:
-        """A flower's first photo, or a drawing where there is none."""
+    def picture(label: str, none: str = f'<span class="none">{FLOWER}</span>') -> str:
+        """A flower's first photo, else what stands for it."""
         for number in examples.by_class.get(label, []):
             return f'<img src="{examples.url(number)}" alt="" loading="lazy" decoding="async">'
-        return f'<span class="none">{FLOWER}</span>'
+        return none
 
     def titled(label: str) -> str:
         return f"{escape(label)} <i>{escape(latin[label])}</i>" if label in latin else escape(label)
@@ -122,7 +122,8 @@ def add(page: Page) -> Opened:
         right = f'<span class="right">{result.recall:.0%} right</span>' if result else ""
         return (
             f'<li data-find="{find}"><button type="button" data-flower="{number}">'
-            f'{picture(label)}<span class="label">{titled(label)}</span>{right}</button></li>'
+            f'{picture(label, none="")}<span class="label">{titled(label)}</span>{right}'
+            "</button></li>"
         )
 
     def mixed(title: str, others: list[tuple[str, int]]) -> str:
@@ -172,6 +173,11 @@ def add(page: Page) -> Opened:
         return "".join(lines)
 
     order = sorted(range(len(names)), key=lambda number: names[number].lower())
+    pictured = "".join(card(i) for i in order if names[i] in examples.by_class)
+    others = "".join(card(i) for i in order if names[i] not in examples.by_class)
+    if others:
+        title = "<h3>It knows these, too</h3>" if pictured else ""
+        others = f'{title}<ul class="cards plain">{others}</ul>'
     count = f"{len(names)} flowers, {_photos(len(examples.files))}"
     search = (
         '<input type="search" placeholder="Find a flower" aria-label="Find a flower by its name">'
@@ -181,7 +187,7 @@ def add(page: Page) -> Opened:
     with gr.Column(elem_id="flowers"):
         index = gr.HTML(
             f'<div class="find">{search}<p class="aside count" role="status" data-all="{count}">'
-            f'{count}</p></div><ul class="cards">{"".join(map(card, order))}</ul>',
+            f'{count}</p></div><ul class="cards">{pictured}</ul>{others}',
             js_on_load=script,
             apply_default_css=False,
             elem_id="index",

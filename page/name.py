@@ -35,6 +35,13 @@ PRIVACY = (
 UNLESS = f" Only “{feedback.BUTTON}”, under “Wrong?”, keeps photos."
 # The page's own script hears of it, and shows the answer.
 ANSWERED = "() => requestAnimationFrame(() => document.dispatchEvent(new Event('answered')))"
+# Tells the number of a photo that was tapped.
+CHOOSE = """
+element.addEventListener("click", (event) => {
+    const button = event.target.closest("[data-photo]");
+    if (button) trigger("choose", {photo: Number(button.dataset.photo)});
+});
+"""
 INSIDE = {"api_visibility": "private", "show_progress": "hidden"}
 
 
@@ -61,21 +68,31 @@ def add(page: Page) -> Named:
     flowers = {label: number for number, label in enumerate(classifier.label_names)}
 
     def look(
-        photos: Sequence[np.ndarray], urls: Sequence[str], started: float, known: int | None = None
+        inputs: Sequence[np.ndarray],
+        shapes: Sequence[tuple[int, int]],
+        urls: Sequence[str],
+        started: float,
+        known: int | None = None,
     ) -> str:
-        """The answer to photos that lie at `urls`; `known` is the number of a labelled one."""
-        inputs = np.stack([classifier.prepare(photo) for photo in photos])
+        """The answer to prepared photos, as HTML.
+
+        Args:
+            shapes: the photos' heights and widths, pixels.
+            urls: where a browser finds them.
+            started: when their answer was begun, `time.perf_counter()`.
+            known: the number of a labelled photo.
+        """
         logits, embeddings, maps = classifier.engine.run(
-            inputs, ("logits", "embedding", "class_maps")
+            np.stack(inputs), ("logits", "embedding", "class_maps")
         )
         each = classifier.judge(logits, embeddings)
-        whole = each if len(photos) == 1 else classifier.together(each)
+        whole = each if len(inputs) == 1 else classifier.together(each)
         [prediction] = predictions(whole, classifier.label_names, top=5)
         alone = predictions(each, classifier.label_names, top=1)
         maps = maps[..., [flowers[label] for label in prediction.labels]]
         seen = [
-            Seen(url, photo.shape[:2], heat, one.labels[0], one.probabilities[0])
-            for url, photo, heat, one in zip(urls, photos, maps, alone, strict=True)
+            Seen(url, shape, heat, one.labels[0], one.probabilities[0])
+            for url, shape, heat, one in zip(urls, shapes, maps, alone, strict=True)
         ]
         alike = [i for i in similar.nearest(whole.embeddings[0], SIMILAR + 1) if i != known]
         return render(
@@ -108,8 +125,13 @@ def add(page: Page) -> Named:
                 raise UserError("there is no photo here; send one as a file")
             if len(files) > MOST:
                 raise UserError(f"these are {len(files)} photos; send up to {MOST} of one plant")
-            pixels = [read(file) for file in files]
-            return look(pixels, list(map(preview, pixels)), started)
+            inputs, shapes, urls = [], [], []
+            for file in files:  # one after the other: a photo can be large while it is decoded
+                pixels = read(file)
+                inputs.append(classifier.prepare(pixels))
+                shapes.append(pixels.shape[:2])
+                urls.append(preview(pixels))
+            return look(inputs, shapes, urls, started)
         except UserError as error:
             return f'<p class="sorry" role="alert" tabindex="-1">{escape(sorry(error))}</p>'
 
@@ -117,7 +139,8 @@ def add(page: Page) -> Named:
         started = time.perf_counter()
         number = chosen(event, "photo", len(examples.files))
         pixels = decode(pathlib.Path(examples.files[number]).read_bytes())
-        said = look([pixels], [examples.url(number)], started, number)
+        inputs, shapes = [classifier.prepare(pixels)], [pixels.shape[:2]]
+        said = look(inputs, shapes, [examples.url(number)], started, number)
         return {photos: None, answer: said}
 
     with gr.Column(elem_id="name"):
@@ -148,17 +171,9 @@ def add(page: Page) -> Named:
         shown.choose(show_example, None, [photos, answer], **INSIDE).then(js=ANSWERED)
 
     # A network's first photo takes longer; it need not be a visitor's.
-    look([np.full((64, 64, 3), 128, np.uint8)], [""], 0)
+    grey = np.full((64, 64, 3), 128, np.uint8)
+    look([classifier.prepare(grey)], [grey.shape[:2]], [""], 0)
     return Named(photos, answer, show_example)
-
-
-# Tells the number of a photo that was tapped.
-CHOOSE = """
-element.addEventListener("click", (event) => {
-    const button = event.target.closest("[data-photo]");
-    if (button) trigger("choose", {photo: Number(button.dataset.photo)});
-});
-"""
 
 
 def _some(classes: list[list[int]]) -> list[int]:

@@ -347,7 +347,7 @@ def test_scientific_names_are_known_of_most_of_oxfords_flowers():
     names = flower_names.oxford_flowers102()
     known = flower_names.scientific([*names, "a flower of my own"])
     assert set(known) < set(names)
-    assert len(known) > 90
+    assert len(known) > 70
     assert known["foxglove"] == "Digitalis purpurea"
     assert "watercress" not in known  # its photos show nasturtiums
 
