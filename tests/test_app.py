@@ -34,7 +34,7 @@ def serving(model: pathlib.Path, room: pathlib.Path) -> Iterator[str]:
     """`python app.py --model …` on a free port; its address."""
     environment = dict(os.environ)
     environment.pop("GRADIO_ANALYTICS_ENABLED")  # the page turns it off by itself
-    command = [sys.executable, ROOT / "app.py", "--model", model]
+    command = [sys.executable, ROOT / "app.py", "--model", model, "--requests-a-minute", "0"]
     with page_process(command, environment, room) as url:
         yield url
 
