@@ -55,7 +55,7 @@ def launched(demo: gr.Blocks, **settings) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def server(classifier) -> Iterator[str]:
     demo = page.build(classifier)
-    demo.mcp = True
+    demo.mcp, demo.requests = True, 0
     with launched(demo) as url:
         yield url
 
