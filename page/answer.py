@@ -12,7 +12,7 @@ from PIL import Image
 
 from flowers_model.classifier import Prediction
 from flowers_model.explain import scaled
-from page.text import UNKNOWN, escape
+from page.text import UNKNOWN, escape, percent
 
 MASK = 64  # side of a map as it is sent, pixels; the browser smooths it
 SHADE = 0.8  # opacity over the places that the network did not look at
@@ -126,7 +126,7 @@ def _each(seen: Sequence[Seen]) -> str:
     buttons = "".join(
         f'<button type="button" data-seen="{number}" aria-pressed="{str(not number).lower()}">'
         f'<img src="{one.url}" alt="Photo {number + 1}"><span>{escape(one.label)}</span> '
-        f"<span>{one.share:.0%}</span></button>"
+        f"<span>{percent(one.share)}</span></button>"
         for number, one in enumerate(seen)
     )
     return f'<p class="aside">What each photo says alone</p><div class="each">{buttons}</div>'
@@ -137,13 +137,9 @@ def _name(number: int, label: str, share: float, scientific: dict[str, str]) -> 
     return (
         f'<li><button type="button" data-name="{number}" aria-pressed="false">'
         f'<span class="label">{escape(label)} {latin}</span>'
-        f'<span class="share">{_percent(share)}</span>'
+        f'<span class="share">{percent(share)}</span>'
         f'<span class="bar"><span style="width:{100 * share:.1f}%"></span></span></button></li>'
     )
-
-
-def _percent(share: float) -> str:
-    return "<1%" if 0 < share < 0.005 else f"{share:.0%}"
 
 
 def _headline(
@@ -157,7 +153,7 @@ def _headline(
         lines.append(f'<h2 tabindex="-1">{escape(label)}</h2>')
         if label in scientific:
             lines.append(f'<p class="latin"><i>{escape(scientific[label])}</i></p>')
-        lines.append(f'<p class="sure">{_percent(share)} sure</p>')
+        lines.append(f'<p class="sure">{percent(share)} sure</p>')
         possible = prediction.label_set or []
         if len(possible) > 1:
             told = "".join(f"<span>{escape(name)}</span>" for name in possible[:LISTED])

@@ -21,7 +21,7 @@ from flowers_model.errors import UserError
 from flowers_model.photo import decode
 from page import uploads
 from page.examples import file_url
-from page.text import UNKNOWN, escape, sorry
+from page.text import UNKNOWN, escape, percent, sorry
 
 if TYPE_CHECKING:
     from page import Page
@@ -173,7 +173,7 @@ def _line(row: Row, url: str) -> str:
     elif len(found.label_set or []) > 1:
         names = ", ".join(map(escape, found.label_set))
         guess += f"<p>One of these, 9 times out of 10: {names}</p>"
-    share = f"{found.probabilities[0]:.0%}"
+    share = percent(found.probabilities[0])
     return f"<tr><td>{picture}{name}</td><td>{guess}</td><td>{share}</td></tr>"
 
 

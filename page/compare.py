@@ -14,7 +14,7 @@ from PIL import Image
 from flowers_model.classifier import FlowerClassifier, Prediction, predictions
 from flowers_model.ensemble import average
 from flowers_model.errors import UserError
-from page.text import UNKNOWN, escape, read, sorry, table
+from page.text import UNKNOWN, escape, percent, read, sorry, table
 
 if TYPE_CHECKING:
     from page import Page
@@ -141,7 +141,7 @@ def _answer(prediction: Prediction) -> str:
             names = ", ".join(map(escape, prediction.label_set))
             lines.append(f"<p>One of these, 9 times out of 10: {names}</p>")
     bars = "".join(
-        f"<li><span>{escape(label)}</span><span>{share:.0%}</span>"
+        f"<li><span>{escape(label)}</span><span>{percent(share)}</span>"
         f'<span class="bar"><span style="width:{100 * share:.1f}%"></span></span></li>'
         for label, share in zip(prediction.labels, prediction.probabilities, strict=True)
     )

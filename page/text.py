@@ -46,6 +46,13 @@ def escape(value: object) -> str:
     return html.escape(" ".join(str(value).split()))
 
 
+def percent(share: float) -> str:
+    """A probability as HTML: never 0 %, nor 100 %, which no model can be sure of."""
+    if share > 0.995:
+        return "&gt;99%"
+    return "&lt;1%" if share < 0.005 else f"{share:.0%}"
+
+
 def table(rows: Sequence[Sequence[str]], head: Sequence[str] = ()) -> str:
     """An HTML table of text."""
 
