@@ -2,9 +2,9 @@
 
     python app.py [--model PATH|USER/MODEL[@REVISION]]… [--feedback DIR|USER/DATASET] [--mcp]
 
-Without --model it opens the models that FLOWERS_MODEL names, else the newest run's. Hugging Face
-Spaces runs this file as it stands. Host and port are gradio's own settings, GRADIO_SERVER_NAME
-and GRADIO_SERVER_PORT.
+Without --model it opens the models that FLOWERS_MODEL names, else the newest run's, else the one
+that comes with the code. Hugging Face Spaces runs this file as it stands. Host and port are
+gradio's own settings, GRADIO_SERVER_NAME and GRADIO_SERVER_PORT.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ import gradio as gr
 
 import page
 from flowers_model import bundle
+from flowers_model.classifier import DEFAULT
 from flowers_model.command import Parser
 from flowers_model.errors import UserError
 
@@ -35,7 +36,7 @@ def open_page(arguments: Sequence[str] = ()) -> gr.Blocks:
     """Build the page of the models that the arguments name; it is about the first of them.
 
     Without one, they are FLOWERS_MODEL's, else those of model.txt beside this file, which a Space
-    has, else the newest run's.
+    has, else the newest run's, else the one that comes with the code.
 
     Raises:
         UserError: for arguments that do not fit, and for a model that cannot be opened.
@@ -46,7 +47,7 @@ def open_page(arguments: Sequence[str] = ()) -> gr.Blocks:
         action="append",
         metavar="PATH|USER/MODEL[@REVISION]",
         help="a bundle's folder or a Hub repo; given again, the page compares them "
-        "(else FLOWERS_MODEL, with commas between several, else the newest run's)",
+        "(else FLOWERS_MODEL, with commas between several, else the newest run's, else ours)",
     )
     parser.add_argument(
         "--mcp", action="store_true", help="let assistants call it, too, at /gradio_api/mcp"
@@ -74,12 +75,7 @@ def open_page(arguments: Sequence[str] = ()) -> gr.Blocks:
     if not models:
         manifests = pathlib.Path("runs").glob(f"*/bundle/{bundle.MANIFEST}")
         newest = max(manifests, key=lambda path: path.stat().st_mtime, default=None)
-        if newest is None:
-            raise UserError(
-                "there is no model yet: train one with `python train/run.py`, "
-                "or name one with --model PATH or --model USER/MODEL"
-            )
-        models = [str(newest.parent)]
+        models = [str(newest.parent if newest else DEFAULT)]
     classifiers = page.compare.open_models(models)
     kept = None
     if options.feedback:

@@ -262,18 +262,16 @@ def test_the_page_loads_no_training_framework(model):
 
 
 def test_a_start_that_cannot_work_ends_with_one_line_and_status_2(tmp_path):
-    environment = {name: value for name, value in os.environ.items() if name != "FLOWERS_MODEL"}
     result = subprocess.run(
-        [sys.executable, ROOT / "app.py"],
+        [sys.executable, ROOT / "app.py", "--model", "nowhere at all"],
         cwd=tmp_path,
-        env=environment,
         capture_output=True,
         text=True,
     )
     assert result.returncode == 2
     assert result.stderr == (
-        "error: there is no model yet: train one with `python train/run.py`, "
-        "or name one with --model PATH or --model USER/MODEL\n"
+        "error: 'nowhere at all' is neither a folder here nor a Hub repo: "
+        "give a bundle's folder, USER/MODEL or USER/MODEL@REVISION\n"
     )
     assert result.stdout == ""
 
@@ -299,11 +297,10 @@ def relabel(folder: pathlib.Path, command: str) -> None:
     bundle.write_json(folder / bundle.MANIFEST, manifest)
 
 
-def test_without_a_model_named_the_newest_run_is_opened(tmp_path, monkeypatch):
+def test_without_a_model_named_the_newest_run_is_opened_else_the_default(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("FLOWERS_MODEL", raising=False)
-    with pytest.raises(UserError, match="there is no model yet"):
-        app.open_page()
+    assert "pink-yellow dahlia" in str(app.open_page().get_config_file())
     for run, age in (("a", 10), ("b", 0), ("c", 20)):
         folder = write_tiny_bundle(tmp_path / "runs" / run / "bundle")
         relabel(folder, f"command of run {run}")
