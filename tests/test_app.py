@@ -231,11 +231,11 @@ def test_a_path_that_was_not_uploaded_is_not_read(server, model):
 
 @pytest.mark.parametrize("meta", [{"meta": {"_type": "gradio.FileData"}}, {}])
 def test_nor_is_it_shown_on_the_page(client, server, model, meta):
-    [event] = [
+    event = next(
         one["id"]
         for one in client.config["dependencies"]
         if any(name == "upload" for _, name in one["targets"])
-    ]
+    )
     file = {"path": str((model / "gallery/0.jpg").resolve())} | meta
     session = {"session_hash": f"forged{len(meta)}", "fn_index": event}
     httpx.post(f"{server}/gradio_api/queue/join", json={"data": [[file]], **session})
