@@ -167,7 +167,7 @@ def mixing(names: str) -> Mixing | None:
     def blend(x: tf.Tensor, share: tf.Tensor) -> tf.Tensor:
         return x * share + partners(x) * (1.0 - share)
 
-    def own(draw: Callable[[tf.Tensor], tf.Tensor], labels: tf.Tensor) -> tf.Tensor:
+    def drawn(draw: Callable[[tf.Tensor], tf.Tensor], labels: tf.Tensor) -> tf.Tensor:
         """Of what is drawn for so many rows of the whole batch, this process's."""
         rows = tf.shape(labels)[0]
         return draw(rows * processes.processes())[rows * processes.process() :][:rows]
@@ -175,12 +175,12 @@ def mixing(names: str) -> Mixing | None:
     def mixup(photos: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor):
         seeds = tf.random.split(seed, 2)
         gamma = functools.partial(tf.random.stateless_gamma, alpha=0.2)
-        a, b = (own(lambda n, s=s: gamma((n, 1), s), labels) + 1e-9 for s in tf.unstack(seeds))
+        a, b = (drawn(lambda n, s=s: gamma((n, 1), s), labels) + 1e-9 for s in tf.unstack(seeds))
         share = a / (a + b)
         return blend(photos, share[:, :, None, None]), blend(labels, share)
 
     def cutmix(photos: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor):
-        draws = own(lambda n: tf.random.stateless_uniform((n, 3), seed), labels)
+        draws = drawn(lambda n: tf.random.stateless_uniform((n, 3), seed), labels)
         area, top, left = tf.unstack(draws, axis=1)
         box = _boxes(photos.shape[1], top, left, tf.sqrt(area))
         share = 1.0 - tf.reduce_mean(tf.cast(box, tf.float32), axis=(1, 2))
