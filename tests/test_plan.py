@@ -165,6 +165,7 @@ def test_the_picture_shows_every_step(tmp_path):
         (["--topology", "v4:2x2"], "--topology must be v5e:ROWSxCOLUMNS"),
         (["--preset", "petals"], "no preset is called 'petals'"),
         (["--batch-size", "x"], "--batch-size"),
+        (["--classes", "1"], "--classes must be 2 or more, not 1"),
     ],
 )
 def test_a_mistake_gets_one_line(arguments, words, capsys, monkeypatch):

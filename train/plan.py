@@ -489,6 +489,8 @@ def main(arguments: list[str]) -> int:
     rows: list[tuple[str, Step]] = []
     failed = False
     options = parser.parse_args(arguments)
+    if options.classes < 2:
+        raise UserError(f"--classes must be 2 or more, not {options.classes}")
     chosen = names if options.preset == "all" else [options.preset]
     experiments = {name: load_preset(name).EXPERIMENT for name in chosen}
     chips_of(options.topology)
