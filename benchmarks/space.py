@@ -81,7 +81,7 @@ def measure(bundle: pathlib.Path, room: pathlib.Path) -> dict[str, float | str]:
     started = time.perf_counter()
     venv.create(packages, with_pip=True)
     python = packages / ("Scripts" if os.name == "nt" else "bin") / "python"
-    install = [python, "-m", "pip", "install", "-q", "-r", folder / "requirements.txt"]
+    install = [python, "-m", "pip", "install", "-qq", "-r", folder / "requirements.txt"]
     subprocess.run(install, check=True)
     figures: dict[str, float | str] = {"install_s": time.perf_counter() - started}
     subprocess.run([python, "-m", "pip", "uninstall", "-q", "-y", "pip", "setuptools"], check=True)
