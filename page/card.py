@@ -31,6 +31,7 @@ def add(page: Page) -> None:
             gr.Image(
                 str(figure),
                 label=title,
+                alt_text=title,
                 show_label=False,
                 interactive=False,
                 buttons=["fullscreen"],
