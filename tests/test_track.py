@@ -198,7 +198,7 @@ def test_another_tracker_is_told_in_the_end_what_it_missed(data, tmp_path, monke
         assert diary.lines == rows[:1]
         follower.end(rows, tmp_path)
     assert diary.lines == [*rows, tmp_path]
-    [warning] = caplog.messages
+    [warning] = [one.getMessage() for one in caplog.records if one.levelname == "WARNING"]
     assert warning == "warning: diary:of/ada does not follow this run: away: http://diary"
 
     with track.following(tmp_path, about(data), None) as follower:
