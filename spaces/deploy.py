@@ -1,7 +1,7 @@
 """Make a Hugging Face Space of the page: `python spaces/deploy.py USER/SPACE --model USER/MODEL`.
 
 A Space is a folder: the page, the packages that it needs, the Space's card, its own lean
-requirements, and `model.txt`, which tells the page its model. With `--dry-run DIR` that folder is
+requirements, and `model.txt`, which tells the page its models. With `--dry-run DIR` that folder is
 written, and nothing is sent anywhere. Deploying again changes only what changed.
 """
 
@@ -37,8 +37,9 @@ def _parser() -> Parser:
     parser.add_argument(
         "--model",
         metavar="USER/MODEL[@REVISION]",
+        action="append",
         required=True,
-        help="the published model that the page shows",
+        help="the published model that the page shows; given again, the page compares them",
     )
     parser.add_argument("--private", action="store_true", help="a Space that only you can see")
     parser.add_argument(
@@ -68,17 +69,16 @@ def _parser() -> Parser:
 
 
 def assemble(
-    folder: pathlib.Path, space: str, model: str, preload: Sequence[str] | None = None
+    folder: pathlib.Path, space: str, models: Sequence[str], preload: Sequence[str] | None = None
 ) -> None:
     """Write a Space's folder, which does not exist yet.
 
     Args:
         space: `USER/SPACE`.
-        model: `USER/MODEL[@REVISION]`, which it shows.
+        models: `USER/MODEL[@REVISION]` of each that it shows; it is about the first of them.
         preload: what the Hub is to fetch when it builds the Space, so that it starts at once; by
-            default the model, where it has no revision.
+            default the models that have no revision.
     """
-    repo_id, _, revision = model.partition("@")
     # Its model comes from the Hub, not with the code.
     unwanted = shutil.ignore_patterns("__pycache__", ".*", DEFAULT.name)
     for package in PACKAGES:
@@ -87,18 +87,24 @@ def assemble(
         shutil.copyfile(file, folder / file.name)
     shutil.copyfile(ROOT / "docs" / "page.png", folder / "thumbnail.png")
     if preload is None:
-        preload = [] if revision else [repo_id]
-    lines = "".join(f"- {line}\n" for line in preload)
+        preload = [model for model in models if "@" not in model]
+    repo_ids = list(dict.fromkeys(model.partition("@")[0] for model in models))
     card = (HERE / "README.md").read_text("utf-8")
-    card = card.replace(
-        "preload_from_hub:\n- USER/MODEL\n", f"preload_from_hub:\n{lines}" if lines else ""
-    )
-    card = card.replace("USER/MODEL", repo_id).replace("USER/SPACE", space)
+    card = card.replace("preload_from_hub:\n- USER/MODEL\n", _yaml("preload_from_hub", preload))
+    card = card.replace("models:\n- USER/MODEL\n", _yaml("models", repo_ids))
+    link = "[USER/MODEL](https://huggingface.co/USER/MODEL)"
+    links = [link.replace("USER/MODEL", repo_id) for repo_id in repo_ids]
+    card = card.replace(link, " and ".join(links)).replace("USER/SPACE", space)
     (folder / "README.md").write_text(card, "utf-8", newline="\n")
-    (folder / "model.txt").write_text(f"{model}\n", "utf-8", newline="\n")
+    (folder / "model.txt").write_text("".join(f"{m}\n" for m in models), "utf-8", newline="\n")
 
 
-def write(folder: pathlib.Path, space: str, model: str) -> None:
+def _yaml(name: str, values: Sequence[str]) -> str:
+    """A list in a card's front matter; nothing for an empty one."""
+    return "".join([f"{name}:\n", *(f"- {value}\n" for value in values)]) if values else ""
+
+
+def write(folder: pathlib.Path, space: str, models: Sequence[str]) -> None:
     """Write a Space's folder, also in the place of an earlier one.
 
     Raises:
@@ -110,13 +116,13 @@ def write(folder: pathlib.Path, space: str, model: str) -> None:
                 f"{str(folder)!r} holds something else than a Space; give a new or an empty folder"
             )
         with replacing(folder.resolve()) as temporary:
-            assemble(temporary, space, model)
+            assemble(temporary, space, models)
     except OSError as error:
         raise UserError(f"cannot write {str(folder)!r}: {error.strerror or error}") from error
 
 
-def deploy(space: str, model: str, **settings) -> str:
-    """Push a Space of a published model, in one commit; returns its URL.
+def deploy(space: str, models: Sequence[str], **settings) -> str:
+    """Push a Space of published models, in one commit; returns its URL.
 
     Args:
         settings: as of `flowers_model.hub.publish_space`.
@@ -125,19 +131,21 @@ def deploy(space: str, model: str, **settings) -> str:
         HubError: for all that keeps it from being pushed.
     """
     hub.check_login(space, "space")
-    repo_id, revision = hub.split_name(model)
-    info = hub.check_published(repo_id, revision)
-    preload = None
-    if info.private:
-        preload = []  # it would be fetched without a token
-    elif revision:
+    preload = []
+    for model in models:
+        repo_id, revision = hub.split_name(model)
+        info = hub.check_published(repo_id, revision)
+        if info.private:
+            continue  # it would be fetched without a token
         # With a revision, the Hub wants a commit, and the files by name.
-        preload = [f"{repo_id} {','.join(sorted(bundle.REQUIRED_FILES))} {info.sha}"]
+        files = ",".join(sorted(bundle.REQUIRED_FILES))
+        preload.append(f"{repo_id} {files} {info.sha}" if revision else repo_id)
     with tempfile.TemporaryDirectory() as room:
         folder = pathlib.Path(room, "space")
-        assemble(folder, space, model, preload)
+        assemble(folder, space, models, preload)
         patterns = [*FILES, *(f"{package}/*" for package in PACKAGES)]
-        return hub.publish_space(folder, space, patterns, f"Show {model}", **settings)
+        message = f"Show {' and '.join(models)}"
+        return hub.publish_space(folder, space, patterns, message, **settings)
 
 
 def _variables(pairs: Sequence[str]) -> dict[str, str]:
@@ -163,11 +171,12 @@ def main(arguments: Sequence[str]) -> int:
     options = _parser().parse_args(arguments)
     if not hub.is_repo_id(options.space):
         raise UserError(f"{options.space!r} is no name for a Space: give USER/SPACE")
-    if hub.split_name(options.model) is None:
-        raise UserError(
-            f"{options.model!r} is no model on the Hub: give USER/MODEL or USER/MODEL@REVISION "
-            "(`python train/run.py --push-to USER/MODEL` publishes one)"
-        )
+    for model in options.model:
+        if hub.split_name(model) is None:
+            raise UserError(
+                f"{model!r} is no model on the Hub: give USER/MODEL or USER/MODEL@REVISION "
+                "(`python train/run.py --push-to USER/MODEL` publishes one)"
+            )
     if options.dry_run is None:
         print(
             deploy(

@@ -312,6 +312,16 @@ def test_a_model_without_revision_is_preloaded_whole_and_a_private_one_is_not(
     assert preloaded("ada/secret-flowers") is None
 
 
+def test_a_space_of_several_models_names_and_preloads_them_all(server, bundle_folder):
+    server.put("ada/small-flowers", contents(bundle_folder))
+    assert deploy.main([SPACE, "--model", MODEL, "--model", "ada/small-flowers"]) == 0
+    files = server.repo(SPACE, "space").files()
+    assert files["model.txt"].decode().split() == [MODEL, "ada/small-flowers"]
+    fields = check_card(files["README.md"].decode())
+    assert fields["models"] == fields["preload_from_hub"] == [MODEL, "ada/small-flowers"]
+    assert "(https://huggingface.co/ada/small-flowers)" in files["README.md"].decode()
+
+
 def test_a_space_gets_its_hardware_variables_and_secrets(server, monkeypatch):
     monkeypatch.setenv("A_SECRET", "hush")
     command = [SPACE, "--model", MODEL, "--private", "--hardware", "cpu-upgrade", "--restart"]
