@@ -24,9 +24,10 @@ class Similar:
     def nearest(self, embedding: np.ndarray, count: int) -> list[int]:
         """The numbers of the gallery's nearest photos to an embedding `(D,)`, the nearest first.
 
-        None where the bundle has no embeddings of its gallery.
+        None where the bundle has no embeddings of its gallery, and of a single photo: which one is
+        nearest would say nothing.
         """
-        if not self.photos:
+        if len(self.photos) < 2:
             return []
         likeness = self._directions @ directions(embedding[None])[0]
         return np.argsort(-likeness, kind="stable")[:count].tolist()
