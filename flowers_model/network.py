@@ -16,7 +16,7 @@ from __future__ import annotations
 import difflib
 import inspect
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -144,19 +144,6 @@ def head(network: keras.Model) -> keras.Model:
     for layer in head_layers(network):
         x = layer(x)
     return keras.Model(embedding, x, name="head")
-
-
-def at_size(network: keras.Model, size: int) -> keras.Model:
-    """The same network, sharing its layers, for photos `(N, size, size, 3)`."""
-    import keras
-
-    def rewired(model: keras.Model, layer_of: Callable = lambda layer: layer) -> keras.Model:
-        photos = keras.Input((size, size, 3), name=model.input.name)
-        return keras.models.clone_model(model, photos, clone_function=layer_of)
-
-    trunk = backbone_of(network)
-    resized = rewired(trunk)
-    return rewired(network, lambda layer: resized if layer is trunk else layer)
 
 
 def with_taps(network: keras.Model) -> keras.Model:

@@ -61,18 +61,6 @@ def test_mlp_head_has_the_layers_asked_for():
     assert dense == [16, 12, 5]
 
 
-@pytest.mark.parametrize("name", ["ConvNet", "MobileNetV2"])
-def test_a_network_at_another_size_is_the_same_network(name):
-    net = network.build(name, 3, 64)
-    built = network.build(name, 3, 32)
-    built.set_weights(net.get_weights())
-    small = network.at_size(net, 32)
-    photo = np.random.default_rng(0).uniform(0, 255, (2, 32, 32, 3)).astype("float32")
-    np.testing.assert_array_equal(small.predict(photo), built.predict(photo))
-    assert [v.path for v in small.variables] == [v.path for v in net.variables]
-    assert all(a is b for a, b in zip(small.variables, net.variables, strict=True))
-
-
 @pytest.mark.parametrize(
     ("options", "words"),
     [

@@ -88,22 +88,6 @@ def test_fine_tuning_a_few_layers_leaves_the_others_alone(data, tmp_path):
     assert same == [True, False]
 
 
-@pytest.mark.parametrize("augment", ["none", "inception,cutmix"])
-def test_fine_tuning_on_smaller_photos_leaves_a_network_for_the_larger(data, tmp_path, augment):
-    from flowers_model import network as networks
-
-    whole, _ = train(data, tmp_path / "whole", augment=augment)
-    small, _ = train(data, tmp_path / "small", augment=augment, train_size=16)
-    assert small.input.shape == (None, 24, 24, 3)
-    one, two = (networks.backbone_of(n).get_layer("conv_1").kernel for n in (whole, small))
-    assert not np.allclose(one, two)
-    # A finished run is opened again, not trained.
-    again, history = train(data, tmp_path / "small", augment=augment, train_size=16)
-    assert len(history) == 5
-    for a, b in zip(small.get_weights(), again.get_weights(), strict=True):
-        np.testing.assert_array_equal(a, b)
-
-
 def test_rare_classes_are_trained_for_in_each_way(tmp_path):
     folder = write_photo_folder(tmp_path / "data", {"train": 6, "valid": 2})
     for name in list(COLOURS)[:2]:

@@ -132,9 +132,6 @@ class Experiment:
     unfreeze: int | None = _setting(
         None, "training", "how many of the backbone's last layers fine-tuning frees", type=_layers
     )
-    train_size: int | None = _setting(
-        None, "training", "side of the photos that fine-tuning learns from (the input's)", type=int
-    )
     train_norms: bool = _setting(
         True, "training", "let the backbone's BatchNormalization learn while fine-tuning"
     )
@@ -258,11 +255,10 @@ class Experiment:
             ("label_smoothing", 0, 0.9),
             ("focal_gamma", 0, 10),
             ("valid_share", 0, 1),
-            ("train_size", 8, 4096),
             ("seed", 0, 2**31 - 1),
         ):
             value = getattr(self, name)
-            if value is not None and not low <= value <= high:
+            if not low <= value <= high:
                 raise UserError(f"{flag_of(name)} must lie in {low}..{high}, not {value}")
         changes = photo_steps(self.augment)
         if self.head_views and not (changes and self.cache_features):

@@ -227,13 +227,11 @@ def _batches(task: Task, stage: Stage) -> tuple[Callable[..., tf.data.Dataset], 
     """
     experiment, class_count = task.experiment, task.class_count
     cached = _is_cached(stage, experiment)
-    size = _size(stage, experiment)
-    changed = bool(photo_steps(experiment.augment)) or size != experiment.image_size
-    whole = stage.name == "finetune" and changed
+    whole = stage.name == "finetune" and bool(photo_steps(experiment.augment))
     views = experiment.head_views if cached else 0
     photos = task.whole() if whole or views else task.fitted("train")
     counts = balance.class_counts(photos.labels, class_count)
-    policies = _policies(experiment, size, counts)
+    size, policies = experiment.image_size, _policies(experiment, counts)
     if views:
         photos = pipeline.augmented_views(
             photos, size=size, count=views, seed=experiment.seed, **policies
@@ -299,8 +297,7 @@ def _run_stage(run: _Run) -> None:
             distribution.parts(),
             stage.learning_rate,
         )
-    served = part if cached else network  # at its own size, wherever it trains at another one
-    predict = distribution.predictor(served, max(batch, min(256, len(valid))) if cached else batch)
+    predict = distribution.predictor(part, max(batch, min(256, len(valid))) if cached else batch)
     # Not fit's validation_data, which wants batches that the devices divide.
     evaluate = functools.partial(
         distribution.evaluate, predict, part.loss, valid_inputs, valid.labels
@@ -322,10 +319,10 @@ def _run_stage(run: _Run) -> None:
         )
 
 
-def _policies(experiment: Experiment, size: int, counts: np.ndarray) -> dict:
+def _policies(experiment: Experiment, counts: np.ndarray) -> dict:
     """What is done to photos of rare classes and, where those alone are changed, to the others."""
     name, below = experiment.augment, experiment.augment_rare_below
-    crop_scale = experiment.crop_scale
+    size, crop_scale = experiment.image_size, experiment.crop_scale
     strength, crop = experiment.augment_strength, experiment.crop
     policies = {"augment": policy(name, size, crop_scale, strength, crop)}
     if below is not None:
@@ -344,14 +341,7 @@ def _trained_part(network: keras.Model, stage: Stage, experiment: Experiment) ->
         networks.set_trainable(network, 0, train_norms=False)
         return networks.head(network) if _is_cached(stage, experiment) else network
     networks.set_trainable(network, experiment.unfreeze, train_norms=experiment.train_norms)
-    size = _size(stage, experiment)
-    return network if size == experiment.image_size else networks.at_size(network, size)
-
-
-def _size(stage: Stage, experiment: Experiment) -> int:
-    """Side of the photos that a stage learns from, pixels."""
-    own = experiment.train_size if stage.name == "finetune" else None
-    return own or experiment.image_size
+    return network
 
 
 def _learning_rate(stage: Stage, experiment: Experiment, steps: int) -> float | Schedule:
