@@ -77,6 +77,13 @@ def test_rectified_adam_agrees_with_torch(beta_2, weight_decay):
     np.testing.assert_allclose(ours, expected, atol=2e-5)
 
 
+def test_sgd_has_nesterovs_momentum():
+    # Velocity after a gradient of 1: -rate, then 0.9 of it and -rate more; looking ahead, a step is
+    # 0.9 of the velocity and -rate.
+    ours = updates(optimizer("sgd", 0.1, weight_decay=0.0), np.ones((2, 2)))
+    np.testing.assert_allclose(ours[1] - ours[0], -0.1 * (0.9 * 1.9 + 1), atol=1e-6)
+
+
 def test_rectified_adam_is_saved_with_its_state(tmp_path):
     def build() -> keras.Model:
         keras.utils.set_random_seed(0)

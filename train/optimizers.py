@@ -76,6 +76,8 @@ def optimizer(
 ) -> keras.optimizers.Optimizer:
     """The optimizer of one of the names in `train.experiment.OPTIMIZERS`.
 
+    `sgd` has Nesterov's momentum of 0.9, as networks are trained with.
+
     Args:
         weight_decay: decoupled weight decay; None: the optimizer's own default, mostly none.
     """
@@ -84,10 +86,10 @@ def optimizer(
     else:
         classes = {n.lower(): kind for n, kind in vars(keras.optimizers).items()}
         kind = classes[name]
-    options = {}
+    options = {"momentum": 0.9, "nesterov": True} if name == "sgd" else {}
     if weight_decay is not None:
         # Muon leaves biases and convolutions to Adam, which has a decay of its own.
         takes = inspect.signature(kind).parameters
         own = [key for key in takes if key.endswith("weight_decay")] or ["weight_decay"]
-        options = dict.fromkeys(own, weight_decay)
+        options |= dict.fromkeys(own, weight_decay)
     return kind(learning_rate, **options)
