@@ -3,6 +3,7 @@
 import os
 import pathlib
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
 import numpy as np
@@ -10,7 +11,7 @@ import numpy as np
 from flowers_model.errors import UserError
 from flowers_model.export import OUTPUTS
 
-BATCH = 32  # photos that go through the network at a time
+BATCH = 32  # photos that go through Keras at a time
 
 
 class Engine(Protocol):
@@ -40,36 +41,39 @@ def open_engine(folder: str | os.PathLike, engine: str = "onnx") -> Engine:
     return engines[engine](folder)
 
 
-class _Engine:
-    def run(self, photos: np.ndarray, outputs: Sequence[str] = ("logits",)) -> list[np.ndarray]:
-        parts = [
-            self._run(photos[start : start + BATCH].astype(np.float32), list(outputs))
-            for start in range(0, len(photos), BATCH)
-        ]
-        return [np.concatenate(arrays) for arrays in zip(*parts, strict=True)]
+class OnnxEngine:
+    """ONNX Runtime on the CPU.
 
-
-class OnnxEngine(_Engine):
-    """ONNX Runtime on the CPU."""
+    Each core runs a photo at a time: on two cores that is nearly twice as fast as batches of 32,
+    which leave the caches, and what a photo gets does not depend on those beside it.
+    """
 
     def __init__(self, folder: str | os.PathLike):
         import onnxruntime
 
+        settings = onnxruntime.SessionOptions()
+        settings.intra_op_num_threads = 1
+        path = str(pathlib.Path(folder) / "model.onnx")
         try:
             self._session = onnxruntime.InferenceSession(
-                str(pathlib.Path(folder) / "model.onnx"), providers=["CPUExecutionProvider"]
+                path, settings, providers=["CPUExecutionProvider"]
             )
         except Exception as error:  # its own have no class in common that is public
             reason = " ".join(str(error).split())
             raise UserError(f"model.onnx cannot be opened: {reason[:200]}") from error
         self._options = onnxruntime.RunOptions()
         self._options.only_execute_path_to_fetches = True
+        self._cores = ThreadPoolExecutor(os.cpu_count() or 1, "network")
 
-    def _run(self, photos: np.ndarray, outputs: list[str]) -> list[np.ndarray]:
-        return self._session.run(outputs, {"photos": photos}, self._options)
+    def run(self, photos: np.ndarray, outputs: Sequence[str] = ("logits",)) -> list[np.ndarray]:
+        def one(photo: np.ndarray) -> list[np.ndarray]:
+            inputs = {"photos": photo[None].astype(np.float32)}
+            return self._session.run(list(outputs), inputs, self._options)
+
+        return [np.concatenate(rows) for rows in zip(*self._cores.map(one, photos), strict=True)]
 
 
-class KerasEngine(_Engine):
+class KerasEngine:
     """The network as Keras loads it, on the backend of this process."""
 
     def __init__(self, folder: str | os.PathLike):
@@ -79,6 +83,10 @@ class KerasEngine(_Engine):
 
         self._network = with_taps(keras.saving.load_model(folder, compile=False))
 
-    def _run(self, photos: np.ndarray, outputs: list[str]) -> list[np.ndarray]:
-        values = dict(zip(OUTPUTS, self._network.predict_on_batch(photos), strict=True))
-        return [np.asarray(values[name]) for name in outputs]
+    def run(self, photos: np.ndarray, outputs: Sequence[str] = ("logits",)) -> list[np.ndarray]:
+        parts = []
+        for start in range(0, len(photos), BATCH):
+            batch = photos[start : start + BATCH].astype(np.float32)
+            values = dict(zip(OUTPUTS, self._network.predict_on_batch(batch), strict=True))
+            parts.append([np.asarray(values[name]) for name in outputs])
+        return [np.concatenate(arrays) for arrays in zip(*parts, strict=True)]
