@@ -345,6 +345,7 @@ def _strategy(experiment: Experiment):
     if kind == "model":
         raise UserError("--distribution model needs KERAS_BACKEND=jax; tensorflow has data")
     if "TF_CONFIG" in os.environ:
+        # Keras 3.15's fit fails under MultiWorkerMirroredStrategy (keras-team/keras#20585).
         raise UserError(
             "several hosts train together under KERAS_BACKEND=jax alone; unset TF_CONFIG"
         )
