@@ -46,6 +46,7 @@ ENVIRONMENT = {
     "TPU_ACCELERATOR_TYPE": "v5litepod-8",
     "TPU_WORKER_HOSTNAMES": "localhost",
     "TPU_WORKER_ID": "0",
+    "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",  # no chip is touched, so several may plan at once
     "TF_CPP_MIN_LOG_LEVEL": "2",
 }
 
