@@ -44,8 +44,8 @@ def open_engine(folder: str | os.PathLike, engine: str = "onnx") -> Engine:
 class OnnxEngine:
     """ONNX Runtime on the CPU.
 
-    Each core runs a photo at a time: on two cores that is nearly twice as fast as batches of 32,
-    which leave the caches, and what a photo gets does not depend on those beside it.
+    Each core runs a photo at a time: measured, that is faster than batches, and what a photo gets
+    does not depend on those beside it.
     """
 
     def __init__(self, folder: str | os.PathLike):

@@ -79,16 +79,17 @@ def assemble(
         preload: what the Hub is to fetch when it builds the Space, so that it starts at once; by
             default the models that have no revision.
     """
-    # Its model comes from the Hub, not with the code.
+    # Its models come from the Hub, not with the code.
     unwanted = shutil.ignore_patterns("__pycache__", ".*", DEFAULT.name)
     for package in PACKAGES:
         shutil.copytree(ROOT / package, folder / package, ignore=unwanted)
     for file in (ROOT / "app.py", ROOT / "LICENSE", HERE / "requirements.txt"):
         shutil.copyfile(file, folder / file.name)
     shutil.copyfile(ROOT / "docs" / "page.png", folder / "thumbnail.png")
+    names = [hub.split_name(model) for model in models]
     if preload is None:
-        preload = [model for model in models if "@" not in model]
-    repo_ids = list(dict.fromkeys(model.partition("@")[0] for model in models))
+        preload = [repo_id for repo_id, revision in names if revision is None]
+    repo_ids = list(dict.fromkeys(repo_id for repo_id, _ in names))
     card = (HERE / "README.md").read_text("utf-8")
     card = card.replace("preload_from_hub:\n- USER/MODEL\n", _yaml("preload_from_hub", preload))
     card = card.replace("models:\n- USER/MODEL\n", _yaml("models", repo_ids))

@@ -168,6 +168,8 @@ def test_the_gallerys_own_photos_are_most_like_themselves(folder):
     similar = Similar(folder)
     for i, embedding in enumerate(embeddings):
         assert similar.nearest(embedding, 2)[0] == i
+    similar.photos = similar.photos[:1]
+    assert similar.nearest(embeddings[0], 2) == []  # of one photo, none is the most similar
     np.save(folder / "gallery/embeddings.npy", embeddings[:2])
     with pytest.raises(BundleError, match="not one row a photo"):
         Similar(folder)
