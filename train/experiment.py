@@ -176,6 +176,15 @@ class Experiment:
         metavar="N",
     )
     label_smoothing: float = _setting(0.0, "training", "share of the label spread evenly, 0..1")
+    teacher: tuple[str, ...] = _setting(
+        (),
+        "training",
+        "a bundle or Hub repo whose answers are half of the labels in fine-tuning; of several, "
+        "their mean",
+        type=str,
+        action="append",
+        metavar="NAME",
+    )
     loss: str = _setting(
         "crossentropy",
         "training",
@@ -235,6 +244,7 @@ class Experiment:
         # Presets and older runs give one spec as a string; the flag makes a list.
         data = (self.data,) if isinstance(self.data, str) else tuple(self.data)
         object.__setattr__(self, "data", data)
+        object.__setattr__(self, "teacher", tuple(self.teacher))
         for name, low, high in (
             ("image_size", 8, 4096),
             ("crop", 0.1, 1),
@@ -275,6 +285,8 @@ class Experiment:
         schedules = self.schedule, self.schedule_finetune
         if self.monitor == LAST and (self.patience is not None or "plateau" in schedules):
             raise UserError("--monitor last goes neither with --patience nor with plateau")
+        if self.teacher and not self.epochs_finetune:
+            raise UserError("--teacher needs --epochs-finetune: it teaches in fine-tuning alone")
         if not self.epochs_head and not self.epochs_finetune:
             raise UserError("nothing to train: --epochs-head and --epochs-finetune are both 0")
 

@@ -19,6 +19,7 @@ from train.package import build_network, write_bundle
 from train.schedules import smooth, suggested_rate
 from train.sources import Source
 from train.sources.split_list import apply_split_list
+from train.teachers import teaching
 from train.track import Run, following
 
 log = logging.getLogger("flowers")
@@ -180,4 +181,6 @@ def _open(experiment: Experiment) -> tuple[stages.Task, Source]:
     def whole() -> pipeline.Photos:
         return pipeline.training_photos(source.splits["train"], "train", size, skip_bad)
 
-    return stages.Task(network, experiment, len(source.class_names), fitted, whole), source
+    count = len(source.class_names)
+    teach = teaching(experiment.teacher, source.class_names, size)
+    return stages.Task(network, experiment, count, fitted, whole, teach), source

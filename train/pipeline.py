@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
     from train.augment import Mixing, Policy
+    from train.teachers import Teaching
 
 log = logging.getLogger("flowers")
 
@@ -155,13 +156,14 @@ def training_batches(
     class_count: int,
     *,
     augment: Policy | None,
-    mix: Mixing | None,
     size: int,
     batch_size: int,
     seed: int,
     first_epoch: int,
     epochs: int,
     first_step: int = 0,
+    mix: Mixing | None = None,
+    teach: Teaching | None = None,
     plain: Policy | None = None,
     rare: np.ndarray | None = None,
     weights: np.ndarray | None = None,
@@ -176,6 +178,7 @@ def training_batches(
         first_step: how many batches of the first epoch are left out.
         augment: a policy of `train.augment`, or None for photos of the input's size already.
         mix: blends the photos of a batch, if any.
+        teach: makes labels of a batch's photos and labels, if any.
         plain: the policy of photos whose class is not among the `rare`, bool `(C,)`, if any.
         weights: of each class in the loss, float32 `(C,)`; batches then have a third part, float32
             `(B,)`: the weights by the shares of a photo's label.
@@ -213,6 +216,8 @@ def training_batches(
             num_parallel_calls=tf.data.AUTOTUNE,
             deterministic=True,
         )
+    if teach is not None:
+        data = data.map(teach)
     return _weighted(data, weights).prefetch(2)
 
 

@@ -44,6 +44,8 @@ from train.schedules import Schedule, diverged, learning_rate, range_rates
 if TYPE_CHECKING:
     import tensorflow as tf
 
+    from train.teachers import Teaching
+
 log = logging.getLogger("flowers")
 
 INTERRUPTED = "interrupted.json"
@@ -88,6 +90,7 @@ class Task:
     class_count: int
     fitted: Callable[[str], pipeline.Photos]  # decodes train or valid at the network's input size
     whole: Callable[[], pipeline.Photos]  # decodes train whole, for random crops
+    teach: Teaching | None = None  # makes labels in fine-tuning, if any
 
 
 def train(task: Task, folder: pathlib.Path, after_epoch: Callable[[list[Row]], None]) -> list[Row]:
@@ -253,13 +256,15 @@ def _batches(task: Task, stage: Stage) -> tuple[Callable[..., tf.data.Dataset], 
             **shared,
         )
     else:
-        mix = mixing(experiment.augment) if stage.name == "finetune" else None
+        blends = {}
+        if stage.name == "finetune":
+            blends = {"mix": mixing(experiment.augment), "teach": task.teach}
         batches = functools.partial(
             pipeline.training_batches,
             photos,
             class_count,
-            mix=mix,
             size=size,
+            **blends,
             **shared,
             **(policies if whole else {"augment": None}),
         )

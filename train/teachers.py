@@ -1,0 +1,66 @@
+"""Distillation: what trained models say, as half of the labels that a network learns.
+
+The teachers look at the very photos that it learns from, cropped and blended as those are (Hinton
+et al., 2015, https://arxiv.org/abs/1503.02531; why it has to be the same photos: Beyer et al.,
+2021, https://arxiv.org/abs/2106.05237).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from flowers_model.classifier import FlowerClassifier, softmax
+from flowers_model.errors import UserError
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+    Teaching = Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
+
+SHARE = 0.5  # of a label; the rest is the data's own
+
+
+def teaching(names: Sequence[str], class_names: Sequence[str], image_size: int) -> Teaching | None:
+    """What the teachers do to a batch; None where there are none.
+
+    It takes float32 photos `(B, S, S, 3)` in 0..255 and labels `(B, C)`, and gives the photos as
+    they are and labels that are half those and half the mean of the teachers' probabilities.
+    Calibration is left out: it would sharpen what a teacher learned to say softly.
+
+    Args:
+        names: bundles, folders or Hub repos.
+        class_names: the C classes of the labels; a teacher may know more.
+        image_size: side of the photos, pixels.
+
+    Raises:
+        UserError: for a teacher that cannot be opened, that looks at photos of another size, or
+            that does not know a class.
+    """
+    import tensorflow as tf
+
+    if not names:
+        return None
+    teachers = []
+    for name in names:
+        model = FlowerClassifier.from_pretrained(name)
+        if model.manifest.input.size != image_size:
+            raise UserError(
+                f"--teacher {name} looks at photos of {model.manifest.input.size} pixels; the "
+                f"network that it teaches has to do so, too, not at {image_size} (--image-size)"
+            )
+        if unknown := set(class_names) - set(model.label_names):
+            raise UserError(f"--teacher {name} does not know {min(unknown)!r}, a class of the data")
+        teachers.append((model.engine, [model.label_names.index(name) for name in class_names]))
+
+    def said(photos: np.ndarray) -> np.ndarray:
+        each = [softmax(engine.run(photos)[0][:, order], 1.0) for engine, order in teachers]
+        return np.mean(each, axis=0).astype(np.float32)
+
+    def teach(photos: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        theirs = tf.numpy_function(said, [photos], tf.float32, stateful=False)
+        return photos, SHARE * tf.ensure_shape(theirs, labels.shape) + (1 - SHARE) * labels
+
+    return teach
