@@ -274,8 +274,8 @@ def compile_step(
 def _shape(experiment: Experiment) -> Experiment:
     """An experiment of which only that is left what may change a compiled step."""
     fields = {field.name: field.default for field in dataclasses.fields(Experiment)}
-    others = ("data", "classes", "data_list", "skip_bad", "teacher", "crop", "crop_scale", "gallery")
-    others += ("weights", "batch_size", "learning_rate", "learning_rate_finetune", "seed")
+    others = ("data", "classes", "data_list", "skip_bad", "crop", "crop_scale", "gallery", "seed")
+    others += ("weights", "batch_size", "learning_rate", "learning_rate_finetune", "teacher")
     plain = {name: fields[name] for name in others}
     return dataclasses.replace(experiment, **plain, rate_low=0.0)
 
