@@ -279,22 +279,23 @@ def test_a_run_is_never_overwritten(data, tmp_path):
     assert (tmp_path / "run/experiment.json").read_text() == "{}"
 
 
-RATE_THEN_RUN_THEN_LAST = """
+RATE_THEN_RUN_THEN_ANOTHER_BUNDLE = """
 import sys
 sys.path.insert(0, sys.argv[1] + "/train")
 import run
 folder, data = sys.argv[2], sys.argv[3:]
 for line in (["--output", folder, *data, "--find-learning-rate", "12"],
-             ["--resume", folder], ["--resume", folder, "--monitor", "last"]):
+             ["--resume", folder],
+             ["--resume", folder, "--monitor", "last", "--serve-size", "40"]):
     assert run.main(line) == 0
 """
 
 
-def test_the_rate_is_found_before_a_run_and_the_last_epoch_taken_after_it(data, tmp_path):
+def test_the_rate_is_found_before_a_run_and_another_bundle_made_after_it(data, tmp_path):
     folder = tmp_path / "run"
     flags = ("--data", f"folder:{data}", *TINY, "--valid-share", "0.3", "--gallery", "0")
     done = subprocess.run(
-        [sys.executable, "-c", RATE_THEN_RUN_THEN_LAST, ROOT, folder, *flags],
+        [sys.executable, "-c", RATE_THEN_RUN_THEN_ANOTHER_BUNDLE, ROOT, folder, *flags],
         capture_output=True,
         text=True,
         check=True,
@@ -302,7 +303,8 @@ def test_the_rate_is_found_before_a_run_and_the_last_epoch_taken_after_it(data, 
     assert re.search(r"suggested for head: --learning-rate \d", done.stdout)
     assert (folder / "learning_rate.csv").exists()
     manifest = bundle.check(folder / "bundle")
-    assert manifest.provenance.command.endswith("--monitor last")
+    assert manifest.input.size == 40
+    assert manifest.provenance.command.endswith("--monitor last --serve-size 40")
     # Two thirds of valid's photos have trained, and none of any split shows anywhere.
     source = open_source(f"folder:{data}", 0)
     splits = manifest.provenance.splits

@@ -88,6 +88,19 @@ def test_fine_tuning_a_few_layers_leaves_the_others_alone(data, tmp_path):
     assert same == [True, False]
 
 
+def test_a_network_serves_at_another_size_than_it_trained_at(data, tmp_path):
+    from flowers_model import network as networks
+
+    as_trained, _ = train(data, tmp_path / "as-trained")
+    larger, _ = train(data, tmp_path / "larger", serve_size=40)
+    assert larger.input.shape == (None, 40, 40, 3)
+    one, two = (networks.backbone_of(net) for net in (as_trained, larger))
+    for a, b in zip(one.trainable_weights, two.trainable_weights, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-5)
+    means = [net.get_layer("norm_2").moving_mean for net in (one, two)]
+    assert not np.allclose(*means)
+
+
 def test_rare_classes_are_trained_for_in_each_way(tmp_path):
     folder = write_photo_folder(tmp_path / "data", {"train": 6, "valid": 2})
     for name in list(COLOURS)[:2]:

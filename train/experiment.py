@@ -75,6 +75,13 @@ class Experiment:
         False, "data", "leave out, count and name what is bad in the data, however much it is"
     )
     image_size: int = _setting(224, "data", "side of the network's input, pixels")
+    serve_size: int | None = _setting(
+        None,
+        "data",
+        "side of what the finished network looks at, where it differs: networks serve best at a "
+        "higher resolution than they trained at",
+        type=int,
+    )
     crop: float = _setting(0.875, "data", "share of the short side that serving looks at, 0..1")
     augment: str = _setting(
         "inception",
@@ -247,6 +254,7 @@ class Experiment:
         object.__setattr__(self, "teacher", tuple(self.teacher))
         for name, low, high in (
             ("image_size", 8, 4096),
+            ("serve_size", 8, 4096),
             ("crop", 0.1, 1),
             ("crop_scale", 0.01, 1),
             ("augment_strength", 0, 10),
@@ -268,7 +276,7 @@ class Experiment:
             ("seed", 0, 2**31 - 1),
         ):
             value = getattr(self, name)
-            if not low <= value <= high:
+            if value is not None and not low <= value <= high:
                 raise UserError(f"{flag_of(name)} must lie in {low}..{high}, not {value}")
         changes = photo_steps(self.augment)
         if self.head_views and not (changes and self.cache_features):

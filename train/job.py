@@ -12,9 +12,11 @@ from collections.abc import Callable
 import keras
 
 from flowers_model import hub
+from flowers_model import network as networks
 from flowers_model.bundle import Manifest
 from train import distribution, pipeline, processes, report, sources, stages, xla_cpu
 from train.experiment import Experiment, load_preset
+from train.norms import measure_norms
 from train.package import build_network, write_bundle
 from train.schedules import smooth, suggested_rate
 from train.sources import Source
@@ -66,7 +68,7 @@ def run(
         manifest = write_bundle(
             folder / "bundle",
             trained.network,
-            experiment,
+            trained.experiment,
             trained.source,
             {name: trained.fitted(name) for name in splits},
             trained.history,
@@ -86,6 +88,7 @@ class Trained:
     """A trained network, and what it was trained on."""
 
     network: keras.Model
+    experiment: Experiment  # with the size of the photos that are served
     source: Source
     history: list[stages.Row]
     fitted: Callable[[str], pipeline.Photos]  # evaluation photos by the name of a split
@@ -108,17 +111,20 @@ def train(
         Preempted: after SIGTERM, when all is saved to go on.
     """
     with distribution.scope(experiment):
-        task, source = _open(experiment)
+        source = _source(experiment)
+        task = _task(experiment, source, experiment.weights)
         with processes.preemption():
             history = stages.train(task, folder, after_epoch)
+            task = _as_served(task, source)
+        experiment = task.experiment
         if processes.processes() > 1:
             task.fitted.cache_clear()  # it holds this process's share alone
         if not distribution.is_on():
-            return Trained(task.network, source, history, task.fitted)
+            return Trained(task.network, experiment, source, history, task.fitted)
         weights = distribution.whole_weights(task.network)
     network = build_network(experiment, task.class_count, weights=None)
     network.set_weights(weights)
-    return Trained(network, source, history, task.fitted)
+    return Trained(network, experiment, source, history, task.fitted)
 
 
 def find_learning_rate(experiment: Experiment, folder: pathlib.Path, steps: int) -> float:
@@ -129,7 +135,7 @@ def find_learning_rate(experiment: Experiment, folder: pathlib.Path, steps: int)
     Raises:
         UserError: for data or weights that cannot be used.
     """
-    task, _ = _open(experiment)
+    task = _task(experiment, _source(experiment), experiment.weights)
     rows = stages.range_test(task, steps)
     rates, losses = ([row[name] for row in rows] for name in ("learning_rate", "loss"))
     rate = float(f"{suggested_rate(rates, losses):.1e}")
@@ -145,10 +151,8 @@ def find_learning_rate(experiment: Experiment, folder: pathlib.Path, steps: int)
     return rate
 
 
-def _open(experiment: Experiment) -> tuple[stages.Task, Source]:
-    """What is to be trained, with photos that are decoded once, and where they come from."""
-    keras.utils.set_random_seed(experiment.seed)
-    keras.config.set_dtype_policy(distribution.precision(experiment.precision))
+def _source(experiment: Experiment) -> Source:
+    """Where the photos come from."""
     source = sources.open_sources(
         experiment.data,
         experiment.classes,
@@ -166,7 +170,15 @@ def _open(experiment: Experiment) -> tuple[stages.Task, Source]:
         len(source.class_names),
         ", ".join(f"{name} {len(split)}" for name, split in source.splits.items()),
     )
-    network = build_network(experiment, len(source.class_names), experiment.weights)
+    return source
+
+
+def _task(experiment: Experiment, source: Source, weights: str | None) -> stages.Task:
+    """What is to be trained, with photos that are decoded once."""
+    keras.utils.set_random_seed(experiment.seed)
+    keras.config.set_dtype_policy(distribution.precision(experiment.precision))
+    count = len(source.class_names)
+    network = build_network(experiment, count, weights)
     if experiment.fast_convolutions:
         xla_cpu.speed_up(network)
     distribution.synchronize_norms(network)
@@ -181,6 +193,29 @@ def _open(experiment: Experiment) -> tuple[stages.Task, Source]:
     def whole() -> pipeline.Photos:
         return pipeline.training_photos(source.splits["train"], "train", size, skip_bad)
 
-    count = len(source.class_names)
     teach = teaching(experiment.teacher, source.class_names, size)
-    return stages.Task(network, experiment, count, fitted, whole, teach), source
+    return stages.Task(network, experiment, count, fitted, whole, teach)
+
+
+def _as_served(task: stages.Task, source: Source) -> stages.Task:
+    """The same at the size that is served, its learned norms those of photos as they are served.
+
+    Random crops show flowers larger than serving does, so a network that learned from them serves
+    best at a higher resolution (Touvron et al., 2019, https://arxiv.org/abs/1906.06423).
+    """
+    experiment = task.experiment
+    if experiment.serve_size not in (None, experiment.image_size):
+        weights = distribution.whole_weights(task.network)
+        # Nothing trains any more, so nobody teaches.
+        experiment = dataclasses.replace(
+            experiment, image_size=experiment.serve_size, serve_size=None, teacher=()
+        )
+        task = _task(experiment, source, weights=None)
+        task.network.set_weights(weights)
+        networks.set_trainable(
+            task.network, experiment.unfreeze, train_norms=experiment.train_norms
+        )
+    if experiment.epochs_finetune and experiment.train_norms:
+        photos = task.fitted("train").array
+        measure_norms(task.network, photos, experiment.batch_size, experiment.seed)
+    return task

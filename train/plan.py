@@ -274,8 +274,9 @@ def compile_step(
 def _shape(experiment: Experiment) -> Experiment:
     """An experiment of which only that is left what may change a compiled step."""
     fields = {field.name: field.default for field in dataclasses.fields(Experiment)}
-    others = ("data", "classes", "data_list", "skip_bad", "crop", "crop_scale", "gallery", "seed")
-    others += ("weights", "batch_size", "learning_rate", "learning_rate_finetune", "teacher")
+    others = ("data", "classes", "data_list", "skip_bad", "serve_size", "crop", "crop_scale")
+    others += ("gallery", "weights", "batch_size", "learning_rate", "learning_rate_finetune")
+    others += ("teacher", "seed")
     plain = {name: fields[name] for name in others}
     return dataclasses.replace(experiment, **plain, rate_low=0.0)
 

@@ -24,6 +24,7 @@ from train import environment, processes
 from train.experiment import (
     Experiment,
     add_settings,
+    flag_of,
     holds_run,
     load_preset,
     preset_names,
@@ -34,6 +35,10 @@ from train.track import TRACK_HELP, tracker_spec
 
 log = logging.getLogger("flowers")
 
+# What can be changed when all is trained: the checkpoints that are best by either figure are kept,
+# and the last one, and a network can serve at any size.
+AFTERWARDS = {"monitor", "serve_size"}
+
 
 def _parser() -> Parser:
     parser = Parser(description=__doc__)
@@ -43,7 +48,12 @@ def _parser() -> Parser:
     add_settings(parser)
     output = parser.add_argument_group("output")
     output.add_argument("--output", metavar="DIR", help="the run's folder (runs/PRESET-TIME)")
-    output.add_argument("--resume", metavar="RUN", help="go on with an interrupted run's folder")
+    output.add_argument(
+        "--resume",
+        metavar="RUN",
+        help="go on with an interrupted run's folder, or make the bundle of one that has ended "
+        "anew, for another --monitor or --serve-size",
+    )
     output.add_argument("--push-to", metavar="USER/MODEL", help="publish the bundle on the Hub")
     output.add_argument("--private", action="store_true", help="publish it for yourself alone")
     output.add_argument("--tag", help="tag the published revision")
@@ -164,13 +174,12 @@ def _assemble(
 ) -> tuple[pathlib.Path, str, Experiment, str]:
     """The run's folder and what it is to do: new from the flags, or as an earlier run began."""
     if options["resume"]:
-        # The checkpoints are kept that are best by either figure, and the last one.
-        if settings.keys() - {"monitor"} or options["output"]:
+        if settings.keys() - AFTERWARDS or options["output"]:
             raise UserError("--resume takes all settings from the run; leave the other flags out")
         folder = pathlib.Path(options["resume"])
         preset, experiment, command = read_settings(folder)
-        if settings:
-            command = shlex.join([*shlex.split(command), "--monitor", settings["monitor"]])
+        for name, value in settings.items():
+            command += f" {flag_of(name)} {value}"
         return folder, preset, dataclasses.replace(experiment, **settings), command
     preset = options["preset"]
     experiment = dataclasses.replace(load_preset(preset).EXPERIMENT, **settings)

@@ -37,7 +37,6 @@ from train import balance, distribution, pipeline, processes
 from train.augment import mixing, photo_steps, policy
 from train.experiment import LAST, MONITORS, Experiment
 from train.features import features
-from train.norms import measure_norms
 from train.optimizers import optimizer
 from train.schedules import Schedule, diverged, learning_rate, range_rates
 
@@ -96,8 +95,6 @@ class Task:
 def train(task: Task, folder: pathlib.Path, after_epoch: Callable[[list[Row]], None]) -> list[Row]:
     """Train the network in place; it ends with the weights of the last stage's best epoch.
 
-    Where BatchNormalization learned, its statistics are then those of the photos as served.
-
     A folder that holds an interrupted run is gone on with.
 
     Args:
@@ -119,9 +116,6 @@ def train(task: Task, folder: pathlib.Path, after_epoch: Callable[[list[Row]], N
             _run_stage(run)
         part = _trained_part(network, stage, experiment)
         part.load_weights(run.checkpoint(best(run.rows, experiment.monitor)["epoch"]))
-        if stage.name == "finetune" and experiment.train_norms:
-            fitted = task.fitted("train")
-            measure_norms(network, fitted.array, experiment.batch_size, experiment.seed)
     return history
 
 
