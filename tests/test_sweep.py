@@ -49,6 +49,17 @@ def test_all_combinations_with_all_seeds(tmp_path):
     assert isinstance(found[0].experiment, Experiment)
 
 
+def test_a_presets_size_to_serve_at_goes_with_its_size_to_train_at(tmp_path):
+    def sizes(*flags):
+        (found,) = sweep.runs(tmp_path, "oxford_flowers102", flags, {"seed": ["0"]}, seeds=1)
+        return found.experiment.image_size, found.experiment.serve_size
+
+    assert sizes() == (224, 256)
+    assert sizes("--image-size=96") == (96, None)
+    assert sizes("--image-size=96", "--serve-size=112") == (96, 112)
+    assert sizes("--serve-size=224") == (224, 224)
+
+
 def test_settings_that_vary_together(tmp_path):
     grid = {
         "backbone+alpha+weights": ["MobileNet+0.75+a/b.h5", "MobileNetV2+1.0+none"],

@@ -298,6 +298,18 @@ class Experiment:
         if not self.epochs_head and not self.epochs_finetune:
             raise UserError("nothing to train: --epochs-head and --epochs-finetune are both 0")
 
+    def changed(self, settings: dict[str, Any]) -> Experiment:
+        """The same with other settings by name.
+
+        A network that trains at another size serves at that, too, unless they say otherwise.
+
+        Raises:
+            UserError: for a value that is out of range, or does not go with another.
+        """
+        if "image_size" in settings:
+            settings = {"serve_size": None, **settings}
+        return dataclasses.replace(self, **settings)
+
 
 def add_settings(parser: argparse.ArgumentParser) -> None:
     """Add a flag for every setting; those that are not given are not among the parsed ones."""

@@ -182,7 +182,7 @@ def _assemble(
             command += f" {flag_of(name)} {value}"
         return folder, preset, dataclasses.replace(experiment, **settings), command
     preset = options["preset"]
-    experiment = dataclasses.replace(load_preset(preset).EXPERIMENT, **settings)
+    experiment = load_preset(preset).EXPERIMENT.changed(settings)
     folder = pathlib.Path(options["output"] or _new_folder(preset))
     if processes.is_first() and holds_run(folder):
         raise UserError(f"{str(folder)!r} holds a run; --resume it, or choose another --output")

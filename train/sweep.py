@@ -86,7 +86,7 @@ def runs(
         varied = {name: value for part in parts for name, value in part.items()}
         flags = [f"--{name}={value}" for name, value in varied.items()]
         settings = vars(parser.parse_args([*shared, *flags]))
-        first = dataclasses.replace(load_preset(preset).EXPERIMENT, **settings)
+        first = load_preset(preset).EXPERIMENT.changed(settings)
         for seed in range(first.seed, first.seed + seeds):
             names = [f"{name}={value}" for name, value in varied.items()]
             name = re.sub(r"[^\w.+=-]+", "_", "-".join([*names, f"seed={seed}"]))
