@@ -286,7 +286,8 @@ import run
 folder, data = sys.argv[2], sys.argv[3:]
 for line in (["--output", folder, *data, "--find-learning-rate", "12"],
              ["--resume", folder],
-             ["--resume", folder, "--monitor", "last", "--serve-size", "40"]):
+             ["--resume", folder, "--monitor", "last", "--serve-size", "40",
+              "--average", folder + "/bundle"]):
     assert run.main(line) == 0
 """
 
@@ -304,7 +305,9 @@ def test_the_rate_is_found_before_a_run_and_another_bundle_made_after_it(data, t
     assert (folder / "learning_rate.csv").exists()
     manifest = bundle.check(folder / "bundle")
     assert manifest.input.size == 40
-    assert manifest.provenance.command.endswith("--monitor last --serve-size 40")
+    assert manifest.provenance.command.endswith(
+        f"--monitor last --serve-size 40 --average {folder}/bundle"
+    )
     # Two thirds of valid's photos have trained, and none of any split shows anywhere.
     source = open_source(f"folder:{data}", 0)
     splits = manifest.provenance.splits

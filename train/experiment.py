@@ -192,6 +192,15 @@ class Experiment:
         action="append",
         metavar="NAME",
     )
+    average: tuple[str, ...] = _setting(
+        (),
+        "training",
+        "a bundle or Hub repo of a network that began as this one did; the weights of the finished "
+        "network are the mean of its own and those (and of others, where it comes several times)",
+        type=str,
+        action="append",
+        metavar="NAME",
+    )
     loss: str = _setting(
         "crossentropy",
         "training",
@@ -252,6 +261,7 @@ class Experiment:
         data = (self.data,) if isinstance(self.data, str) else tuple(self.data)
         object.__setattr__(self, "data", data)
         object.__setattr__(self, "teacher", tuple(self.teacher))
+        object.__setattr__(self, "average", tuple(self.average))
         for name, low, high in (
             ("image_size", 8, 4096),
             ("serve_size", 8, 4096),

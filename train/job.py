@@ -7,14 +7,14 @@ import functools
 import logging
 import pathlib
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import keras
 
 from flowers_model import hub
 from flowers_model import network as networks
 from flowers_model.bundle import Manifest
-from train import distribution, pipeline, processes, report, sources, stages, xla_cpu
+from train import average, distribution, pipeline, processes, report, sources, stages, xla_cpu
 from train.experiment import Experiment, load_preset
 from train.norms import measure_norms
 from train.package import build_network, write_bundle
@@ -110,12 +110,14 @@ def train(
         GroupError: where another process is gone.
         Preempted: after SIGTERM, when all is saved to go on.
     """
+    others = average.read_finished(experiment.average)
     with distribution.scope(experiment):
         source = _source(experiment)
         task = _task(experiment, source, experiment.weights)
+        average.check_alike(others, task.network, source.class_names)
         with processes.preemption():
             history = stages.train(task, folder, after_epoch)
-            task = _as_served(task, source)
+            task = _as_served(task, source, others)
         experiment = task.experiment
         if processes.processes() > 1:
             task.fitted.cache_clear()  # it holds this process's share alone
@@ -197,24 +199,28 @@ def _task(experiment: Experiment, source: Source, weights: str | None) -> stages
     return stages.Task(network, experiment, count, fitted, whole, teach)
 
 
-def _as_served(task: stages.Task, source: Source) -> stages.Task:
-    """The same at the size that is served, its learned norms those of photos as they are served.
+def _as_served(
+    task: stages.Task, source: Source, others: Sequence[average.Finished]
+) -> stages.Task:
+    """The mean with the others, at the size that is served, its learned norms those of its photos.
 
     Random crops show flowers larger than serving does, so a network that learned from them serves
     best at a higher resolution (Touvron et al., 2019, https://arxiv.org/abs/1906.06423).
     """
     experiment = task.experiment
-    if experiment.serve_size not in (None, experiment.image_size):
-        weights = distribution.whole_weights(task.network)
-        # Nothing trains any more, so nobody teaches.
-        experiment = dataclasses.replace(
-            experiment, image_size=experiment.serve_size, serve_size=None, teacher=()
-        )
-        task = _task(experiment, source, weights=None)
+    resized = experiment.serve_size not in (None, experiment.image_size)
+    if resized or others:
+        weights = average.mean(distribution.whole_weights(task.network), others)
+        if resized:
+            # Nothing trains any more, so nobody teaches.
+            experiment = dataclasses.replace(
+                experiment, image_size=experiment.serve_size, serve_size=None, teacher=()
+            )
+            task = _task(experiment, source, weights=None)
+            networks.set_trainable(
+                task.network, experiment.unfreeze, train_norms=experiment.train_norms
+            )
         task.network.set_weights(weights)
-        networks.set_trainable(
-            task.network, experiment.unfreeze, train_norms=experiment.train_norms
-        )
     if experiment.epochs_finetune and experiment.train_norms:
         photos = task.fitted("train").array
         measure_norms(task.network, photos, experiment.batch_size, experiment.seed)

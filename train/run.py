@@ -36,8 +36,8 @@ from train.track import TRACK_HELP, tracker_spec
 log = logging.getLogger("flowers")
 
 # What can be changed when all is trained: the checkpoints that are best by either figure are kept,
-# and the last one, and a network can serve at any size.
-AFTERWARDS = {"monitor", "serve_size"}
+# and the last one; a network can serve at any size, and be averaged with others.
+AFTERWARDS = {"monitor", "serve_size", "average"}
 
 
 def _parser() -> Parser:
@@ -52,7 +52,7 @@ def _parser() -> Parser:
         "--resume",
         metavar="RUN",
         help="go on with an interrupted run's folder, or make the bundle of one that has ended "
-        "anew, for another --monitor or --serve-size",
+        "anew, for another --monitor, --serve-size or --average",
     )
     output.add_argument("--push-to", metavar="USER/MODEL", help="publish the bundle on the Hub")
     output.add_argument("--private", action="store_true", help="publish it for yourself alone")
@@ -179,7 +179,8 @@ def _assemble(
         folder = pathlib.Path(options["resume"])
         preset, experiment, command = read_settings(folder)
         for name, value in settings.items():
-            command += f" {flag_of(name)} {value}"
+            for each in value if isinstance(value, list) else [value]:
+                command += f" {flag_of(name)} {shlex.quote(str(each))}"
         return folder, preset, dataclasses.replace(experiment, **settings), command
     preset = options["preset"]
     experiment = load_preset(preset).EXPERIMENT.changed(settings)

@@ -1,0 +1,63 @@
+"""Model soups: one network whose weights are the mean of several trained ones.
+
+Fine-tuned from the same start, networks lie close enough together that their mean is about as good
+as the mean of their answers, at the cost of one (Wortsman et al., 2022,
+https://arxiv.org/abs/2203.05482).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import keras
+import numpy as np
+
+from flowers_model import hub
+from flowers_model.bundle import read_manifest
+from flowers_model.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class Finished:
+    """A trained network of which the weights are all that is wanted."""
+
+    name: str
+    class_names: list[str]
+    weights: list[np.ndarray]
+
+
+def read_finished(names: Sequence[str]) -> list[Finished]:
+    """Read the networks of bundles, folders or Hub repos.
+
+    Raises:
+        HubError, BundleError: for what cannot be fetched or is no bundle.
+    """
+    finished = []
+    for name in names:
+        folder = hub.fetch(name)
+        network = keras.saving.load_model(folder, compile=False)
+        finished.append(Finished(name, read_manifest(folder).class_names, network.get_weights()))
+    return finished
+
+
+def check_alike(
+    finished: Sequence[Finished], network: keras.Model, class_names: Sequence[str]
+) -> None:
+    """Refuse what has no mean with `network`, which names `class_names`.
+
+    Raises:
+        UserError: for another architecture or other classes.
+    """
+    shapes = [variable.shape for variable in network.weights]
+    for one in finished:
+        if one.class_names != list(class_names):
+            raise UserError(f"--average {one.name} knows other classes than those of the data")
+        if [values.shape for values in one.weights] != shapes:
+            raise UserError(f"--average {one.name} is another network than the one that trains")
+
+
+def mean(weights: list[np.ndarray], finished: Sequence[Finished]) -> list[np.ndarray]:
+    """The mean of a network's weights and those of the finished ones."""
+    each = zip(weights, *(one.weights for one in finished), strict=True)
+    return [np.mean(values, axis=0, dtype=values[0].dtype) for values in each]
