@@ -77,11 +77,9 @@ class KerasEngine:
     """The network as Keras loads it, on the backend of this process."""
 
     def __init__(self, folder: str | os.PathLike):
-        import keras
+        from flowers_model.network import load, with_taps
 
-        from flowers_model.network import with_taps
-
-        self._network = with_taps(keras.saving.load_model(folder, compile=False))
+        self._network = with_taps(load(folder))
 
     def run(self, photos: np.ndarray, outputs: Sequence[str] = ("logits",)) -> list[np.ndarray]:
         parts = []

@@ -31,7 +31,7 @@ NORM_MOMENTUM = 0.9
 
 
 class NetworkError(UserError):
-    """A network that cannot be built as asked."""
+    """A network that cannot be built as asked, or not be read."""
 
 
 def backbone_names() -> list[str]:
@@ -101,6 +101,21 @@ def build(
     # The softmax and the loss stay in float32 also where the network computes in bfloat16.
     logits = keras.layers.Dense(class_count, dtype="float32", name="logits")(x)
     return keras.Model(photos, logits, name=backbone.lower())
+
+
+def load(bundle: str | os.PathLike) -> keras.Model:
+    """The network of a bundle's folder, as Keras saved it; nothing of the folder is executed.
+
+    Raises:
+        NetworkError: where the files hold none.
+    """
+    import keras
+
+    try:
+        return keras.saving.load_model(bundle, compile=False)
+    except (OSError, ValueError, TypeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise NetworkError(f"no network can be read from {str(bundle)!r}: {reason}") from error
 
 
 def backbone_of(network: keras.Model) -> keras.Model:
@@ -270,13 +285,7 @@ def _backbone(
 
 def _take_backbone(trunk: keras.Model, bundle: str | os.PathLike) -> None:
     """Give `trunk` the weights of the backbone in a bundle."""
-    import keras
-
-    try:
-        theirs = backbone_of(keras.saving.load_model(bundle)).get_weights()
-    except (OSError, ValueError, TypeError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise NetworkError(f"no network can be read from {str(bundle)!r}: {reason}") from error
+    theirs = backbone_of(load(bundle)).get_weights()
     if [w.shape for w in theirs] != [w.shape for w in trunk.get_weights()]:
         raise NetworkError(f"the network in {str(bundle)!r} has another backbone than this one")
     trunk.set_weights(theirs)

@@ -74,7 +74,11 @@ def test_a_network_that_does_not_fit_is_refused_before_it_trains(others, data, t
     manifest = json.loads((renamed / bundle.MANIFEST).read_text("utf-8"))
     manifest["class_names"] = [*COLOURS][1:] + [*COLOURS][:1]
     (renamed / bundle.MANIFEST).write_text(json.dumps(manifest), "utf-8")
+    damaged = tmp_path / "damaged"
+    shutil.copytree(others[0], damaged)
+    (damaged / "config.json").write_text("{}")
     for name, settings, reason in (
+        (str(damaged), {}, "no network can be read from .*damaged"),
         (others[0], {"filters": (4, 6)}, "is another network than the one that trains"),
         (str(renamed), {}, "knows other classes than those of the data"),
         ("/nowhere", {}, "nowhere"),

@@ -14,6 +14,7 @@ import keras
 import numpy as np
 
 from flowers_model import hub
+from flowers_model import network as networks
 from flowers_model.bundle import read_manifest
 from flowers_model.errors import UserError
 
@@ -32,12 +33,13 @@ def read_finished(names: Sequence[str]) -> list[Finished]:
 
     Raises:
         HubError, BundleError: for what cannot be fetched or is no bundle.
+        NetworkError: for a bundle without a network that Keras can read.
     """
     finished = []
     for name in names:
         folder = hub.fetch(name)
-        network = keras.saving.load_model(folder, compile=False)
-        finished.append(Finished(name, read_manifest(folder).class_names, network.get_weights()))
+        weights = networks.load(folder).get_weights()
+        finished.append(Finished(name, read_manifest(folder).class_names, weights))
     return finished
 
 
