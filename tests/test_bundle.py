@@ -119,11 +119,12 @@ def test_code_in_a_network_is_never_run(folder):
     import keras
 
     from flowers_model.engine import KerasEngine
+    from flowers_model.network import NetworkError
 
     photos = keras.Input((32, 32, 3))
     network = keras.Model(photos, keras.layers.Lambda(lambda x: x + 1)(photos))
     bundle.save_network(network, folder)
-    with pytest.raises(ValueError, match=r"[Ll]ambda"):
+    with pytest.raises(NetworkError, match=r"[Ll]ambda"):
         KerasEngine(folder)
 
 

@@ -201,7 +201,7 @@ def test_ctrl_c_says_how_to_go_on(data, tmp_path):
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate()
-    assert process.returncode == 130
+    assert process.returncode == 130, err
     assert f"--resume {tmp_path / 'run'}" in out
     assert "Traceback" not in out + err
 
