@@ -214,4 +214,11 @@ def _log_to(path: pathlib.Path) -> None:
 
 if __name__ == "__main__":
     environment.prepare()
-    sys.exit(main(sys.argv[1:]))
+    status = main(sys.argv[1:])
+    if status > 128:
+        # The threads of XLA and tf.data still work for the step that was interrupted; now and then
+        # they crash where the interpreter is taken down under them.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    sys.exit(status)
