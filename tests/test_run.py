@@ -194,6 +194,8 @@ def test_ctrl_c_says_how_to_go_on(data, tmp_path):
     process = start(
         *("--data", f"folder:{data}", *TINY, "--epochs-finetune", "10000"),
         *("--output", tmp_path / "run"),
+        # What a shell starts in the background ignores Ctrl-C, and so does what that starts.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     history = tmp_path / "run/history.json"
     deadline = time.monotonic() + 120
