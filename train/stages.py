@@ -439,7 +439,7 @@ class _Journal(keras.callbacks.Callback):
         for number, layer in enumerate(networks.layers_of(self.model)):
             generator = getattr(layer, "seed_generator", None)
             if generator is not None:
-                drawn = (epoch << 20) + self.first_step
+                drawn = ((epoch << 20) + self.first_step) % 2**32  # 32 bits wide
                 generator.state.assign([self.experiment.seed + number, drawn])
 
     def on_train_batch_begin(self, batch, logs=None):
