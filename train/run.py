@@ -218,7 +218,5 @@ if __name__ == "__main__":
     if status > 128:
         # The threads of XLA and tf.data still work for the step that was interrupted; now and then
         # they crash where the interpreter is taken down under them.
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(status)
+        processes.end_at_once(status)
     sys.exit(status)
