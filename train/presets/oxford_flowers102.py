@@ -20,10 +20,10 @@ counts as much as the others together:
     python train/run.py --preset oxford_flowers102 --weights $RUN/bundle --valid-share 0.2 \\
         --gallery 0 --epochs-finetune 20 --learning-rate-finetune 0.01 --optimizer-finetune sgd \\
         --weight-decay 0.001 --average runs/high/bundle --average runs/low/bundle \\
-        --output runs/three
+        --output runs/souped
     python train/run.py --preset oxford_flowers102 --weights $RUN/bundle --valid-share 0.2 \\
         --gallery 0 --epochs-finetune 46 --learning-rate-finetune 6e-4 \\
-        --average runs/three/bundle --output runs/oxford_flowers102-final
+        --average runs/souped/bundle --output runs/oxford_flowers102-final
     python -m train.release --model runs/oxford_flowers102-final/bundle
 """
 
