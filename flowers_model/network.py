@@ -2,7 +2,8 @@
 
     photos (N, S, S, 3), values 0..255
       -> normalization   what the backbone's weights expect, inside the graph, exactly once
-      -> backbone        any Keras Applications network by its Keras name, or `ConvNet`
+      -> backbone        any Keras Applications network by its Keras name, an EfficientNet-Lite, or
+                     `ConvNet`
       -> pool            global average: the embedding (N, D)
       -> head            dropout and dense layers
       -> logits (N, C)
@@ -16,11 +17,12 @@ from __future__ import annotations
 import difflib
 import inspect
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from flowers_model import efficientnet_lite
 from flowers_model.errors import UserError
 
 if TYPE_CHECKING:
@@ -35,11 +37,18 @@ class NetworkError(UserError):
 
 
 def backbone_names() -> list[str]:
-    """Names that `build` knows: every Keras Applications network, and `ConvNet`."""
+    """Names that `build` knows: every Keras Applications network, EfficientNet-Lite, `ConvNet`."""
+    return sorted([CONVNET, *_applications()])
+
+
+def _applications() -> dict[str, Callable[..., keras.Model]]:
+    """Keras Applications' functions by name, and those that it lacks."""
     import keras
 
-    applications = vars(keras.applications)
-    return sorted([CONVNET, *(n for n in applications if n[0].isupper())])
+    known = vars(keras.applications) | vars(efficientnet_lite)
+    return {
+        name: one for name, one in known.items() if name[0].isupper() and inspect.isfunction(one)
+    }
 
 
 def build(
@@ -56,11 +65,12 @@ def build(
     """Build a classifier.
 
     Args:
-        backbone: a Keras Applications name such as `"EfficientNetV2B0"`, or `"ConvNet"`, a plain
-            stack of convolutions for training from scratch.
+        backbone: a Keras Applications name such as `"EfficientNetV2B0"`, `"EfficientNetLite0"` to
+            `"EfficientNetLite4"`, or `"ConvNet"`, a plain stack of convolutions for training from
+            scratch.
         class_count: number of classes, at least 2.
         image_size: side of the square input, in pixels.
-        weights: `"imagenet"` (Keras downloads them), a weights file for the backbone without its
+        weights: `"imagenet"` (they are downloaded), a weights file for the backbone without its
             top, a bundle's folder, whose backbone is taken, or None for random ones.
         alpha: width multiplier, for the backbones that have one (MobileNet and its successors).
         filters: channels of each convolution of `ConvNet`; each one halves the resolution.
@@ -244,8 +254,6 @@ def _backbone(
     filters: tuple[int, ...],
 ) -> tuple[keras.Model, list[float], list[float], bool]:
     """The backbone, and the affine map (scale, offset, channels reversed) that its input needs."""
-    import keras
-
     if name == CONVNET:
         if weights is not None:
             raise NetworkError("ConvNet is trained from scratch; use --weights none")
@@ -254,7 +262,7 @@ def _backbone(
         close = difflib.get_close_matches(name, backbone_names(), n=3, cutoff=0.5)
         hint = f"did you mean {', '.join(close)}?" if close else "see keras.applications"
         raise NetworkError(f"no backbone is called {name!r}; {hint}")
-    function = getattr(keras.applications, name)
+    function = _applications()[name]
     options = {}
     if alpha is not None:
         if "alpha" not in inspect.signature(function).parameters:

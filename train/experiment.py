@@ -113,7 +113,10 @@ class Experiment:
     )
 
     backbone: str = _setting(
-        "MobileNetV3Small", "network", "a Keras Applications name, or ConvNet", metavar="NAME"
+        "MobileNetV3Small",
+        "network",
+        "a Keras Applications name, EfficientNetLite0 to 4, or ConvNet",
+        metavar="NAME",
     )
     alpha: float | None = _setting(
         None, "network", "width multiplier of MobileNets", type=float, metavar="SHARE"

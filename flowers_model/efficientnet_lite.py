@@ -1,0 +1,170 @@
+"""EfficientNet-Lite, the EfficientNets for CPUs and phones, which Keras Applications lack.
+
+They are EfficientNets (Tan and Le, 2019, https://arxiv.org/abs/1905.11946) without
+squeeze-and-excitation, with ReLU6 for swish, and with the first and the last layers the same in all
+five sizes, as Google published them:
+https://github.com/tensorflow/tpu/tree/master/models/official/efficientnet/lite
+
+The functions here are like those of Keras Applications, but that the last convolution, from 320 to
+1280 channels for ImageNet's 1000 classes, is left out: an eighth of EfficientNetLite0's weights.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import keras
+
+# Blocks, kernel, stride of the first block, expansion, channels.
+STAGES = (
+    (1, 3, 1, 1, 16),
+    (2, 3, 2, 6, 24),
+    (2, 5, 2, 6, 40),
+    (3, 3, 2, 6, 80),
+    (3, 5, 1, 6, 112),
+    (4, 5, 2, 6, 192),
+    (1, 3, 1, 6, 320),
+)
+STEM = 32  # channels
+EPSILON = 1e-3  # of BatchNormalization
+
+
+def EfficientNetLite0(**options) -> keras.Model:
+    """3.0 million weights, at home at 224 px; `options` as `_build` has them."""
+    return _build("efficientnet_lite0", 1.0, 1.0, **options)
+
+
+def EfficientNetLite1(**options) -> keras.Model:
+    """3.8 million weights, at home at 240 px; `options` as `_build` has them."""
+    return _build("efficientnet_lite1", 1.0, 1.1, **options)
+
+
+def EfficientNetLite2(**options) -> keras.Model:
+    """4.4 million weights, at home at 260 px; `options` as `_build` has them."""
+    return _build("efficientnet_lite2", 1.1, 1.2, **options)
+
+
+def EfficientNetLite3(**options) -> keras.Model:
+    """6.4 million weights, at home at 280 px; `options` as `_build` has them."""
+    return _build("efficientnet_lite3", 1.2, 1.4, **options)
+
+
+def EfficientNetLite4(**options) -> keras.Model:
+    """11.1 million weights, at home at 300 px; `options` as `_build` has them."""
+    return _build("efficientnet_lite4", 1.4, 1.8, **options)
+
+
+def preprocess_input(x, data_format=None):
+    """What its weights expect: raw values, 0..255, to about -1..1."""
+    return (x - 127.0) / 128.0
+
+
+def _build(
+    name: str,
+    width: float,
+    depth: float,
+    *,
+    include_top: bool,
+    weights: str | None,
+    input_shape: tuple[int, int, int],
+) -> keras.Model:
+    """A backbone, as the functions of Keras Applications give one.
+
+    Args:
+        name: the network's.
+        width, depth: multipliers of channels and blocks.
+        include_top: has to be False.
+        weights: `"imagenet"`, which is downloaded, a weights file of Keras's, or None for random
+            ones.
+        input_shape: of photos as `preprocess_input` gives them.
+
+    Returns:
+        A network from `(N, H, W, 3)` to features `(N, H / 32, W / 32, D)`; D is 320 for
+        EfficientNetLite0 and 1.
+    """
+    import keras
+
+    if include_top:
+        raise ValueError("EfficientNet-Lite has no top here")
+    inputs = keras.Input(input_shape)
+    x = _conv(inputs, STEM, 3, 2, "conv_stem", "bn1")
+    for stage, (blocks, kernel, stride, expansion, channels) in enumerate(STAGES):
+        if stage not in (0, len(STAGES) - 1):
+            blocks = math.ceil(blocks * depth)
+        for block in range(blocks):
+            x = _block(
+                x,
+                _rounded(channels * width),
+                kernel,
+                stride if block == 0 else 1,
+                expansion,
+                f"blocks_{stage}_{block}",
+            )
+    network = keras.Model(inputs, x, name=name)
+    if weights == "imagenet":
+        _take_imagenet(network)
+    elif weights is not None:
+        network.load_weights(weights)
+    return network
+
+
+def _take_imagenet(network: keras.Model) -> None:
+    """Give the network Google's weights, as timm keeps them on the Hub; layers have its names."""
+    import keras
+    from huggingface_hub import hf_hub_download
+    from safetensors.numpy import load_file
+
+    file = hf_hub_download(f"timm/tf_{network.name}.in1k", "model.safetensors")
+    theirs = {name.replace(".", "_"): values for name, values in load_file(file).items()}
+    for layer in network.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            parts = ("weight", "bias", "running_mean", "running_var")
+            layer.set_weights([theirs[f"{layer.name}_{part}"] for part in parts])
+        elif layer.weights:
+            # PyTorch's kernels are (out, in, h, w), where a depthwise one has one channel in.
+            depthwise = isinstance(layer, keras.layers.DepthwiseConv2D)
+            axes = (2, 3, 0, 1) if depthwise else (2, 3, 1, 0)
+            layer.set_weights([theirs[f"{layer.name}_weight"].transpose(axes)])
+
+
+def _block(x, channels: int, kernel: int, stride: int, expansion: int, name: str):
+    """Wider by a 1 x 1 convolution, a depthwise one, narrower again; with a short cut."""
+    import keras
+
+    start, wide = x, x.shape[-1] * expansion
+    norms = iter((f"{name}_bn1", f"{name}_bn2", f"{name}_bn3"))
+    if expansion > 1:
+        x = _conv(x, wide, 1, 1, f"{name}_conv_pw", next(norms))
+    x = keras.layers.DepthwiseConv2D(
+        kernel, strides=stride, padding="same", use_bias=False, name=f"{name}_conv_dw"
+    )(x)
+    x = _norm(x, next(norms))
+    last = f"{name}_conv_pwl" if expansion > 1 else f"{name}_conv_pw"
+    x = _conv(x, channels, 1, 1, last, next(norms), activation=False)
+    if stride == 1 and start.shape[-1] == channels:
+        x = keras.layers.Add(name=f"{name}_add")([start, x])
+    return x
+
+
+def _conv(x, channels: int, kernel: int, stride: int, name: str, norm: str, activation=True):
+    import keras
+
+    x = keras.layers.Conv2D(
+        channels, kernel, strides=stride, padding="same", use_bias=False, name=name
+    )(x)
+    return _norm(x, norm, activation)
+
+
+def _norm(x, name: str, activation: bool = True):
+    import keras
+
+    x = keras.layers.BatchNormalization(epsilon=EPSILON, name=name)(x)
+    return keras.layers.ReLU(6.0, name=f"{name}_relu")(x) if activation else x
+
+
+def _rounded(channels: float) -> int:
+    """To the nearest multiple of 8 that takes away no more than a tenth."""
+    rounded = max(8, int(channels + 4) // 8 * 8)
+    return rounded if rounded >= 0.9 * channels else rounded + 8
