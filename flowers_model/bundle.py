@@ -27,6 +27,7 @@ from pydantic import Field
 
 from flowers_model.errors import UserError
 from flowers_model.files import replacing
+from flowers_model.storage import narrow_weights
 
 if TYPE_CHECKING:
     import keras
@@ -262,6 +263,7 @@ def save_network(network: keras.Model, folder: str | os.PathLike) -> None:
         for name in NETWORK_FILES:
             opened.extract(name, folder)
     archive.unlink()
+    narrow_weights(folder / "model.weights.h5")
 
 
 def _read(path: pathlib.Path, schema: type[pydantic.BaseModel]):

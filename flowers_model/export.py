@@ -11,6 +11,7 @@ import subprocess
 import sys
 
 from flowers_model.files import replacing
+from flowers_model.storage import narrow_graph
 
 OUTPUTS = ("logits", "embedding", "features", "class_maps")
 
@@ -53,6 +54,7 @@ def _export(folder: pathlib.Path) -> None:
         graph = onnx.load(path)
         _name_outputs(graph.graph)
         _mend_max_pools(graph.graph)
+        narrow_graph(graph.graph)
         onnx.checker.check_model(graph)
         onnx.save(graph, path)
 

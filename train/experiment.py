@@ -12,6 +12,7 @@ from typing import Any
 
 from flowers_model.errors import UserError
 from flowers_model.files import replacing
+from flowers_model.storage import STORAGES
 from train.augment import BATCH_STEPS, PHOTO_STEPS, photo_steps
 from train.balance import SCHEMES
 
@@ -256,6 +257,13 @@ class Experiment:
     )
     fast_convolutions: bool = _setting(
         True, "training", "under JAX on a CPU, compute convolutions in the way that suits XLA"
+    )
+    storage: str = _setting(
+        "float32",
+        "training",
+        "what the bundle keeps kernels in; float16 rounds them, to files of half the size, before "
+        "anything is measured",
+        choices=STORAGES,
     )
     seed: int = _setting(0, "training", "of photos, splits, order, augmentation and weights")
 

@@ -26,6 +26,7 @@ from flowers_model.export import write_onnx
 from flowers_model.files import replacing
 from flowers_model.names import scientific
 from flowers_model.photo import PhotoError, decode, fit
+from flowers_model.storage import round_kernels
 from flowers_model.uncertainty import REFERENCE
 from train import report, stages
 from train.calibrate import Outputs, calibrate
@@ -71,6 +72,8 @@ def write_bundle(
     """
     with replacing(folder) as room:
         stock = _in_float32(network, experiment, len(source.class_names))
+        if experiment.storage == "float16":
+            round_kernels(stock)
         bundle.save_network(stock, room)
         write_onnx(room)
         engine = open_engine(room)

@@ -36,8 +36,8 @@ from train.track import TRACK_HELP, tracker_spec
 log = logging.getLogger("flowers")
 
 # What can be changed when all is trained: the checkpoints that are best by either figure are kept,
-# and the last one; a network can serve at any size, and be averaged with others.
-AFTERWARDS = {"monitor", "serve_size", "average"}
+# and the last one; a network can serve at any size, be averaged with others, and be rounded.
+AFTERWARDS = {"monitor", "serve_size", "average", "storage"}
 
 
 def _parser() -> Parser:
@@ -52,7 +52,7 @@ def _parser() -> Parser:
         "--resume",
         metavar="RUN",
         help="go on with an interrupted run's folder, or make the bundle of one that has ended "
-        "anew, for another --monitor, --serve-size or --average",
+        "anew, for another --monitor, --serve-size, --average or --storage",
     )
     output.add_argument("--push-to", metavar="USER/MODEL", help="publish the bundle on the Hub")
     output.add_argument("--private", action="store_true", help="publish it for yourself alone")
