@@ -3,8 +3,8 @@
     python benchmarks/time_to_quality.py DATA WEIGHTS [--backend jax] [--goal 0.85]
 
 DATA is a folder with Oxford 102 Flowers as `train/CLASS/` and `valid/CLASS/`, WEIGHTS the file of
-MobileNet 0.75 without its top. Ours is `train/run.py --preset oxford_flowers102` with empty
-caches, whose head alone gets there. The other is the script that a tutorial would show: the whole
+MobileNet 0.75 without its top. Ours is `train/run.py --preset oxford_flowers102_mobilenet` with
+empty caches, whose head alone gets there. The other is the script that a tutorial would show: the whole
 network fine-tuned end to end with Keras on TensorFlow, its data read by
 `image_dataset_from_directory`.
 """
@@ -101,7 +101,8 @@ def main() -> None:
         ours, line = seconds_to(
             arguments.goal,
             [
-                *(sys.executable, str(ROOT / "train/run.py"), "--preset", "oxford_flowers102"),
+                *(sys.executable, str(ROOT / "train/run.py")),
+                *("--preset", "oxford_flowers102_mobilenet"),
                 *("--data", f"oxford_flowers102:{arguments.data}", "--weights", arguments.weights),
                 *("--epochs-finetune", "0", "--output", f"{folder}/run"),
             ],
