@@ -4,8 +4,8 @@
 
 DATA is a folder with Oxford 102 Flowers as `train/CLASS/` and `valid/CLASS/`, WEIGHTS the file of
 MobileNet 0.75 without its top. Ours is `train/run.py --preset oxford_flowers102_mobilenet` with
-empty caches, whose head alone gets there. The other is the script that a tutorial would show: the whole
-network fine-tuned end to end with Keras on TensorFlow, its data read by
+empty caches, whose head alone gets there. The other is the script that a tutorial would show: the
+whole network fine-tuned end to end with Keras on TensorFlow, its data read by
 `image_dataset_from_directory`.
 """
 
