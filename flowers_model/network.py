@@ -91,7 +91,7 @@ def build(
     import keras
 
     photos = keras.Input((image_size, image_size, 3), name="photos")
-    bundle = weights is not None and os.path.isdir(weights)
+    bundle = weights not in (None, "imagenet") and os.path.isdir(weights)
     start = None if bundle else weights
     trunk, scale, offset, reverse = _backbone(backbone, image_size, start, alpha, filters)
     if bundle:
