@@ -113,10 +113,11 @@ def _build(
 def _take_imagenet(network: keras.Model) -> None:
     """Give the network Google's weights, as timm keeps them on the Hub; layers have its names."""
     import keras
-    from huggingface_hub import hf_hub_download
     from safetensors.numpy import load_file
 
-    file = hf_hub_download(f"timm/tf_{network.name}.in1k", "model.safetensors")
+    from flowers_model import hub
+
+    file = hub.fetch_file(f"timm/tf_{network.name}.in1k", "model.safetensors")
     theirs = {name.replace(".", "_"): values for name, values in load_file(file).items()}
     for layer in network.layers:
         if isinstance(layer, keras.layers.BatchNormalization):

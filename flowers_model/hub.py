@@ -125,6 +125,26 @@ def fetch_dataset(repo_id: str, revision: str | None = None) -> pathlib.Path:
     return pathlib.Path(folder)
 
 
+def fetch_file(repo_id: str, name: str) -> pathlib.Path:
+    """Fetch one file of a model's repo, from its main branch, into the cache.
+
+    Raises:
+        HubError: for all that keeps it from being fetched.
+    """
+    api = _api()
+    try:
+        file = _persist(
+            huggingface_hub.hf_hub_download,
+            repo_id,
+            name,
+            endpoint=api.endpoint,
+            library_name=api.library_name,
+        )
+    except TROUBLE as error:
+        _explain(error, f"cannot fetch {name} of {repo_id}", api, repo_id, "main")
+    return pathlib.Path(file)
+
+
 def publish(
     folder: str | os.PathLike,
     repo_id: str,
