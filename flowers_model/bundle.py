@@ -135,7 +135,7 @@ class Provenance(pydantic.BaseModel):
     valid_share: Share = 1.0  # of the source's valid photos; the others are among train's
     backbone: str
     weights: str  # what the backbone started from: imagenet, none, or the name of a file or bundle
-    parameters: int
+    parameters: int  # that can be learned
     trainable_parameters: int | None = None  # in the last stage
     optimizer_bytes: int | None = None  # of the last stage's optimizer
     backend: str

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import math
 import os
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
@@ -145,6 +146,15 @@ def layers_of(network: keras.Model) -> Iterator[keras.layers.Layer]:
             yield from layers_of(layer)
         else:
             yield layer
+
+
+def parameter_count(network: keras.Model) -> int:
+    """How many weights can be learned; BatchNormalization's statistics are measured instead."""
+    import keras
+
+    norms = [x for x in layers_of(network) if isinstance(x, keras.layers.BatchNormalization)]
+    statistics = {id(v) for norm in norms for v in (norm.moving_mean, norm.moving_variance)}
+    return sum(math.prod(v.shape) for v in network.weights if id(v) not in statistics)
 
 
 def head_layers(network: keras.Model) -> list[keras.layers.Layer]:

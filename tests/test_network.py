@@ -56,6 +56,14 @@ def test_every_keras_application_is_known_by_its_name():
     assert {"EfficientNetV2B3", "VGG16", "DenseNet201", "Xception", "ConvNet"} <= set(names)
 
 
+@pytest.mark.parametrize("unfreeze", [0, None])
+def test_parameters_are_what_can_be_learned_whatever_is_frozen(unfreeze):
+    net = network.build("ConvNet", 3, 32, filters=(4, 8))
+    network.set_trainable(net, unfreeze, train_norms=False)
+    kernels, norms, head = 9 * 3 * 4 + 9 * 4 * 8, 2 * (4 + 8), 8 * 3 + 3
+    assert network.parameter_count(net) == kernels + norms + head
+
+
 def test_mlp_head_has_the_layers_asked_for():
     net = network.build("ConvNet", 5, 32, filters=(4, 8), head_units=(16, 12), dropout=0.5)
     dense = [x.units for x in network.head_layers(net) if isinstance(x, keras.layers.Dense)]

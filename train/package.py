@@ -237,7 +237,7 @@ def _provenance(
         valid_share=experiment.valid_share,
         backbone=experiment.backbone,
         weights=weights,
-        parameters=network.count_params(),
+        parameters=networks.parameter_count(network),
         trainable_parameters=sum(math.prod(one.shape) for one in network.trainable_variables),
         optimizer_bytes=_optimizer_bytes(network),
         backend=keras.backend.backend(),
