@@ -5,10 +5,18 @@ backend), in 24 minutes on two CPU cores:
 
     KERAS_BACKEND=jax python train/run.py --preset oxford_flowers102
 
-As much again on train and four fifths of valid, from there, gives 95.4 % on test:
+The model that comes with the code, 96.0 % on test, learned from train and four fifths of valid, for
+24 and 43 minutes more; its weights are the mean of what it was after each:
 
-    KERAS_BACKEND=jax python train/run.py --preset oxford_flowers102 --weights runs/RUN/bundle \\
-        --valid-share 0.2 --gallery 0 --epochs-finetune 16 --learning-rate-finetune 4e-4
+    export KERAS_BACKEND=jax
+    python train/run.py --preset oxford_flowers102 --output runs/lite-train
+    python train/run.py --preset oxford_flowers102 --weights runs/lite-train/bundle \\
+        --valid-share 0.2 --gallery 0 --epochs-finetune 16 --learning-rate-finetune 4e-4 \\
+        --output runs/lite-final
+    python train/run.py --preset oxford_flowers102 --weights runs/lite-final/bundle \\
+        --valid-share 0.2 --gallery 0 --epochs-finetune 24 --learning-rate-finetune 5e-4 \\
+        --average runs/lite-final/bundle --storage float16 --output runs/lite-long
+    python -m train.release --model runs/lite-long/bundle
 """
 
 from train.experiment import Experiment
