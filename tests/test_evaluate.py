@@ -89,6 +89,15 @@ def test_intervals_hold_the_figure_and_narrow_with_more_photos():
     assert width[0] > 5 * width[1]
 
 
+def test_intervals_of_shares_end_at_all():
+    labels = np.arange(200) % 2
+    guesses = labels.copy()
+    guesses[0] = 1  # one wrong answer of 200
+    figures = measure(answers(0.02 + 0.96 * np.eye(2)[guesses]), labels)
+    assert 0.97 < figures.top1_interval.low < figures.top1_interval.high <= 1
+    assert figures.macro_f1_interval.high <= 1
+
+
 @pytest.mark.parametrize("temperature", [0.4, 1.0, 3.0])
 def test_the_temperature_of_overconfident_logits_is_found(temperature):
     found, labels = random_answers(20_000, 5)

@@ -26,6 +26,7 @@ from train.ensemble import TTA, Ensemble, open_for
 BINS = 15  # of probability, for the calibration error
 RESAMPLES = 1000  # bootstrap samples
 INTERVALS = ("top1", "top5", "macro_f1", "nll", "ece", "coverage", "set_size")
+UNBOUNDED = ("nll", "set_size")  # all others lie in 0..1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,7 +76,8 @@ def measure(
             # error of most samples above that of the split.
             moved = np.array([draw[name] for draw in draws])
             moved += figures[name] - moved.mean()
-            low, high = np.quantile(moved, (0.025, 0.975)).clip(0)
+            most = None if name in UNBOUNDED else 1
+            low, high = np.quantile(moved, (0.025, 0.975)).clip(0, most)
             intervals[f"{name}_interval"] = Interval(low=low, high=high)
     if answers.logits is not None:
         plain = softmax(answers.logits)
