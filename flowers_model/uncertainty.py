@@ -35,8 +35,8 @@ def directions(vectors: np.ndarray) -> np.ndarray:
 
 def raw_score(
     kind: str,
-    logits: np.ndarray,
-    embeddings: np.ndarray,
+    logits: np.ndarray | None,
+    embeddings: np.ndarray | None,
     temperature: float,
     means: np.ndarray | None,
 ) -> np.ndarray:
@@ -46,8 +46,8 @@ def raw_score(
         kind: `"probability"`, the negated highest probability; `"energy"`, of Liu et al., 2020,
             https://arxiv.org/abs/2010.03759; `"distance"`, the negated cosine of the embedding and
             the class mean that it points towards most.
-        logits: `(N, C)`.
-        embeddings: `(N, D)`.
+        logits: `(N, C)`; not for the distance.
+        embeddings: `(N, D)`; for the distance alone.
         means: of the classes' embeddings, `(C, D)`; for the distance alone.
 
     Returns:

@@ -165,6 +165,22 @@ def test_a_bundle_from_before_is_calibrated_and_measured(model):
     assert "refused" in card
 
 
+def test_an_earlier_network_answers_for_what_the_model_learned_from(model, data, tmp_path, capsys):
+    """The model learned from half of valid, the earlier network from none of it."""
+    later = write_tiny_bundle(tmp_path / "later")
+    saved = json.loads((later / bundle.MANIFEST).read_text("utf-8"))
+    saved["provenance"] |= {"valid_share": 0.5, "data": data.name}
+    (later / bundle.MANIFEST).write_text(json.dumps(saved), "utf-8")
+    arguments = ["--model", str(later), "--data", f"folder:{data}"]
+    arguments += ["--output", str(tmp_path / "output"), "--earlier"]
+    assert calibrate.main([*arguments, str(later)]) == 2
+    assert "no valid photo of its own" in capsys.readouterr().err
+    assert calibrate.main([*arguments, str(model)]) == 0
+    manifest = bundle.check(tmp_path / "output")
+    assert "18 valid photos, 9 of which" in manifest.calibration.method
+    assert manifest.metrics["valid"].count == 9
+
+
 def test_the_command_measures_what_the_run_measured(model, data, tmp_path, capsys):
     output = tmp_path / "report"
     arguments = ["--model", str(model), "--data", f"folder:{data}", "--output", str(output)]

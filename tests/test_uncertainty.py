@@ -9,7 +9,15 @@ from flowers_model.bundle import BundleError
 from flowers_model.classifier import softmax
 from flowers_model.similar import Similar
 from flowers_model.uncertainty import label_sets, raw_score
-from train.calibrate import Outputs, calibrate, class_means, conformal_quantile, others_auroc
+from train.calibrate import (
+    HeldOut,
+    Outputs,
+    calibrate,
+    class_means,
+    conformal_quantile,
+    fit_temperature,
+    others_auroc,
+)
 from train.others import others
 
 
@@ -84,6 +92,30 @@ def test_label_sets_keep_their_promise_on_further_photos(sureness):
     assert sets[np.arange(len(sets)), test_labels].mean() == pytest.approx(0.9, abs=0.025)
     assert sets.any(axis=1).all()
     assert 1.5 < sets.sum(axis=1).mean() < 5
+
+
+def test_further_photos_count_as_the_earlier_network_answers_them():
+    train, train_labels = clusters(400, 1)
+    valid, labels = clusters(20, 2)
+    further, further_labels = clusters(3000, 4)
+    # The earlier network's embeddings point elsewhere: only its own class means fit them.
+    means = class_means(train[:, ::-1], train_labels)
+    logits = outputs(further).logits * 3
+    earlier = HeldOut(Outputs(logits, further[:, ::-1]), further_labels, means)
+    strange = np.random.default_rng(5).normal(0, 30, (200, 8)).astype(np.float32)
+    calibration, own_means = calibrate(
+        *(outputs(valid), labels, outputs(train), train_labels, {"far": outputs(strange)}),
+        seed=0,
+        earlier=earlier,
+    )
+    assert "3020 valid photos, 3000 of which" in calibration.method
+    together = np.concatenate([outputs(valid).logits, logits])
+    fitted = fit_temperature(together, np.concatenate([labels, further_labels]))
+    assert calibration.temperature == pytest.approx(fitted)
+    assert calibration.refusal.score == "distance"
+    test, _ = clusters(3000, 3)
+    raw = raw_score("distance", None, test, 1.0, own_means)
+    assert (raw <= calibration.refusal.threshold).mean() == pytest.approx(0.95, abs=0.02)
 
 
 def test_the_area_is_the_mean_over_kinds():

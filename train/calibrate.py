@@ -6,6 +6,10 @@ anew by `python -m train.calibrate --model BUNDLE|REPO --data SPEC --output DIR`
 One temperature is fitted on all valid photos and published. What is fitted on top of it, the
 threshold of refusal and the limit of label sets, goes by scores that are cross-fitted: each photo's
 with a temperature that was fitted on the other folds alone, so that no photo judges itself.
+
+A network that went on from another one and held less of valid back has few photos to go by:
+`--earlier BUNDLE` names the other one, whose answers to the valid photos that it had not learned
+from and this one has are added.
 """
 
 from __future__ import annotations
@@ -15,7 +19,8 @@ import math
 import os
 import pathlib
 import sys
-from typing import NamedTuple
+from collections.abc import Container
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import scipy.optimize
@@ -27,6 +32,10 @@ from flowers_model.classifier import softmax
 from flowers_model.command import Parser, reporting_mistakes
 from flowers_model.errors import UserError
 from flowers_model.uncertainty import probability_before, raw_score
+
+if TYPE_CHECKING:
+    from flowers_model.bundle import Manifest
+    from train.pipeline import Photos
 
 FOLDS = 5
 COVERAGE = 0.9  # photos whose label is to be in their label set
@@ -41,6 +50,14 @@ class Outputs(NamedTuple):
     embeddings: np.ndarray  # (N, D)
 
 
+class HeldOut(NamedTuple):
+    """What a network says of N photos that it was not trained on."""
+
+    outputs: Outputs
+    labels: np.ndarray  # int (N,)
+    means: np.ndarray  # of its classes' embeddings, (C, D)
+
+
 def calibrate(
     valid: Outputs,
     labels: np.ndarray,
@@ -48,6 +65,7 @@ def calibrate(
     train_labels: np.ndarray,
     others: dict[str, Outputs],
     seed: int,
+    earlier: HeldOut | None = None,
 ) -> tuple[Calibration, np.ndarray | None]:
     """Fit all that makes answers honest.
 
@@ -57,20 +75,28 @@ def calibrate(
             flowers are like.
         others: photos of other things by kind, to choose the refusal score by.
         seed: of the folds.
+        earlier: what a network that this one went on from says of further photos.
 
     Returns:
         What goes into the manifest, and the class means `(C, D)` where its refusal needs them.
     """
-    temperature = fit_temperature(valid.logits, labels)
-    fold_temperatures, folds = _cross_fit(valid.logits, labels, seed)
     means = class_means(train.embeddings, train_labels)
+    parts = [HeldOut(valid, labels, means)] + ([earlier] if earlier else [])
+    logits = np.concatenate([part.outputs.logits for part in parts])
+    labels = np.concatenate([part.labels for part in parts])
+    temperature = fit_temperature(logits, labels)
+    fold_temperatures, folds = _cross_fit(logits, labels, seed)
 
     flowers, strangers = {}, {}
     for kind in SCORES:
-        flowers[kind] = np.empty(len(labels))
-        for rows, own in zip(folds, fold_temperatures, strict=True):
-            part = valid.logits[rows], valid.embeddings[rows]
-            flowers[kind][rows] = raw_score(kind, *part, own, means)
+        if kind == "distance":  # no temperature has a part in it
+            flowers[kind] = np.concatenate(
+                [raw_score(kind, *part.outputs, temperature, part.means) for part in parts]
+            )
+        else:
+            flowers[kind] = np.empty(len(labels))
+            for rows, own in zip(folds, fold_temperatures, strict=True):
+                flowers[kind][rows] = raw_score(kind, logits[rows], None, own, None)
         strangers[kind] = [
             raw_score(kind, *outputs, temperature, means) for outputs in others.values()
         ]
@@ -88,15 +114,22 @@ def calibrate(
 
     needed = np.empty(len(labels))
     for rows, own in zip(folds, fold_temperatures, strict=True):
-        before = probability_before(softmax(valid.logits[rows], own))
+        before = probability_before(softmax(logits[rows], own))
         needed[rows] = before[np.arange(len(rows)), labels[rows]]
+    theirs = (
+        f", {len(earlier.labels)} of which, that this network learned from, as the one answered "
+        "that it went on from and that had not"
+        if earlier
+        else ""
+    )
     calibration = Calibration(
         temperature=temperature,
         fitted_on="valid",
-        method=f"Temperature: all {len(labels)} valid photos. Refusal and label sets: scores of "
-        f"the same photos, each with a temperature fitted on the other {len(folds) - 1} of "
+        method=f"Temperature: {len(labels)} valid photos{theirs}. Refusal and label sets: scores "
+        f"of the same photos, each with a temperature fitted on the other {len(folds) - 1} of "
         f"{len(folds)} folds. Choice of the refusal score: valid and photos of other things. No "
-        "valid photo was trained on; unless the last epoch was taken, they also chose the best.",
+        "network answers for photos that it was trained on; unless the last epoch was taken, the "
+        "photos also chose the best.",
         refusal=refusal,
         label_sets=LabelSets(coverage=COVERAGE, limit=conformal_quantile(needed, COVERAGE)),
     )
@@ -168,33 +201,76 @@ def main(arguments: list[str]) -> int:
     parser = Parser("python -m train.calibrate", description=__doc__)
     parser.add_argument("--model", required=True, metavar="BUNDLE|USER/MODEL[@REVISION]")
     parser.add_argument("--data", required=True, metavar="SPEC", help="as for train/run.py")
+    parser.add_argument(
+        "--earlier",
+        metavar="BUNDLE|USER/MODEL[@REVISION]",
+        help="what the model went on from, which had learned from fewer of the valid photos",
+    )
     parser.add_argument("--output", required=True, type=pathlib.Path, metavar="DIR")
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     options = parser.parse_args(arguments)
-    _recalibrate(options.model, options.data, options.output)
+    _recalibrate(options.model, options.data, options.earlier, options.output)
     print(f"bundle: {options.output}")
     return 0
 
 
-def _recalibrate(model: str, data: str, output: pathlib.Path) -> None:
-    import dataclasses
-
+def _recalibrate(model: str, data: str, before: str | None, output: pathlib.Path) -> None:
     from flowers_model import bundle, hub
-    from train.ensemble import open_for
     from train.package import recalibrate
-    from train.pipeline import evaluation_photos
 
     if output.exists():
         raise UserError(f"--output {str(output)!r} is there already; give a new folder")
     folder = hub.fetch(model)
     manifest = bundle.check(folder)
+    photos = _photos(manifest, data)
+    earlier = _earlier(before, manifest, data, photos["valid"]) if before else None
+    recalibrate(folder, output, photos, earlier)
+
+
+def _photos(
+    manifest: Manifest, data: str, splits: Container[str] = ("train", "valid", "test")
+) -> dict[str, Photos]:
+    """Evaluation photos of `splits`, labels in the order of the model's classes."""
+    import dataclasses
+
+    from train.ensemble import open_for
+    from train.pipeline import evaluation_photos
+
     given = manifest.input
     source, places = open_for(manifest, data)
     photos = {}
     for name, split in source.splits.items():
+        if name not in splits:
+            continue
         read = evaluation_photos(split, name, given.size, given.crop)
         photos[name] = dataclasses.replace(read, labels=places[read.labels])
-    recalibrate(folder, output, photos)
+    return photos
+
+
+def _earlier(name: str, manifest: Manifest, data: str, valid: Photos) -> HeldOut:
+    """What the earlier network says of its valid photos that are not `valid`.
+
+    Raises:
+        UserError: where it knows other classes, or there is no such photo.
+    """
+    from flowers_model import bundle, hub
+    from flowers_model.engine import open_engine
+
+    folder = hub.fetch(name)
+    theirs = bundle.check(folder)
+    if theirs.class_names != manifest.class_names:
+        raise UserError(f"--earlier {name} knows other classes than the model")
+    photos = _photos(theirs, data, ("train", "valid"))
+    further = ~np.isin(photos["valid"].names, valid.names)
+    if not further.any():
+        raise UserError(
+            f"--earlier {name} has no valid photo of its own: it held back no more than the model"
+        )
+    engine = open_engine(folder)
+    outputs = Outputs(*engine.run(photos["valid"].array[further], ("logits", "embedding")))
+    [embeddings] = engine.run(photos["train"].array, ("embedding",))
+    means = class_means(embeddings, photos["train"].labels)
+    return HeldOut(outputs, photos["valid"].labels[further], means)
 
 
 if __name__ == "__main__":

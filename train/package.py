@@ -29,7 +29,7 @@ from flowers_model.photo import PhotoError, decode, fit
 from flowers_model.storage import round_kernels
 from flowers_model.uncertainty import REFERENCE
 from train import report, stages
-from train.calibrate import Outputs, calibrate
+from train.calibrate import HeldOut, Outputs, calibrate
 from train.evaluate import Evaluation, measure
 from train.experiment import Experiment
 from train.others import others
@@ -95,7 +95,10 @@ def write_bundle(
 
 
 def recalibrate(
-    bundle_folder: pathlib.Path, folder: pathlib.Path, photos: dict[str, Photos]
+    bundle_folder: pathlib.Path,
+    folder: pathlib.Path,
+    photos: dict[str, Photos],
+    earlier: HeldOut | None = None,
 ) -> bundle.Manifest:
     """Copy a bundle and calibrate and measure the copy anew, whole or not at all.
 
@@ -103,12 +106,13 @@ def recalibrate(
         bundle_folder: the bundle, which stays as it is.
         folder: where the copy goes; an older one there is replaced.
         photos: as `write_bundle` takes them, labels in the order of the bundle's classes.
+        earlier: as `train.calibrate.calibrate` takes it.
     """
     manifest = bundle.check(bundle_folder)
     with replacing(folder) as room:
         shutil.copytree(bundle_folder, room)
         (room / REFERENCE).unlink(missing_ok=True)
-        return _calibrate_and_measure(room, manifest, open_engine(room), photos)
+        return _calibrate_and_measure(room, manifest, open_engine(room), photos, earlier)
 
 
 def _held_out(splits: Container[str]) -> str:
@@ -116,7 +120,11 @@ def _held_out(splits: Container[str]) -> str:
 
 
 def _calibrate_and_measure(
-    room: pathlib.Path, manifest: bundle.Manifest, engine: Engine, photos: dict[str, Photos]
+    room: pathlib.Path,
+    manifest: bundle.Manifest,
+    engine: Engine,
+    photos: dict[str, Photos],
+    earlier: HeldOut | None = None,
 ) -> bundle.Manifest:
     """Write all of a bundle that follows from its network, gallery and history."""
     given = manifest.input
@@ -138,6 +146,7 @@ def _calibrate_and_measure(
         photos["train"].labels,
         {kind: run(pictures) for kind, pictures in strange.items()},
         manifest.provenance.seed,
+        earlier,
     )
     if means is not None:
         with replacing(room / REFERENCE) as temporary:
