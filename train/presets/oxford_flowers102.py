@@ -5,8 +5,9 @@ backend), in 24 minutes on two CPU cores:
 
     KERAS_BACKEND=jax python train/run.py --preset oxford_flowers102
 
-The model that comes with the code, 96.0 % on test, learned from train and four fifths of valid, for
-24 and 43 minutes more; its weights are the mean of what it was after each:
+The model that comes with the code, 97.1 % on test, learned from train and nine tenths of valid, for
+24, 43, 81 and 52 minutes more; its weights are a mean of what it was after each. The tenth that was
+held back calibrates it, and a further one that it learned from last, as it had answered before:
 
     export KERAS_BACKEND=jax
     python train/run.py --preset oxford_flowers102 --output runs/lite-train
@@ -16,7 +17,15 @@ The model that comes with the code, 96.0 % on test, learned from train and four 
     python train/run.py --preset oxford_flowers102 --weights runs/lite-final/bundle \\
         --valid-share 0.2 --gallery 0 --epochs-finetune 24 --learning-rate-finetune 5e-4 \\
         --average runs/lite-final/bundle --storage float16 --output runs/lite-long
-    python -m train.release --model runs/lite-long/bundle
+    python train/run.py --preset oxford_flowers102 --weights runs/lite-train/bundle \\
+        --valid-share 0.2 --gallery 0 --epochs-finetune 36 --learning-rate-finetune 6e-4 \\
+        --average runs/lite-long/bundle --storage float16 --output runs/lite-branch
+    python train/run.py --preset oxford_flowers102 --weights runs/lite-branch/bundle \\
+        --valid-share 0.1 --gallery 0 --epochs-finetune 30 --learning-rate-finetune 6e-4 \\
+        --average runs/lite-branch/bundle --storage float16 --output runs/lite-most
+    python -m train.calibrate --model runs/lite-most/bundle --earlier runs/lite-branch/bundle \\
+        --data oxford_flowers102 --output runs/lite-shipped
+    python -m train.release --model runs/lite-shipped
 """
 
 from train.experiment import Experiment
