@@ -316,6 +316,32 @@ def test_sigterm_keeps_the_steps_of_an_epoch_and_resume_goes_on(data, tmp_path, 
     assert [row["accuracy"] for row in whole[1]] == [row["accuracy"] for row in cut[1]]
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_ctrl_c_counts_though_it_comes_while_an_object_is_deleted(data, tmp_path, monkeypatch):
+    begin, count = stages._Journal.on_train_batch_begin, itertools.count()
+
+    class Deleted:
+        def __del__(self):
+            signal.raise_signal(signal.SIGINT)
+            next(count)  # not reached: Python drops what is raised here, and goes on
+
+    def delete(self, batch, logs=None):
+        if next(count) == 5:
+            Deleted()
+        begin(self, batch, logs)
+
+    monkeypatch.setattr(stages._Journal, "on_train_batch_begin", delete)
+    # In the background, tests may have been told to ignore it.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            train_here(data, tmp_path / "run", cache_features=False)
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert next(count) == 6
+
+
 # What is said and what is divided
 
 

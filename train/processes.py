@@ -188,26 +188,50 @@ def padded(rows: np.ndarray, count: int) -> np.ndarray:
 
 _STEPS = itertools.count()  # JAX wants the steps of a whole run numbered one after another
 _ASKED = threading.Event()
+_INTERRUPTED = threading.Event()
 
 
 @contextlib.contextmanager
 def preemption() -> Iterator[None]:
-    """Inside, SIGTERM ends nothing; `preempted` says that it came.
+    """Inside, SIGTERM ends nothing; `preempted` says that it came. Ctrl-C is never lost.
 
     Raises:
         Preempted: at the end, where it came too late for a step to ask.
+        KeyboardInterrupt: so, too.
     """
     _ASKED.clear()
+    _INTERRUPTED.clear()
     # Of several processes, JAX listens itself, and tells the others.
     own = processes() == 1
     before = signal.signal(signal.SIGTERM, lambda *_: _ASKED.set()) if own else None
+    heeded = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if heeded:
+        signal.signal(signal.SIGINT, _interrupt)
     try:
         yield
     finally:
         if own:
             signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
+        if heeded:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+    raise_interrupt()
     if preempted():
         raise Preempted
+
+
+def raise_interrupt() -> None:
+    """Interrupt where Ctrl-C came and Python dropped it, as it does with what a `__del__` raises.
+
+    Raises:
+        KeyboardInterrupt: where it came.
+    """
+    if _INTERRUPTED.is_set():
+        raise KeyboardInterrupt
+
+
+def _interrupt(*_: object) -> NoReturn:
+    _INTERRUPTED.set()
+    raise KeyboardInterrupt
 
 
 def preempted() -> bool:

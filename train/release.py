@@ -52,8 +52,8 @@ TERMS = """
 Every choice was made on valid with networks that train alone had trained. The weights here then
 learned from train and from valid but for a part of it that was held back; its figures are the valid
 ones. That part calibrates them, together with what the network that they went on from had held back
-besides, by the answers of that network. Every time that a candidate was measured on test (4141 of the 6149
-photos were at hand), on two CPU cores that had other work, too:
+besides, by the answers of that network. Every time that a candidate was measured on test (4141 of
+the 6149 photos were at hand), on two CPU cores that had other work, too:
 
 {results}
 

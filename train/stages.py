@@ -444,6 +444,7 @@ class _Journal(keras.callbacks.Callback):
 
     def on_train_batch_begin(self, batch, logs=None):
         # Not at a batch's end, which Keras tells of in another thread, when the next one has begun.
+        processes.raise_interrupt()
         if processes.preempted():
             if batch:
                 self._save_at(self.first_step + batch)
