@@ -222,9 +222,9 @@ def _recalibrate(model: str, data: str, before: str | None, output: pathlib.Path
         raise UserError(f"--output {str(output)!r} is there already; give a new folder")
     folder = hub.fetch(model)
     manifest = bundle.check(folder)
-    photos = _photos(manifest, data)
-    earlier = _earlier(before, manifest, data, photos["valid"]) if before else None
-    recalibrate(folder, output, photos, earlier)
+    # What is wrong with the earlier network is said before photos take their time.
+    earlier = _earlier(before, manifest, data) if before else None
+    recalibrate(folder, output, _photos(manifest, data), earlier)
 
 
 def _photos(
@@ -247,21 +247,23 @@ def _photos(
     return photos
 
 
-def _earlier(name: str, manifest: Manifest, data: str, valid: Photos) -> HeldOut:
-    """What the earlier network says of its valid photos that are not `valid`.
+def _earlier(name: str, manifest: Manifest, data: str) -> HeldOut:
+    """What the earlier network says of the valid photos that only it has not learned from.
 
     Raises:
         UserError: where it knows other classes, or there is no such photo.
     """
     from flowers_model import bundle, hub
     from flowers_model.engine import open_engine
+    from train.ensemble import open_for
 
     folder = hub.fetch(name)
     theirs = bundle.check(folder)
     if theirs.class_names != manifest.class_names:
         raise UserError(f"--earlier {name} knows other classes than the model")
+    source, _ = open_for(manifest, data)
     photos = _photos(theirs, data, ("train", "valid"))
-    further = ~np.isin(photos["valid"].names, valid.names)
+    further = ~np.isin(photos["valid"].names, source.splits["valid"].names)
     if not further.any():
         raise UserError(
             f"--earlier {name} has no valid photo of its own: it held back no more than the model"
