@@ -107,6 +107,7 @@ def test_a_submission_has_the_ids_and_kaggles_class_numbers(petals_model, tmp_pa
     records = [record(image, id=name.encode()) for name, image in photos.items()]
     write_shard(tmp_path / "224x224/test", records[:3])
     write_shard(tmp_path / "224x224/test", records[3:], "01-224x224-2.tfrec")
+    (tmp_path / "224x224/test/._00-224x224-3.tfrec").write_bytes(b"Mac OS X")
     output = tmp_path / "submission.csv"
     arguments = ("--model", petals_model, "--data", f"tfrecord:{tmp_path}", "--kaggle")
     arguments += ("--output", output)

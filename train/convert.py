@@ -71,7 +71,7 @@ def to_tfrecords(
     Raises:
         UserError: a photo cannot be read, or `output` holds something else.
     """
-    from train.sources.tfrecord import FOLDERS, ORIGINAL
+    from train.sources.tfrecord import FOLDERS, ORIGINAL, entries, is_shard
 
     resolution = ORIGINAL if size is None else f"{size}x{size}"
     root = output / resolution
@@ -83,14 +83,14 @@ def to_tfrecords(
             sample = [len(photo) for photo in _encoded(split, order[:SAMPLE], size)]
             files = math.ceil(np.mean(sample) * len(split) / (shard_size * 1e6))
         parts = np.array_split(order, min(files, len(split)))
+        folder = root / FOLDERS[title]
         paths = {
-            root / FOLDERS[title] / f"{k:02}-{resolution}-{len(part)}.tfrec": part
-            for k, part in enumerate(parts)
+            folder / f"{k:02}-{resolution}-{len(part)}.tfrec": part for k, part in enumerate(parts)
         }
-        others = {path for path in (root / FOLDERS[title]).glob("*.tfrec") if path not in paths}
-        if others:
+        there = [folder / name for name in entries(str(folder)) if is_shard(name)]
+        if others := [path for path in there if path not in paths]:
             raise UserError(
-                f"{min(others)} is of another conversion; give an --output without shards"
+                f"{others[0]} is of another conversion; give an --output without shards"
             )
         with progress(None, f"writing {title}", len(split), "photos") as bar:
             for path, part in paths.items():

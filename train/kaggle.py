@@ -18,7 +18,7 @@ from train.ensemble import Ensemble
 from train.pipeline import progress
 from train.predict import Item, rows
 from train.sources import SourceError
-from train.sources.tfrecord import SHARD, entries, readable, resolution
+from train.sources.tfrecord import COUNTED, compression, entries, is_shard, readable, resolution
 
 SAMPLE = "sample_submission.csv"
 
@@ -59,12 +59,12 @@ def write_submission(ensemble: Ensemble, path: str, output: pathlib.Path) -> int
 
 def _shards(root: str) -> tuple[list[str], int]:
     """The test shards, and how many records they hold by their names."""
-    names = [name for name in entries(f"{root}/test") if name.endswith(".tfrec")]
+    names = [name for name in entries(f"{root}/test") if is_shard(name)]
     if not names:
         raise SourceError(f"{root}/test has no *.tfrec files: put the test records there.")
     total = 0
     for name in names:
-        if (counted := SHARD.fullmatch(name)) is None:
+        if (counted := COUNTED.fullmatch(name)) is None:
             raise SourceError(f"{root}/test/{name} is not named NN-SIZE-COUNT.tfrec.")
         total += int(counted[1])
     return [f"{root}/test/{name}" for name in names], total
@@ -74,7 +74,7 @@ def _records(shards: list[str]) -> Iterator[tuple[str, bytes]]:
     """The id and the photo of each record."""
     for shard in shards:
         with readable(shard):
-            records = tf.data.TFRecordDataset(shard).as_numpy_iterator()
+            records = tf.data.TFRecordDataset(shard, compression(shard)).as_numpy_iterator()
             for number, record in enumerate(records, start=1):
                 try:
                     features = tf.train.Example.FromString(record).features.feature

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
+import pathlib
+import urllib.parse
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -61,6 +64,33 @@ class Source:
     class_names: tuple[str, ...]
     splits: dict[str, Split]
     credits: str
+
+
+def split_options(text: str, known: Sequence[str], form: str) -> tuple[str, dict[str, str]]:
+    """The place and the options of `PLACE?NAME=VALUE&NAME=VALUE`.
+
+    Args:
+        known: the names that options may have.
+        form: what would be right, for the message.
+
+    Raises:
+        SourceError: another form, or another name.
+    """
+    place, mark, query = text.rpartition("?")
+    if not mark or os.path.exists(pathlib.Path(text).expanduser()):
+        return text, {}
+    try:
+        pairs = urllib.parse.parse_qsl(query, keep_blank_values=True, strict_parsing=True)
+    except ValueError:
+        pairs = []
+    options = dict(pairs)
+    if not pairs or len(options) < len(pairs) or not all(options.values()):
+        raise SourceError(f"{text!r}: ?{query} is not of the form {form}.")
+    if unknown := [name for name in options if name not in known]:
+        raise SourceError(
+            f"{text!r}: no option is called {unknown[0]!r}; use {', '.join(map(repr, known))}."
+        )
+    return place, options
 
 
 def train_on_valid(source: Source, share: float, seed: int) -> Source:

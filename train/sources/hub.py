@@ -6,13 +6,12 @@ import logging
 import os
 import pathlib
 import textwrap
-import urllib.parse
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from flowers_model import hub
-from train.sources.base import Source, SourceError, Split, check_faults
+from train.sources.base import Source, SourceError, Split, check_faults, split_options
 from train.sources.folder import add_missing_splits, check_classes, some, split_named
 
 if TYPE_CHECKING:
@@ -52,7 +51,9 @@ def open_hub(text: str, seed: int, skip_bad: bool = False, cut: bool = True) -> 
         SourceError: a data set that cannot be read, or whose columns, labels or splits do not fit.
         HubError: a repo that cannot be fetched.
     """
-    place, options = _parse(text)
+    if not text:
+        raise SourceError(f"hub needs a data set: write {FORM}.")
+    place, options = split_options(text, OPTIONS, "?image=COLUMN&label=COLUMN")
     path, repo_id = _fetch(place)
     splits = _map_splits(_load(path, options.get("config"), place), place)
     features = splits["train"].features
@@ -67,25 +68,6 @@ def open_hub(text: str, seed: int, skip_bad: bool = False, cut: bool = True) -> 
     name = repo_id or path.resolve().name
     credits = f"Photos from {name}" + (f", commit {path.name} on the Hub" if repo_id else "")
     return Source(name=name, class_names=class_names, splits=ready, credits=credits)
-
-
-def _parse(text: str) -> tuple[str, dict[str, str]]:
-    """The place and the options of what stands behind `hub:`."""
-    if not text:
-        raise SourceError(f"hub needs a data set: write {FORM}.")
-    place, mark, query = text.rpartition("?")
-    if not mark or os.path.exists(pathlib.Path(text).expanduser()):
-        return text, {}
-    try:
-        pairs = urllib.parse.parse_qsl(query, keep_blank_values=True, strict_parsing=True)
-    except ValueError:
-        pairs = []
-    options = dict(pairs)
-    if not pairs or len(options) < len(pairs) or not all(options.values()):
-        raise SourceError(f"{text!r}: ?{query} is not of the form ?image=COLUMN&label=COLUMN.")
-    if unknown := [name for name in options if name not in OPTIONS]:
-        raise SourceError(f"{text!r}: no option is called {some(unknown)}; use {some(OPTIONS)}.")
-    return place, options
 
 
 def _fetch(place: str) -> tuple[pathlib.Path, str | None]:
