@@ -23,7 +23,7 @@ def write_onnx(folder: str | os.PathLike) -> pathlib.Path:
     the shapes that `flowers_model.network.with_taps` states.
 
     Raises:
-        RuntimeError: where the export fails, with its output.
+        RuntimeError: where the export fails: its last line, then all of its output.
     """
     folder = pathlib.Path(folder)
     root = pathlib.Path(__file__).resolve().parent.parent
@@ -37,7 +37,9 @@ def write_onnx(folder: str | os.PathLike) -> pathlib.Path:
     command = [sys.executable, "-m", "flowers_model.export", str(folder)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     if done.returncode:
-        raise RuntimeError(f"the ONNX export failed:\n{done.stdout}{done.stderr}")
+        said = f"{done.stdout}{done.stderr}".strip()
+        last = said.splitlines()[-1] if said else f"status {done.returncode}"
+        raise RuntimeError(f"{last}\n{said}")
     return folder / "model.onnx"
 
 

@@ -2,7 +2,6 @@
 
 import csv
 import dataclasses
-import json
 
 import keras
 import numpy as np
@@ -276,17 +275,3 @@ def test_early_stopping_ends_the_stage(data, tmp_path):
         patience=2,
     )
     assert len(history) == 3
-
-
-def test_mixed_precision_trains_and_publishes_float32(data, tmp_path):
-    from flowers_model import bundle
-
-    experiment = dataclasses.replace(
-        TINY, data=data, precision="mixed_bfloat16", epochs_head=1, epochs_finetune=1
-    )
-    folder = tmp_path / "run"
-    folder.mkdir()
-    job.run(experiment, folder, preset="quickstart", command="test")
-    config = json.loads((folder / "bundle/config.json").read_text("utf-8"))
-    assert "bfloat16" not in json.dumps(config)
-    assert bundle.check(folder / "bundle").class_names == sorted(COLOURS)

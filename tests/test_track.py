@@ -17,6 +17,7 @@ from flowers_model import bundle
 from flowers_model.errors import UserError
 from train import job, stages, sweep, track
 from train.experiment import Experiment
+from train.finishing import UnfinishedError
 
 AWAY = "http://127.0.0.1:9"  # nobody listens at the discard port
 
@@ -154,7 +155,7 @@ def test_a_server_that_is_away_costs_a_warning_and_tells_no_password(
 ):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", AWAY.replace("//", "//ada:opensesame@"))
     folder = tmp_path / "run"
-    with caplog.at_level(logging.INFO):
+    with caplog.at_level(logging.INFO), pytest.raises(UnfinishedError, match="not told of all"):
         job.run(experiment(data), folder, preset="quickstart", command="", track="mlflow")
     assert bundle.check(folder / "bundle")
     warnings = [record for record in caplog.records if record.levelno >= logging.WARNING]

@@ -27,6 +27,7 @@ from flowers_model.errors import UserError
 from flowers_model.files import replacing
 from flowers_model.network import layers_of
 from train.experiment import Experiment
+from train.precision import full_float32
 from train.processes import gather, is_first, most, padded, processes, share, together, wait, whole
 
 log = logging.getLogger("flowers")
@@ -97,6 +98,11 @@ def is_on() -> bool:
     return keras.distribution.distribution() is not None
 
 
+def has_accelerator() -> bool:
+    """Whether the backend computes on anything but a CPU."""
+    return any(not name.startswith("cpu") for name in keras.distribution.list_devices())
+
+
 def parts() -> int:
     """Into how many equal parts a batch is divided."""
     if keras.backend.backend() == "tensorflow":
@@ -122,14 +128,6 @@ def batch_size(wanted: int, photos: int) -> int:
     return size
 
 
-def precision(name: str) -> str:
-    """The dtype policy of a network: `auto` is bfloat16 on TPU, float32 elsewhere."""
-    if name != "auto":
-        return name
-    on_tpu = any(device.startswith("tpu") for device in keras.distribution.list_devices())
-    return "mixed_bfloat16" if on_tpu else "float32"
-
-
 def synchronize_norms(network: keras.Model) -> None:
     """Let BatchNormalization see the whole batch; under JAX it does so anyway."""
     if keras.backend.backend() == "tensorflow" and parts() > 1:
@@ -153,7 +151,7 @@ def place(rows: np.ndarray):
 
 
 def predictor(network: keras.Model, batch: int) -> Callable[..., np.ndarray]:
-    """Inference on any number of photos, whether or not the devices divide it.
+    """Inference in full float32 on any number of photos, whether or not the devices divide it.
 
     Args:
         network: gives one tensor, `(N, D)`.
@@ -165,7 +163,7 @@ def predictor(network: keras.Model, batch: int) -> Callable[..., np.ndarray]:
     """
     rows = math.ceil(batch / parts()) * parts() // processes()
     forward = _forward_jax(network) if keras.backend.backend() == "jax" else _forward_tf(network)
-    return by_batches(forward, rows, network.output.shape[-1])
+    return full_float32(network)(by_batches(forward, rows, network.output.shape[-1]))
 
 
 def by_batches(

@@ -234,7 +234,8 @@ class Experiment:
     precision: str = _setting(
         "auto",
         "training",
-        "what the network computes in; auto: bfloat16 on TPU, float32 elsewhere",
+        "what the network trains in; auto: bfloat16 on TPU and on NVIDIA's cards that have it, "
+        "float16 on those before with tensor cores, float32 elsewhere",
         choices=("auto", "float32", "mixed_bfloat16", "mixed_float16"),
     )
     distribution: str = _setting(

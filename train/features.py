@@ -22,19 +22,21 @@ from flowers_model import network as networks
 from flowers_model.export import write_onnx
 from flowers_model.files import cache_folder, replacing
 from train import distribution, pipeline, processes
+from train.precision import full_float32
 
 log = logging.getLogger("flowers")
 
 BATCH = 32
-# ONNX Runtime is several times faster than training's own backend, but the export takes as long as
-# that takes for about so many photos.
+# On a CPU, ONNX Runtime is several times faster than training's own backend, but the export takes
+# as long as that takes for about so many photos.
 EXPORT_FROM = 4000
 
 
 def features(network: keras.Model, photos: np.ndarray, title: str) -> np.ndarray:
     """The embeddings of photos, from disk as far as they are there.
 
-    Collective: each process embeds its share of the photos, and gets all features.
+    Collective: each process embeds its share of the photos, and gets all features. They are
+    computed in full float32, whatever the network trains in.
 
     Args:
         photos: uint8 `(N, S, S, 3)`, as `flowers_model.photo.fit` makes them.
@@ -43,6 +45,11 @@ def features(network: keras.Model, photos: np.ndarray, title: str) -> np.ndarray
     Returns:
         float32 `(N, D)`; ONNX Runtime's differ by about 1e-6 of their size from the network's own.
     """
+    with full_float32(network):
+        return _features(network, photos, title)
+
+
+def _features(network: keras.Model, photos: np.ndarray, title: str) -> np.ndarray:
     own = processes.share(len(photos))
     place = f"-{processes.process()}" if processes.processes() > 1 else ""
     path = cache_folder() / "features" / f"{_key(network)}{place}.npz"
@@ -75,7 +82,7 @@ def features(network: keras.Model, photos: np.ndarray, title: str) -> np.ndarray
 
 def _predictor(network: keras.Model, count: int, folder: pathlib.Path) -> Callable[..., np.ndarray]:
     """The fastest way to embed so many photos: see `distribution.predictor`."""
-    if count < EXPORT_FROM or distribution.is_on():
+    if count < EXPORT_FROM or distribution.is_on() or distribution.has_accelerator():
         batch = BATCH * distribution.parts()
         return distribution.predictor(networks.embedder(network), batch)
     log.info("exporting the backbone to ONNX, for %d photos", count)
@@ -92,7 +99,7 @@ def _depth(network: keras.Model) -> int:
 
 
 def _key(network: keras.Model) -> str:
-    """What decides the features of a photo: the network up to its head, its weights, precision."""
+    """What decides the features of a photo: the network up to its head, and its weights."""
     embedder = networks.embedder(network)
     # Keras numbers what has no name of its own through the whole process.
     described = re.sub(r'_\d+"', '"', embedder.to_json())

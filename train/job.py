@@ -14,8 +14,19 @@ import keras
 from flowers_model import hub
 from flowers_model import network as networks
 from flowers_model.bundle import Manifest
-from train import average, distribution, pipeline, processes, report, sources, stages, xla_cpu
+from train import (
+    average,
+    distribution,
+    pipeline,
+    precision,
+    processes,
+    report,
+    sources,
+    stages,
+    xla_cpu,
+)
 from train.experiment import Experiment, load_preset
+from train.finishing import UnfinishedError, finishing, step
 from train.norms import measure_norms
 from train.package import build_network, write_bundle
 from train.schedules import smooth, suggested_rate
@@ -48,6 +59,7 @@ def run(
     Raises:
         UserError: for data, weights, a Hub repo or a tracker that cannot be used.
         TrainingError: for a training that cannot go on.
+        UnfinishedError: for whatever fails after the last epoch; what was trained is safe.
         GroupError: where another process is gone.
         Preempted: after SIGTERM, when all is saved to go on.
     """
@@ -65,22 +77,35 @@ def run(
         trained = train(experiment, folder, follower.epoch)
         processes.leave()
         splits = [name for name in ("train", "valid", "test") if name in trained.source.splits]
-        manifest = write_bundle(
-            folder / "bundle",
-            trained.network,
-            trained.experiment,
-            trained.source,
-            {name: trained.fitted(name) for name in splits},
-            trained.history,
-            preset=preset,
-            command=command,
-        )
+        with finishing(_trained(folder)):
+            step("reading the photos")
+            photos = {name: trained.fitted(name) for name in splits}
+            manifest = write_bundle(
+                folder / "bundle",
+                trained.network,
+                trained.experiment,
+                trained.source,
+                photos,
+                trained.history,
+                preset=preset,
+                command=command,
+            )
         log.info("bundle: %s", folder / "bundle")
         follower.end(trained.history, folder / "bundle")
+    whole = f"the bundle is whole in {folder / 'bundle'}"
     if push_to:
-        log.info("published: %s", hub.publish(folder / "bundle", push_to, private=private, tag=tag))
+        with finishing(whole):
+            step("publishing")
+            url = hub.publish(folder / "bundle", push_to, private=private, tag=tag)
+        log.info("published: %s", url)
     log.info("%s", manifest.headline)
+    if not follower.told:
+        raise UnfinishedError(f"{follower.spec} was not told of all; {whole}")
     return manifest
+
+
+def _trained(folder: pathlib.Path) -> str:
+    return f"the trained network is safe in {folder / 'checkpoints'}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,6 +132,7 @@ def train(
     Raises:
         UserError: for data or weights that cannot be used.
         TrainingError: for a training that cannot go on.
+        UnfinishedError: for whatever fails after the last epoch.
         GroupError: where another process is gone.
         Preempted: after SIGTERM, when all is saved to go on.
     """
@@ -117,15 +143,19 @@ def train(
         average.check_alike(others, task.network, source.class_names)
         with processes.preemption():
             history = stages.train(task, folder, after_epoch)
-            task = _as_served(task, source, others)
+            with finishing(_trained(folder)):
+                task = _as_served(task, source, others)
         experiment = task.experiment
         if processes.processes() > 1:
             task.fitted.cache_clear()  # it holds this process's share alone
         if not distribution.is_on():
             return Trained(task.network, experiment, source, history, task.fitted)
-        weights = distribution.whole_weights(task.network)
-    network = build_network(experiment, task.class_count, weights=None)
-    network.set_weights(weights)
+        with finishing(_trained(folder)):
+            step("gathering the weights")
+            weights = distribution.whole_weights(task.network)
+    with finishing(_trained(folder)):
+        network = build_network(experiment, task.class_count, weights=None)
+        network.set_weights(weights)
     return Trained(network, experiment, source, history, task.fitted)
 
 
@@ -178,7 +208,7 @@ def _source(experiment: Experiment) -> Source:
 def _task(experiment: Experiment, source: Source, weights: str | None) -> stages.Task:
     """What is to be trained, with photos that are decoded once."""
     keras.utils.set_random_seed(experiment.seed)
-    keras.config.set_dtype_policy(distribution.precision(experiment.precision))
+    keras.config.set_dtype_policy(precision.policy(experiment.precision))
     count = len(source.class_names)
     network = build_network(experiment, count, weights)
     if experiment.fast_convolutions:
@@ -208,6 +238,7 @@ def _as_served(
     best at a higher resolution (Touvron et al., 2019, https://arxiv.org/abs/1906.06423).
     """
     experiment = task.experiment
+    step("averaging and resizing the network")
     resized = experiment.serve_size not in (None, experiment.image_size)
     if resized or others:
         weights = average.mean(distribution.whole_weights(task.network), others)
@@ -222,6 +253,7 @@ def _as_served(
             )
         task.network.set_weights(weights)
     if experiment.epochs_finetune and experiment.train_norms:
+        step("measuring the norms")
         photos = task.fitted("train").array
         measure_norms(task.network, photos, experiment.batch_size, experiment.seed)
     return task

@@ -15,6 +15,7 @@ import numpy as np
 
 from flowers_model import network as networks
 from train import distribution, pipeline, processes
+from train.precision import full_float32
 
 PHOTOS = 4096  # statistics of a channel need no more
 
@@ -22,7 +23,8 @@ PHOTOS = 4096  # statistics of a channel need no more
 def measure_norms(network: keras.Model, photos: np.ndarray, batch_size: int, seed: int) -> None:
     """Give the backbone's BatchNormalization layers that learn the statistics of these photos.
 
-    Collective (`train.processes`). Each gets the mean over batches of a batch's mean and variance.
+    Collective (`train.processes`), in full float32. Each gets the mean over batches of a batch's
+    mean and variance.
 
     Args:
         photos: uint8 `(N, S, S, 3)`; of more than 4096, so many are drawn.
@@ -44,7 +46,8 @@ def measure_norms(network: keras.Model, photos: np.ndarray, batch_size: int, see
     try:
         for norm in norms:
             norm.momentum = 0.0  # the average is then the last batch's own
-        statistics = _statistics(networks.embedder(network), variables)
+        embedder = networks.embedder(network)
+        statistics = full_float32(embedder)(_statistics(embedder, variables))
         for number in pipeline.progress(range(count), "measuring norms", count, "batches"):
             some = np.sort(order[number * rows : (number + 1) * rows])
             for total, values in zip(sums, statistics(photos[some].astype("float32")), strict=True):

@@ -147,10 +147,10 @@ def _part(experiment: Experiment, classes: int):
     import jax
     import keras
 
-    from train import distribution, stages
+    from train import precision, stages
     from train.package import build_network
 
-    keras.config.set_dtype_policy(distribution.precision(experiment.precision))
+    keras.config.set_dtype_policy(precision.policy(experiment.precision))
     built = []
 
     def build() -> None:

@@ -117,7 +117,8 @@ def main(arguments: list[str]) -> int:
         return 2
     _log_to(folder / "run.log")
     try:
-        status = _run(folder, preset, experiment, command, options)
+        again = _again(folder, settings, options)
+        status = _run(folder, preset, experiment, command, options, again)
     except Exception:
         if processes.processes() > 1:
             try:
@@ -131,12 +132,17 @@ def main(arguments: list[str]) -> int:
 
 
 def _run(
-    folder: pathlib.Path, preset: str, experiment: Experiment, command: str, options: dict
+    folder: pathlib.Path,
+    preset: str,
+    experiment: Experiment,
+    command: str,
+    options: dict,
+    again: str,
 ) -> int:
+    from train.finishing import UnfinishedError, reason
     from train.job import find_learning_rate, run
     from train.stages import TrainingError
 
-    again = f"python train/run.py --resume {shlex.quote(str(folder))}"
     try:
         if options["find_learning_rate"] is not None:
             find_learning_rate(experiment, folder, options["find_learning_rate"])
@@ -156,6 +162,14 @@ def _run(
         return 2
     except TrainingError as error:
         log.error("stopped: %s", error)
+        return 1
+    except UnfinishedError as error:
+        log.error("stopped: %s; go on with: %s", error, again)
+        log.debug("what failed:", exc_info=True)
+        return 2 if isinstance(error.__cause__, UserError) else 1
+    except OSError as error:  # a full disk, photos that are gone
+        log.error("stopped: %s; go on with: %s", reason(error), again)
+        log.debug("what failed:", exc_info=True)
         return 1
     except processes.GroupError as error:
         log.error("stopped: %s; go on, on all hosts, with: %s", error, again)
@@ -178,9 +192,7 @@ def _assemble(
             raise UserError("--resume takes all settings from the run; leave the other flags out")
         folder = pathlib.Path(options["resume"])
         preset, experiment, command = read_settings(folder)
-        for name, value in settings.items():
-            for each in value if isinstance(value, list) else [value]:
-                command += f" {flag_of(name)} {shlex.quote(str(each))}"
+        command = " ".join([command, *map(shlex.quote, _flags(settings))])
         return folder, preset, dataclasses.replace(experiment, **settings), command
     preset = options["preset"]
     experiment = load_preset(preset).EXPERIMENT.changed(settings)
@@ -195,6 +207,24 @@ def _assemble(
     return folder, preset, experiment, command
 
 
+def _again(folder: pathlib.Path, settings: dict, options: dict) -> str:
+    """The command that goes on with a run and does with it what this one was to do."""
+    words = ["python", "train/run.py", "--resume", str(folder)]
+    words += _flags(settings if options["resume"] else {})  # else the run's folder has them
+    words += _flags({name: options[name] for name in ("push_to", "tag") if options[name]})
+    words += ["--private"] * options["private"]
+    backend = os.environ["KERAS_BACKEND"]
+    return ("" if backend == "jax" else f"KERAS_BACKEND={backend} ") + shlex.join(words)
+
+
+def _flags(settings: dict) -> list[str]:
+    words = []
+    for name, value in settings.items():
+        for each in value if isinstance(value, list) else [value]:
+            words += [flag_of(name), str(each)]
+    return words
+
+
 def _new_folder(preset: str) -> pathlib.Path:
     """A folder under runs/ that no run has yet."""
     name = f"{preset}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
@@ -203,17 +233,22 @@ def _new_folder(preset: str) -> pathlib.Path:
 
 
 def _log_to(path: pathlib.Path) -> None:
-    log.handlers[:] = [logging.StreamHandler(sys.stdout)]
+    shown = logging.StreamHandler(sys.stdout)
+    shown.setLevel(logging.INFO)
+    log.handlers[:] = [shown]
     if not processes.is_first():
         log.setLevel(logging.ERROR)
         return
-    log.setLevel(logging.INFO)
-    log.handlers.append(logging.FileHandler(path, encoding="utf-8"))
-    log.handlers[1].setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+    log.setLevel(logging.DEBUG)  # run.log has tracebacks, too
+    kept = logging.FileHandler(path, encoding="utf-8")
+    kept.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+    kept.handleError = lambda record: None  # a full disk must not drown what is shown
+    log.handlers.append(kept)
 
 
 if __name__ == "__main__":
     environment.prepare()
+    signal.signal(signal.SIGTERM, processes.stop)
     status = main(sys.argv[1:])
     if status > 128:
         # The threads of XLA and tf.data still work for the step that was interrupted; now and then

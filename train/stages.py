@@ -17,6 +17,7 @@ dropout, the best epoch, reductions of the rate and early stopping.
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import dataclasses
 import functools
@@ -24,8 +25,9 @@ import json
 import logging
 import math
 import pathlib
+import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import keras
@@ -37,6 +39,7 @@ from train import balance, distribution, pipeline, processes
 from train.augment import mixing, photo_steps, policy
 from train.experiment import LAST, MONITORS, Experiment
 from train.features import features
+from train.finishing import reason
 from train.optimizers import optimizer
 from train.schedules import Schedule, diverged, learning_rate, range_rates
 
@@ -115,7 +118,8 @@ def train(task: Task, folder: pathlib.Path, after_epoch: Callable[[list[Row]], N
         if not finished(run.rows, stage, experiment):
             _run_stage(run)
         part = _trained_part(network, stage, experiment)
-        part.load_weights(run.checkpoint(best(run.rows, experiment.monitor)["epoch"]))
+        chosen = run.checkpoint(best(run.rows, experiment.monitor)["epoch"])
+        _load(part, chosen, "take another epoch with --resume and another --monitor")
     return history
 
 
@@ -279,7 +283,7 @@ def _run_stage(run: _Run) -> None:
     if first_epoch or first_step:
         part.optimizer.build(part.trainable_variables)
         saved = (first_epoch, first_step) if first_step else (first_epoch - 1, None)
-        part.load_weights(run.checkpoint(*saved))
+        _load(part, run.checkpoint(*saved), "begin anew in another --output")
     log.info(
         "%s: %d epochs of %d steps with %d %s each, %s of %s weights learn",
         stage.name,
@@ -307,15 +311,46 @@ def _run_stage(run: _Run) -> None:
     for first, last, step in spans:
         if finished(run.rows, stage, experiment):
             break
-        part.fit(
-            batches(first_epoch=first, epochs=last, first_step=step),
-            epochs=last,
-            initial_epoch=first,
-            steps_per_epoch=steps - step,
-            callbacks=[journal],
-            shuffle=False,  # the batches come in their order
-            verbose=0,
-        )
+        with _memory_lacks(batch, experiment.image_size):
+            part.fit(
+                batches(first_epoch=first, epochs=last, first_step=step),
+                epochs=last,
+                initial_epoch=first,
+                steps_per_epoch=steps - step,
+                callbacks=[journal],
+                shuffle=False,  # the batches come in their order
+                verbose=0,
+            )
+
+
+def _load(part: keras.Model, path: pathlib.Path, advice: str) -> None:
+    try:
+        part.load_weights(path)
+    except (OSError, ValueError, KeyError) as error:
+        kept = ", ".join(sorted(one.name for one in path.parent.glob("*.weights.h5")))
+        raise TrainingError(
+            f"{path} cannot be read ({reason(error)}); of {kept}, {advice}"
+        ) from error
+
+
+@contextlib.contextmanager
+def _memory_lacks(batch: int, size: int) -> Iterator[None]:
+    """Inside, a device without memory left is a TrainingError that says what to try.
+
+    Raises:
+        TrainingError: so.
+    """
+    try:
+        yield
+    except Exception as error:
+        # XLA's, on any backend, TensorFlow's and cuDNN's have no class in common.
+        if not re.search("RESOURCE_EXHAUSTED|ResourceExhausted|out of memory", repr(error), re.I):
+            raise
+        raise TrainingError(
+            f"the device has no memory left for steps of {batch} photos at {size} px "
+            f"({reason(error)}); try --batch-size {max(batch // 2, 1)}, or let other programs "
+            "leave the device first"
+        ) from error
 
 
 def _policies(experiment: Experiment, counts: np.ndarray) -> dict:
@@ -366,7 +401,7 @@ def _compile(
         loss=_loss(experiment),
         metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")],
         # On the CPU, XLA slows the TensorFlow backend down several times.
-        jit_compile=keras.backend.backend() == "jax" or _has_accelerator(),
+        jit_compile=keras.backend.backend() == "jax" or distribution.has_accelerator(),
     )
 
 
@@ -378,10 +413,6 @@ def _loss(experiment: Experiment) -> keras.losses.Loss:
             alpha=1.0, gamma=experiment.focal_gamma, **settings
         )
     return keras.losses.CategoricalCrossentropy(**settings)
-
-
-def _has_accelerator() -> bool:
-    return any(not name.startswith("cpu") for name in keras.distribution.list_devices())
 
 
 def _count(variables: list) -> int:

@@ -128,7 +128,7 @@ def carry_out(run: Run, preset: str, track: str | None) -> None:
     command += ["--track", track] if track else []
     with open(run.folder / "output.txt", "w", encoding="utf-8") as output:
         status = subprocess.run(command, cwd=ROOT, stdout=output, stderr=output).returncode
-    if status:
+    if status and not run.is_done:  # else nothing but --track failed
         lines = (run.folder / "output.txt").read_text("utf-8", "replace").split("\n")
         words = next((line for line in reversed(lines) if line.strip()), "").split("\r")[-1]
         raise UserError(f"{run.folder.name} failed with status {status}: {words}")

@@ -200,7 +200,7 @@ class Follower:
     """Tells a tracker of a run, if there is one.
 
     Where that fails, a warning says so, and the run goes on. The tracker is told again when the run
-    ends, of all that it missed.
+    ends, of all that it missed; then it has been `told`.
     """
 
     def __init__(self, folder: pathlib.Path, run: Run, spec: str | None):
@@ -216,6 +216,7 @@ class Follower:
             name, _, uri = self.spec.partition(":")
             self.tracker = TRACKERS[name](uri)
         self.in_touch = False
+        self.told = not self.spec  # of all, to the end
 
     def begin(self) -> None:
         """Tell of the beginning."""
@@ -249,6 +250,7 @@ class Follower:
             self._begin()
         self.tracker.epoch(history)
         self.tracker.end(bundle_folder)
+        self.told = True
 
     def _tell(self, call: Callable, *arguments: object) -> None:
         try:

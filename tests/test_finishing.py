@@ -1,0 +1,223 @@
+"""Between the last epoch and the published bundle each step fails once, and nothing is lost."""
+
+import errno
+import pathlib
+import shutil
+import sys
+
+import jax
+import keras
+import pytest
+from helpers import use_hub, write_photo_folder
+from hub_server import HubServer
+
+from flowers_model import bundle, files
+from flowers_model.export import write_onnx
+from train import distribution, evaluate, job, package, report, stages, track
+from train.experiment import Experiment, read_settings, write_settings
+
+TINY = Experiment(
+    image_size=16,
+    backbone="ConvNet",
+    weights=None,
+    filters=(4, 8),
+    epochs_head=0,
+    epochs_finetune=2,
+    batch_size=8,
+    augment="none",
+    gallery=1,
+)
+
+
+@pytest.fixture(scope="module")
+def main():
+    """The command, without what it does to the path."""
+    sys.path.insert(0, "")
+    from train import run
+
+    sys.path.pop(0)
+    return run.main
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A run that has ended, with its bundle."""
+    data = write_photo_folder(tmp_path_factory.mktemp("data"), {"train": 6, "valid": 2})
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    write_settings(folder, "quickstart", TINY.changed({"data": (f"folder:{data}",)}), "train")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def trained(main, folder):
+    """What training gave; its bundle is there."""
+    kept, train = [], job.train
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(job, "train", lambda *words: kept.append(train(*words)) or kept[0])
+        assert main(["--resume", str(folder)]) == 0
+    return kept[0]
+
+
+@pytest.fixture
+def quick(trained, folder, monkeypatch):
+    """Training and export give what they gave."""
+    made = folder / "bundle/model.onnx"
+    monkeypatch.setattr(job, "train", lambda *_: trained)
+    monkeypatch.setattr(package, "write_onnx", lambda room: shutil.copy(made, room))
+    monkeypatch.setattr(evaluate, "RESAMPLES", 10)
+
+
+@pytest.fixture
+def at_once(quick, folder, monkeypatch):
+    """The bundle is there already."""
+    manifest = bundle.check(folder / "bundle")
+    monkeypatch.setattr(job, "write_bundle", lambda *_, **__: manifest)
+
+
+def failing(error: BaseException):
+    def fail(*_, **__):
+        raise error
+
+    return fail
+
+
+def no_memory_on_the_device(*_, **__):
+    jax.numpy.zeros(1 << 45)
+
+
+FULL = OSError(errno.ENOSPC, "No space left on device")
+# What fails, how, and what is said of it.
+FAILURES = {
+    "saving": (bundle, "save_network", failing(FULL), "saving the network failed ([Errno 28]"),
+    "check": (package, "ONNX_TOLERANCE", -1, "the check of the ONNX network failed (model.onnx di"),
+    "history": (report, "history_figure", failing(ValueError()), "the history failed (ValueError)"),
+    "measuring": (package, "measure", failing(MemoryError()), "measuring failed (MemoryError)"),
+    "calibration": (package, "calibrate", failing(ValueError("a")), "calibration failed (a)"),
+    "report": (report, "write_report", failing(FULL), "the report failed ([Errno 28]"),
+    "card": (package, "_write_card", failing(FULL), "the model card failed ([Errno 28]"),
+    "move": (files.os, "rename", failing(FULL), "moving the bundle to its place failed ([Errno"),
+}
+
+
+def check_line(capsys, status, said, safe, command):
+    shown = capsys.readouterr()
+    line = shown.out.strip().splitlines()[-1]
+    assert status == 1
+    assert line.startswith(f"stopped: {said}")
+    assert f"; {safe}; go on with: python train/run.py {command}" in line
+    assert "Traceback" not in shown.out + shown.err
+
+
+def network_in(folder):
+    return f"the trained network is safe in {folder / 'checkpoints'}"
+
+
+def bundle_in(folder):
+    return f"the bundle is whole in {folder / 'bundle'}"
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("case", FAILURES)
+def test_what_fails_is_named_and_the_network_is_safe(case, main, folder, monkeypatch, capsys):
+    place, name, instead, said = FAILURES[case]
+    with monkeypatch.context() as patched:
+        patched.setattr(place, name, instead)
+        status = main(["--resume", str(folder), "--monitor", "last"])
+    check_line(capsys, status, said, network_in(folder), f"--resume {folder} --monitor last")
+    # The earlier bundle is as it was, and nothing half lies beside it.
+    assert bundle.check(folder / "bundle")
+    assert not [*folder.glob(".writing-*")]
+
+
+def test_an_export_that_fails(main, quick, folder, monkeypatch, capsys):
+    monkeypatch.setattr(package, "write_onnx", write_onnx)
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    status = main(["--resume", str(folder)])
+    said = "the export to ONNX failed (status 1)"
+    check_line(capsys, status, said, network_in(folder), f"--resume {folder}")
+
+
+def test_photos_that_are_gone(main, quick, folder, monkeypatch, capsys):
+    [spec] = read_settings(folder)[1].data
+    valid = pathlib.Path(spec.removeprefix("folder:")) / "valid"
+    valid.rename(valid.parent / "gone")
+    status = main(["--resume", str(folder)])
+    (valid.parent / "gone").rename(valid)
+    said = "the gallery failed ([Errno 2] No such file or directory"
+    check_line(capsys, status, said, network_in(folder), f"--resume {folder}")
+
+
+@pytest.mark.usefixtures("trained")
+def test_a_device_without_memory_for_the_norms(main, folder, monkeypatch, capsys):
+    monkeypatch.setattr(job, "measure_norms", no_memory_on_the_device)
+    status = main(["--resume", str(folder)])
+    said = "measuring the norms failed (RESOURCE_EXHAUSTED: Out of memory"
+    check_line(capsys, status, said, network_in(folder), f"--resume {folder}")
+    assert "Traceback" in (folder / "run.log").read_text("utf-8")
+
+
+@pytest.mark.usefixtures("trained")
+def test_a_damaged_checkpoint_leaves_the_others(main, folder, tmp_path, capsys):
+    copy = shutil.copytree(folder, tmp_path / "run")
+    epoch = stages.best(stages.read_history(copy), "val_accuracy")["epoch"]
+    path = copy / f"checkpoints/finetune-{epoch:04}.weights.h5"
+    path.write_bytes(path.read_bytes()[:1000])
+    assert main(["--resume", str(copy)]) == 1
+    line = capsys.readouterr().out.strip().splitlines()[-1]
+    assert line.startswith(f"stopped: {path} cannot be read (")
+    assert line.endswith("take another epoch with --resume and another --monitor")
+
+
+def test_a_hub_that_forbids_to_publish(main, at_once, folder, monkeypatch, capsys, repo_id):
+    with HubServer() as server:
+        server.add_token("hf_reader", user="ada")
+        use_hub(server, monkeypatch, token="hf_reader")
+        arguments = ["--resume", str(folder), "--push-to", repo_id, "--private"]
+        assert main(arguments) == 2  # the person's to mend
+    line = capsys.readouterr().out.strip().splitlines()[-1]
+    assert line.startswith("stopped: publishing failed (cannot publish")
+    again = " ".join(["--resume", str(folder), "--push-to", repo_id, "--private"])
+    assert line.endswith(f"; {bundle_in(folder)}; go on with: python train/run.py {again}")
+
+
+class Away(track.Mlflow):
+    """A tracker that is never there."""
+
+    def __init__(self, uri):
+        pass
+
+    def begin(self, run, earlier):
+        raise OSError("refused")
+
+
+def test_a_tracker_that_is_away_to_the_end(main, at_once, folder, monkeypatch, capsys):
+    monkeypatch.setitem(track.TRACKERS, "mlflow", Away)
+    status = main(["--resume", str(folder), "--track", "mlflow"])
+    check_line(
+        capsys, status, "mlflow was not told of all", bundle_in(folder), f"--resume {folder}"
+    )
+
+
+def test_ctrl_c(main, quick, folder, monkeypatch, capsys):
+    monkeypatch.setattr(package, "calibrate", failing(KeyboardInterrupt()))
+    assert main(["--resume", str(folder)]) == 130
+    line = capsys.readouterr().out.strip().splitlines()[-1]
+    assert line == f"interrupted; go on with: python train/run.py --resume {folder}"
+
+
+def test_a_device_without_memory_for_a_step(main, folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(keras.Model, "fit", no_memory_on_the_device)
+    settings = read_settings(folder)[1]
+    write_settings(tmp_path / "run", "quickstart", settings, "train")
+    assert main(["--resume", str(tmp_path / "run")]) == 1
+    line = capsys.readouterr().out.strip().splitlines()[-1]
+    assert "no memory left for steps of 8 photos at 16 px (RESOURCE_EXHAUSTED" in line
+    assert "try --batch-size 4" in line
+
+
+def test_a_full_disk_amid_training(main, folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(distribution, "save_weights", failing(FULL))
+    write_settings(tmp_path / "run", "quickstart", read_settings(folder)[1], "train")
+    assert main(["--resume", str(tmp_path / "run")]) == 1
+    line = capsys.readouterr().out.strip().splitlines()[-1]
+    assert line.startswith("stopped: [Errno 28] No space left on device; go on with: python train")
