@@ -110,6 +110,8 @@ class Metrics(pydantic.BaseModel):
     coverage: Share | None = None  # photos whose label is in their label set
     set_size: float | None = None  # names in a label set, mean
     refused: Share | None = None
+    kept_right: Share | None = None  # right and not refused
+    sure_wrong: Share | None = None  # wrong with a probability above 0.8
     others_refused: Share | None = None  # photos of other things
     others_auroc: Share | None = None  # of the refusal score, this split against other things
     top1_interval: Interval | None = None
@@ -133,6 +135,8 @@ class Provenance(pydantic.BaseModel):
     credits: str  # where the photos come from, under what terms
     splits: dict[str, int]  # photos in each
     valid_share: Share = 1.0  # of the source's valid photos; the others are among train's
+    sources: dict[str, dict[str, int]] = {}  # photos by source and split, where there are several
+    outliers: dict[str, int] = {}  # photos by folder that it learned to be unsure of
     backbone: str
     weights: str  # what the backbone started from: imagenet, none, or the name of a file or bundle
     parameters: int  # that can be learned
@@ -152,6 +156,7 @@ class Manifest(pydantic.BaseModel):
     input: Input
     calibration: Calibration
     metrics: dict[str, Metrics]  # by split
+    by_source: dict[str, Metrics] = {}  # of the held-out photos of each source, of several
     # Largest difference in probability between model.onnx and the Keras network, on real photos.
     onnx_difference: Annotated[float, Field(ge=0)]
     provenance: Provenance

@@ -61,6 +61,11 @@ class Answers:
     label_sets: np.ndarray | None = None
     logits: np.ndarray | None = None
 
+    def subset(self, rows: np.ndarray) -> Answers:
+        """What it says of the photos `rows`, int `(n,)`."""
+        values = dataclasses.asdict(self)
+        return Answers(**{k: None if v is None else v[rows] for k, v in values.items()})
+
 
 class FlowerClassifier:
     """Names flowers in photos.

@@ -36,15 +36,19 @@ if TYPE_CHECKING:
 CROPS = ("inception", "crop")
 PHOTO_STEPS = (
     *CROPS,
+    "zoomout",
     "light",
     "geometric",
     "color",
     "gridmask",
     "cutout",
+    "degrade",
     "randaugment",
     "augmix",
 )
 BATCH_STEPS = ("mixup", "cutmix")
+ZOOM_OUT_SHARE = 0.4  # of the photos; the others are cropped as the other steps say
+ZOOM_OUT = (1.2, 3.0)  # side of the square, in short sides of the photo
 
 
 def steps(names: str) -> list[str]:
@@ -83,10 +87,17 @@ def policy(
       time, with light changes of brightness, contrast and saturation (Szegedy et al., 2014,
       https://arxiv.org/abs/1409.4842).
     - `crop`: a random part, mirrored left to right and upside down, turned by up to 36 degrees.
+    - `zoomout`: instead of a crop, 4 photos of 10 become a square of 1.2 to 3 times their short
+      side, mirrored beyond their edges and half the time left to right: flowers as small as in a
+      photo of a whole garden (the expansion of SSD: Liu et al., 2015,
+      https://arxiv.org/abs/1512.02325).
     - `light`: mirrored; turned by up to 36 degrees; sides and place changed by up to a tenth,
       contrast too.
     - `geometric`: turned by up to 15 degrees, sheared, sides and place changed by up to a tenth.
     - `color`: brightness, contrast, saturation and, a little, hue.
+    - `degrade`: now and then a low resolution, blur, noise, JPEG artefacts or no colour: thumbnails
+      and poor cameras (a choice of the corruptions of Hendrycks and Dietterich, 2019,
+      https://arxiv.org/abs/1903.12261).
     - `gridmask`: a turned grid of squares hidden behind the photo's mean colour (Chen et al.,
       2020, https://arxiv.org/abs/2001.04086).
     - `cutout`: one square hidden so (DeVries and Taylor, 2017, https://arxiv.org/abs/1708.04552).
@@ -129,7 +140,9 @@ def policy(
         return tf.image.resize(tf.slice(photo, begin, extent), (size, size), antialias=True)
 
     first = random_part if names and names[0] in CROPS else plain
-    later = [_step(name) for name in names]
+    if "zoomout" in names:
+        first = _sometimes_zoomed_out(first, size)
+    later = [_step(name) for name in names if name != "zoomout"]
 
     def augment(photo: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         seeds = tf.unstack(tf.random.split(seed, len(later) + 1))
@@ -208,6 +221,7 @@ def _step(name: str) -> Step:
         "light": _light,
         "geometric": functools.partial(_geometry, turn=15 / 360, shear=0.1, zoom=0.1, shift=0.1),
         "color": _color,
+        "degrade": _degrade,
         "gridmask": _gridmask,
         "cutout": _cutout,
     }[name]
@@ -317,6 +331,80 @@ def _warp(
         fill_mode="REFLECT",
         interpolation="BILINEAR",
     )[0]
+
+
+def _sometimes_zoomed_out(crop: Policy, size: int) -> Policy:
+    """Zoomed out for `ZOOM_OUT_SHARE` of the photos, else as `crop` has it."""
+    import tensorflow as tf
+
+    def zoomed_out(photo: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        draws = tf.unstack(tf.random.stateless_uniform((4,), seed))
+        low, high = (math.log(value) for value in ZOOM_OUT)
+        short = size / tf.exp(low + (high - low) * draws[0])
+        shape = tf.cast(tf.shape(photo)[:2], tf.float32)
+        shape = tf.maximum(tf.round(shape * short / tf.reduce_min(shape)), 1.0)
+        small = tf.image.resize(photo, tf.cast(shape, tf.int32), antialias=True)
+        top, left = tf.unstack((size - shape) * tf.stack(draws[1:3]))
+        placed = tf.raw_ops.ImageProjectiveTransformV3(
+            images=small[None],
+            transforms=[tf.stack([1.0, 0.0, -left, 0.0, 1.0, -top, 0.0, 0.0])],
+            output_shape=(size, size),
+            fill_value=0.0,
+            fill_mode="REFLECT",
+            interpolation="BILINEAR",
+        )[0]
+        return tf.where(draws[3] < 0.5, placed, placed[:, ::-1])
+
+    def first(photo: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        seeds = tf.unstack(tf.random.split(seed, 3))
+        x = tf.cond(
+            tf.random.stateless_uniform((), seeds[0]) < ZOOM_OUT_SHARE,
+            lambda: zoomed_out(photo, seeds[1]),
+            lambda: crop(photo, seeds[2]),
+        )
+        return tf.ensure_shape(x, (size, size, 3))
+
+    return first
+
+
+def _degrade(x: tf.Tensor, seed: tf.Tensor, strength: float) -> tf.Tensor:
+    """Each of five with its own probability, which does not depend on the strength."""
+    import tensorflow as tf
+
+    size, seeds = x.shape[0], tf.unstack(tf.random.split(seed, 3))
+    chances = tf.unstack(tf.random.stateless_uniform((5,), seeds[0]))
+    amounts = tf.unstack(strength * tf.random.stateless_uniform((4,), seeds[1]))
+
+    def low_resolution() -> tf.Tensor:
+        side = tf.cast(size / tf.pow(4.0, amounts[0]), tf.int32)
+        small = tf.image.resize(x, tf.stack([side, side]), antialias=True)
+        return tf.image.resize(small, (size, size))
+
+    def blurred() -> tf.Tensor:
+        places = tf.range(-4.0, 5.0)
+        weights = tf.exp(-0.5 * tf.square(places / (size / 224 * (0.3 + 1.7 * amounts[1]))))
+        weights /= tf.reduce_sum(weights)
+        across = tf.tile(weights[None, :, None, None], (1, 1, 3, 1))
+        padded = tf.pad(x, ((4, 4), (4, 4), (0, 0)), "SYMMETRIC")[None]
+        for kernel in (across, tf.transpose(across, (1, 0, 2, 3))):
+            padded = tf.nn.depthwise_conv2d(padded, kernel, (1, 1, 1, 1), "VALID")
+        return padded[0]
+
+    def noisy() -> tf.Tensor:
+        return x + 25.0 * amounts[2] * tf.random.stateless_normal(x.shape, seeds[2])
+
+    def compressed() -> tf.Tensor:
+        quality = tf.cast(tf.maximum(90.0 - 75.0 * amounts[3], 5.0), tf.int32)
+        encoded = tf.image.adjust_jpeg_quality(tf.clip_by_value(x, 0.0, 255.0) / 255.0, quality)
+        return 255.0 * encoded
+
+    def grey() -> tf.Tensor:
+        return tf.image.grayscale_to_rgb(tf.image.rgb_to_grayscale(x))
+
+    steps = ((0.2, low_resolution), (0.1, blurred), (0.15, noisy), (0.2, compressed), (0.08, grey))
+    for (probability, step), chance in zip(steps, chances, strict=True):
+        x = tf.ensure_shape(tf.cond(chance < probability, step, lambda x=x: x), (size, size, 3))
+    return x
 
 
 def _cutout(x: tf.Tensor, seed: tf.Tensor, strength: float) -> tf.Tensor:

@@ -9,8 +9,8 @@ BETA = 0.999  # of the effective number: what a class gains from photos beyond a
 
 
 def class_counts(labels: np.ndarray, class_count: int) -> np.ndarray:
-    """Photos a class, int64 `(C,)`, of int labels `(N,)`."""
-    return np.bincount(labels, minlength=class_count)
+    """Photos a class, int64 `(C,)`, of int labels `(N,)`; outliers, -1, do not count."""
+    return np.bincount(labels[labels >= 0], minlength=class_count)
 
 
 def class_weights(scheme: str, counts: np.ndarray) -> np.ndarray | None:
@@ -46,7 +46,7 @@ def even_draws(labels: np.ndarray, seed: int, first: int, last: int) -> np.ndarr
     shown them all: rare photos come again often, and none of the common ones is left out.
 
     Args:
-        labels: int `(N,)`; classes without photos are passed over.
+        labels: int `(N,)`; classes without photos are passed over, outliers (-1) are one more.
 
     Returns:
         int64 `(last - first,)`, in 0..N-1.
@@ -59,7 +59,7 @@ def even_draws(labels: np.ndarray, seed: int, first: int, last: int) -> np.ndarr
         places = np.flatnonzero(draws % len(classes) == turn)
         rounds, numbers = np.divmod(draws[places] // len(classes), len(own))
         for number in np.unique(rounds):
-            shuffled = np.random.default_rng([seed, label, number]).permutation(own)
+            shuffled = np.random.default_rng([seed, label % 2**32, number]).permutation(own)
             here = rounds == number
             taken[places[here]] = shuffled[numbers[here]]
     return taken

@@ -7,6 +7,10 @@ One temperature is fitted on all valid photos and published. What is fitted on t
 threshold of refusal and the limit of label sets, goes by scores that are cross-fitted: each photo's
 with a temperature that was fitted on the other folds alone, so that no photo judges itself.
 
+Where the valid photos come from several sources, each source counts the same in the temperature,
+and the promises, that so many flowers are kept and that so many label sets have the right name,
+hold for every source, not on average alone.
+
 A network that went on from another one and held less of valid back has few photos to go by:
 `--earlier BUNDLE` names the other one, whose answers to the valid photos that it had not learned
 from and this one has are added.
@@ -19,7 +23,7 @@ import math
 import os
 import pathlib
 import sys
-from collections.abc import Container
+from collections.abc import Container, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -34,6 +38,8 @@ from flowers_model.errors import UserError
 from flowers_model.uncertainty import probability_before, raw_score
 
 if TYPE_CHECKING:
+    import argparse
+
     from flowers_model.bundle import Manifest
     from train.pipeline import Photos
 
@@ -41,6 +47,7 @@ FOLDS = 5
 COVERAGE = 0.9  # photos whose label is to be in their label set
 KEPT = 0.95  # flowers that are not to be refused
 SCORES = ("probability", "energy", "distance")
+SOURCE_PHOTOS = 20  # a source with fewer has a part in the temperature alone
 
 
 class Outputs(NamedTuple):
@@ -66,6 +73,7 @@ def calibrate(
     others: dict[str, Outputs],
     seed: int,
     earlier: HeldOut | None = None,
+    origins: Sequence[str] = (),
 ) -> tuple[Calibration, np.ndarray | None]:
     """Fit all that makes answers honest.
 
@@ -75,7 +83,9 @@ def calibrate(
             flowers are like.
         others: photos of other things by kind, to choose the refusal score by.
         seed: of the folds.
-        earlier: what a network that this one went on from says of further photos.
+        earlier: what a network that this one went on from says of further photos, of the first
+            source.
+        origins: the source of each photo of `valid`, where there are several.
 
     Returns:
         What goes into the manifest, and the class means `(C, D)` where its refusal needs them.
@@ -84,8 +94,14 @@ def calibrate(
     parts = [HeldOut(valid, labels, means)] + ([earlier] if earlier else [])
     logits = np.concatenate([part.outputs.logits for part in parts])
     labels = np.concatenate([part.labels for part in parts])
-    temperature = fit_temperature(logits, labels)
-    fold_temperatures, folds = _cross_fit(logits, labels, seed)
+    sources = _sources(origins, len(valid.logits), len(labels))
+    weights = np.empty(len(labels))
+    for rows in sources.values():
+        weights[rows] = 1 / (len(rows) * len(sources))
+    temperature = fit_temperature(logits, labels, weights)
+    fold_temperatures, folds = _cross_fit(logits, labels, weights, seed)
+    large = [rows for rows in sources.values() if len(rows) >= SOURCE_PHOTOS]
+    large = large or [np.arange(len(labels))]
 
     flowers, strangers = {}, {}
     for kind in SCORES:
@@ -100,9 +116,13 @@ def calibrate(
         strangers[kind] = [
             raw_score(kind, *outputs, temperature, means) for outputs in others.values()
         ]
-    auroc = {kind: others_auroc(flowers[kind], strangers[kind]) for kind in SCORES}
+    auroc = {
+        kind: float(np.mean([others_auroc(flowers[kind][rows], strangers[kind]) for rows in large]))
+        for kind in SCORES
+    }
     best = max(SCORES, key=auroc.get)
-    center, threshold = np.quantile(flowers[best], (0.5, KEPT))
+    center = np.median(flowers[best])
+    threshold = max(np.quantile(flowers[best][rows], KEPT) for rows in large)
     refusal = Refusal(
         score=best,
         center=center,
@@ -116,27 +136,46 @@ def calibrate(
     for rows, own in zip(folds, fold_temperatures, strict=True):
         before = probability_before(softmax(logits[rows], own))
         needed[rows] = before[np.arange(len(rows)), labels[rows]]
-    theirs = (
-        f", {len(earlier.labels)} of which, that this network learned from, as the one answered "
-        "that it went on from and that had not"
-        if earlier
-        else ""
-    )
+    limit = max(conformal_quantile(needed[rows], COVERAGE) for rows in large)
     calibration = Calibration(
         temperature=temperature,
         fitted_on="valid",
-        method=f"Temperature: {len(labels)} valid photos{theirs}. Refusal and label sets: scores "
-        f"of the same photos, each with a temperature fitted on the other {len(folds) - 1} of "
-        f"{len(folds)} folds. Choice of the refusal score: valid and photos of other things. No "
-        "network answers for photos that it was trained on; unless the last epoch was taken, the "
-        "photos also chose the best.",
+        method=_method(len(labels), sources, len(earlier.labels) if earlier else 0, len(folds)),
         refusal=refusal,
-        label_sets=LabelSets(coverage=COVERAGE, limit=conformal_quantile(needed, COVERAGE)),
+        label_sets=LabelSets(coverage=COVERAGE, limit=limit),
     )
     return calibration, means if best == "distance" else None
 
 
-def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
+def _sources(origins: Sequence[str], count: int, total: int) -> dict[str, np.ndarray]:
+    """The rows of each source; those from `count` to `total - 1` are of the first one."""
+    names = np.array(origins if len(origins) else [""] * count)
+    names = np.concatenate([names, np.repeat(names[:1], total - count)])
+    return {name: np.flatnonzero(names == name) for name in dict.fromkeys(names.tolist())}
+
+
+def _method(count: int, sources: dict[str, np.ndarray], earlier: int, folds: int) -> str:
+    """What was fitted on what, for the manifest and the card."""
+    said = f"Calibrated on {count} validation photos that the network was not trained on"
+    if len(sources) > 1:
+        each = ", ".join(f"{len(rows)} of {name}" for name, rows in sources.items())
+        said += f" ({each}; each source counts the same)"
+    if earlier:
+        said += (
+            f"; for {earlier} of them, which it was trained on, the answers are those of its "
+            "predecessor, which was not"
+        )
+    return (
+        f"{said}. The temperature is fitted on all of them; the refusal threshold and the limit "
+        f"of the label sets on scores cross-fitted over {folds} folds. The refusal score was chosen "
+        "on these and out-of-distribution photos. Unless the last epoch was taken, the photos also "
+        "chose the epoch."
+    )
+
+
+def fit_temperature(
+    logits: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = None
+) -> float:
     """The temperature in 0.05..20 with which `softmax(logits / T)` has the least loss.
 
     Guo et al., 2017, "On Calibration of Modern Neural Networks", https://arxiv.org/abs/1706.04599.
@@ -144,12 +183,13 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     Args:
         logits: `(N, C)`, of photos that the network was not trained on.
         labels: int `(N,)`.
+        weights: what each photo counts, `(N,)`; all the same where there are none.
     """
 
     def loss(log_temperature: float) -> float:
         probabilities = softmax(logits, np.exp(log_temperature))
         picked = probabilities[np.arange(len(labels)), labels]
-        return -np.log(np.maximum(picked, 1e-300)).mean()
+        return -np.average(np.log(np.maximum(picked, 1e-300)), weights=weights)
 
     bounds = (np.log(0.05), np.log(20.0))
     return float(np.exp(scipy.optimize.minimize_scalar(loss, bounds=bounds, method="bounded").x))
@@ -186,12 +226,14 @@ def others_auroc(flowers: np.ndarray, strangers: list[np.ndarray]) -> float:
 
 
 def _cross_fit(
-    logits: np.ndarray, labels: np.ndarray, seed: int
+    logits: np.ndarray, labels: np.ndarray, weights: np.ndarray, seed: int
 ) -> tuple[list[float], list[np.ndarray]]:
     """Folds of the photos, and for each the temperature of the photos outside of it."""
     count = min(FOLDS, len(labels))
     folds = sklearn.model_selection.KFold(count, shuffle=True, random_state=seed).split(labels)
-    pairs = [(fit_temperature(logits[rest], labels[rest]), fold) for rest, fold in folds]
+    pairs = [
+        (fit_temperature(logits[rest], labels[rest], weights[rest]), fold) for rest, fold in folds
+    ]
     return [temperature for temperature, _ in pairs], [fold for _, fold in pairs]
 
 
@@ -200,7 +242,21 @@ def main(arguments: list[str]) -> int:
     """Run the command; returns the exit status."""
     parser = Parser("python -m train.calibrate", description=__doc__)
     parser.add_argument("--model", required=True, metavar="BUNDLE|USER/MODEL[@REVISION]")
-    parser.add_argument("--data", required=True, metavar="SPEC", help="as for train/run.py")
+    parser.add_argument(
+        "--data",
+        required=True,
+        action="append",
+        metavar="SPEC",
+        help="as for train/run.py; of several, merged as by --classes known, each source counts "
+        "the same",
+    )
+    parser.add_argument(
+        "--outliers",
+        action="append",
+        default=[],
+        metavar="PATH",
+        help="a folder of photos of what the model does not know, cut as for train/run.py",
+    )
     parser.add_argument(
         "--earlier",
         metavar="BUNDLE|USER/MODEL[@REVISION]",
@@ -209,35 +265,37 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--output", required=True, type=pathlib.Path, metavar="DIR")
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     options = parser.parse_args(arguments)
-    _recalibrate(options.model, options.data, options.earlier, options.output)
+    _recalibrate(options)
     print(f"bundle: {options.output}")
     return 0
 
 
-def _recalibrate(model: str, data: str, before: str | None, output: pathlib.Path) -> None:
+def _recalibrate(options: argparse.Namespace) -> None:
     from flowers_model import bundle, hub
+    from train.others import outliers
     from train.package import recalibrate
 
-    if output.exists():
-        raise UserError(f"--output {str(output)!r} is there already; give a new folder")
-    folder = hub.fetch(model)
+    if options.output.exists():
+        raise UserError(f"--output {str(options.output)!r} is there already; give a new folder")
+    folder = hub.fetch(options.model)
     manifest = bundle.check(folder)
+    strange = outliers(options.outliers)
     # What is wrong with the earlier network is said before photos take their time.
-    earlier = _earlier(before, manifest, data) if before else None
-    recalibrate(folder, output, _photos(manifest, data), earlier)
+    earlier = _earlier(options.earlier, manifest, options.data) if options.earlier else None
+    recalibrate(folder, options.output, _photos(manifest, options.data), strange, earlier)
 
 
 def _photos(
-    manifest: Manifest, data: str, splits: Container[str] = ("train", "valid", "test")
+    manifest: Manifest, data: Sequence[str], splits: Container[str] = ("train", "valid", "test")
 ) -> dict[str, Photos]:
     """Evaluation photos of `splits`, labels in the order of the model's classes."""
     import dataclasses
 
-    from train.ensemble import open_for
+    from train.ensemble import open_to_calibrate
     from train.pipeline import evaluation_photos
 
     given = manifest.input
-    source, places = open_for(manifest, data)
+    source, places = open_to_calibrate(manifest, data)
     photos = {}
     for name, split in source.splits.items():
         if name not in splits:
@@ -247,7 +305,7 @@ def _photos(
     return photos
 
 
-def _earlier(name: str, manifest: Manifest, data: str) -> HeldOut:
+def _earlier(name: str, manifest: Manifest, data: Sequence[str]) -> HeldOut:
     """What the earlier network says of the valid photos that only it has not learned from.
 
     Raises:
@@ -255,13 +313,15 @@ def _earlier(name: str, manifest: Manifest, data: str) -> HeldOut:
     """
     from flowers_model import bundle, hub
     from flowers_model.engine import open_engine
-    from train.ensemble import open_for
+    from train.ensemble import open_to_calibrate
 
     folder = hub.fetch(name)
     theirs = bundle.check(folder)
     if theirs.class_names != manifest.class_names:
         raise UserError(f"--earlier {name} knows other classes than the model")
-    source, _ = open_for(manifest, data)
+    # The further photos are of the first source.
+    data = data[:1]
+    source, _ = open_to_calibrate(manifest, data)
     photos = _photos(theirs, data, ("train", "valid"))
     further = ~np.isin(photos["valid"].names, source.splits["valid"].names)
     if not further.any():

@@ -18,6 +18,7 @@ from flowers_model.photo import PhotoError, decode, fit
 from train.others import others
 from train.pipeline import progress
 from train.sources import Source, Split, open_source, train_on_valid
+from train.sources.merge import hold_back, merge
 
 log = logging.getLogger("flowers")
 
@@ -99,9 +100,10 @@ class Ensemble:
             raise UserError(f"not one photo of {title} can be read")
         return kept, _concatenate(parts)
 
-    def others(self) -> dict[str, np.ndarray]:
-        """Refusal scores of photos of other things, those to measure with, by kind."""
-        answers = {kind: self.answer(photos) for kind, photos in others("measure").items()}
+    def others(self, further: dict[str, list[np.ndarray]]) -> dict[str, np.ndarray]:
+        """Refusal scores of photos of other things by kind: those to measure with, and further."""
+        kinds = others("measure") | further
+        answers = {kind: self.answer(photos) for kind, photos in kinds.items()}
         return {
             kind: one.refusal_scores
             for kind, one in answers.items()
@@ -132,7 +134,10 @@ def views(photo: np.ndarray, given, tta: str) -> list[np.ndarray]:
 
 
 def open_for(manifest: Manifest, data: str, split: str | None = None) -> tuple[Source, np.ndarray]:
-    """Open a source as a model was trained to read it.
+    """Open a source to measure a model on.
+
+    What the model was trained on is cut as it was then. Anything else is taken as it is: all the
+    photos, of some of the model's classes, in the splits that the source brings along.
 
     Returns:
         The source, and where each of its classes stands among the model's, int
@@ -143,20 +148,43 @@ def open_for(manifest: Manifest, data: str, split: str | None = None) -> tuple[S
             which the model does not know.
     """
     made = manifest.provenance
-    source = open_source(data, made.seed, manifest.input.size)
-    if made.valid_share < 1 and source.name == made.data:
+    # Of a source that was merged with others, the manifest has its photos by split.
+    first = next(iter(made.sources), made.data)
+    source = open_source(data, made.seed, manifest.input.size, cut=False)
+    if source.name == first:
+        source = open_source(data, made.seed, manifest.input.size)
         # What is valid for others, it has learned from.
         source = train_on_valid(source, made.valid_share, made.seed)
-    label_names = manifest.class_names
-    places = {name: i for i, name in enumerate(label_names)}
+    elif "valid" in made.sources.get(source.name, {}):
+        source = hold_back(source, made.seed)
+    elif source.splits.keys() == {"train"}:
+        # No model trained on it, so none of it is train.
+        source = dataclasses.replace(source, splits={"test": source.splits["train"]})
+    if split is not None and split not in source.splits:
+        raise UserError(f"--split: {data} has no {split!r}, but {', '.join(source.splits)}")
+    return source, _places(manifest, source)
+
+
+def open_to_calibrate(manifest: Manifest, data: Sequence[str]) -> tuple[Source, np.ndarray]:
+    """Open the sources that calibrate a model, merged as `known` has it; see `open_for`."""
+    made = manifest.provenance
+    sources = [open_source(spec, made.seed, manifest.input.size) for spec in data[:1]]
+    if sources[0].name == next(iter(made.sources), made.data):
+        sources[0] = train_on_valid(sources[0], made.valid_share, made.seed)
+    for spec in data[1:]:
+        sources.append(open_source(spec, made.seed, manifest.input.size, cut=False))
+    source = merge(sources, "known", made.seed) if len(sources) > 1 else sources[0]
+    return source, _places(manifest, source)
+
+
+def _places(manifest: Manifest, source: Source) -> np.ndarray:
+    places = {name: i for i, name in enumerate(manifest.class_names)}
     if unknown := [name for name in source.class_names if name not in places]:
         raise UserError(
             f"the model does not know {len(unknown)} of the {len(source.class_names)} classes of "
             f"{source.name}, such as {unknown[0]!r}"
         )
-    if split is not None and split not in source.splits:
-        raise UserError(f"--split: {data} has no {split!r}, but {', '.join(source.splits)}")
-    return source, np.array([places[name] for name in source.class_names])
+    return np.array([places[name] for name in source.class_names])
 
 
 def _concatenate(parts: list[Answers]) -> Answers:

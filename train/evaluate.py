@@ -1,7 +1,8 @@
 """Measure models on photos: `python -m train.evaluate --model BUNDLE|REPO --data SPEC`.
 
 Writes `metrics.json`, tables, figures and one page, `index.html`, that shows it all; the same that
-every training run leaves in its bundle's `report/`. Several --model are averaged.
+every training run leaves in its bundle's `report/`. Several --model are averaged. Several --data
+are a row each, and so is each folder of what the model has to refuse (--refuse).
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ import os
 import pathlib
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -22,10 +24,16 @@ from flowers_model.errors import UserError
 from flowers_model.files import replacing
 from train.calibrate import others_auroc
 from train.ensemble import TTA, Ensemble, open_for
+from train.others import outlier_pictures
+from train.sources import Source
+
+if TYPE_CHECKING:
+    import argparse
 
 BINS = 15  # of probability, for the calibration error
 RESAMPLES = 1000  # bootstrap samples
 INTERVALS = ("top1", "top5", "macro_f1", "nll", "ece", "coverage", "set_size")
+SURE = 0.8  # probability above which a wrong answer misleads
 UNBOUNDED = ("nll", "set_size")  # all others lie in 0..1
 
 
@@ -44,6 +52,17 @@ class Evaluation:
     answers: Answers
     picture: Callable[[int], np.ndarray]
     metrics: Metrics
+
+    def only(self, label: int) -> Metrics:
+        """The figures of one class's photos."""
+        rows = np.flatnonzero(self.labels == label)
+        parts = {
+            field.name: None
+            if (value := getattr(self.answers, field.name)) is None
+            else value[rows]
+            for field in dataclasses.fields(Answers)
+        }
+        return measure(Answers(**parts), self.labels[rows])
 
     @property
     def guesses(self) -> np.ndarray:
@@ -83,8 +102,12 @@ def measure(
         plain = softmax(answers.logits)
         figures["nll_uncalibrated"] = float(negative_log_likelihoods(plain, labels).mean())
         figures["ece_uncalibrated"] = calibration_error(*_confidence(plain, labels))
+    confidence, right = _confidence(answers.probabilities, labels)
+    figures["sure_wrong"] = float((~right & (confidence > SURE)).mean())
     if answers.refusal_scores is not None:
-        figures["refused"] = float((answers.refusal_scores > 1).mean())
+        kept = answers.refusal_scores <= 1
+        figures["refused"] = float(1 - kept.mean())
+        figures["kept_right"] = float((kept & (guesses == labels)).mean())
         if others:
             figures["others_refused"] = float(np.mean([(s > 1).mean() for s in others.values()]))
             figures["others_auroc"] = others_auroc(answers.refusal_scores, list(others.values()))
@@ -167,7 +190,22 @@ def main(arguments: list[str]) -> int:
         metavar="BUNDLE|USER/MODEL[@REVISION]",
         help="what to measure; the probabilities of several are averaged",
     )
-    parser.add_argument("--data", required=True, metavar="SPEC", help="as for train/run.py")
+    parser.add_argument(
+        "--data",
+        action="append",
+        required=True,
+        metavar="SPEC",
+        help="as for train/run.py; a folder may hold some of the classes; without train, valid and "
+        "test in it, all of its photos are measured",
+    )
+    parser.add_argument(
+        "--refuse",
+        action="append",
+        default=[],
+        metavar="PATH",
+        help="a folder of photos that the model has to refuse",
+    )
+    parser.add_argument("--by-class", action="store_true", help="a row for each class, too")
     parser.add_argument("--split", metavar="NAME", help="train, valid or test (all that there are)")
     parser.add_argument(
         "--tta",
@@ -179,47 +217,75 @@ def main(arguments: list[str]) -> int:
         "--output", type=pathlib.Path, default="report", metavar="DIR", help="(report)"
     )
     options = parser.parse_args(arguments)
-    metrics = _evaluate(options.model, options.data, options.split, options.tta, options.output)
-    for split, of in metrics.items():
-        print(
-            f"{split}: top-1 {of.top1:.4f}, top-5 {of.top5:.4f}, macro F1 {of.macro_f1:.4f}, "
-            f"NLL {of.nll:.4f}, ECE {of.ece:.4f} ({of.count} photos)"
-        )
+    evaluations, refused = _evaluate(options)
+    names = Ensemble.open(options.model[:1]).label_names
+    for title, evaluation in evaluations.items():
+        print(f"{title}: {_said(evaluation.metrics)}")
+        if options.by_class:
+            for label in np.unique(evaluation.labels):
+                print(f"  {names[label]}: {_said(evaluation.only(label))}")
+    for title, scores in refused.items():
+        print(f"{title}: {(scores > 1).mean():.1%} refused ({len(scores)} photos to refuse)")
     print(f"look at {options.output / 'index.html'}")
     return 0
 
 
+def _said(of: Metrics) -> str:
+    """The figures of some photos in a line."""
+    parts = [f"top-1 {of.top1:.4f}", f"top-5 {of.top5:.4f}", f"macro F1 {of.macro_f1:.4f}"]
+    parts += [f"NLL {of.nll:.4f}", f"ECE {of.ece:.4f}"]
+    if of.refused is not None:
+        parts += [f"refused {of.refused:.1%}", f"right and not refused {of.kept_right:.1%}"]
+    parts.append(f"over 80 % sure and wrong {of.sure_wrong:.1%}")
+    return f"{', '.join(parts)} ({of.count} photos)"
+
+
 def _evaluate(
-    names: list[str], data: str, split: str | None, tta: str, output: pathlib.Path
-) -> dict[str, Metrics]:
+    options: argparse.Namespace,
+) -> tuple[dict[str, Evaluation], dict[str, np.ndarray]]:
+    """The evaluations by title, and refusal scores of what has to be refused, by folder."""
     from train.report import write_report  # which imports this module
 
+    output = options.output
     ours = (output / "metrics.json").is_file()
     if output.exists() and not ours and not (output.is_dir() and not any(output.iterdir())):
         raise UserError(f"--output {str(output)!r} holds something else; give a new folder")
-    ensemble = Ensemble.open(names, tta)
+    ensemble = Ensemble.open(options.model, options.tta)
     manifest = ensemble.models[0].manifest
-    source, places = open_for(manifest, data, split)
-    others = ensemble.others()
-    evaluations = {}
-    for name in [split] if split else source.splits:
-        kept, answers = ensemble.answer_split(source.splits[name], name)
-        labels = places[source.splits[name].labels[kept]]
-        evaluations[name] = Evaluation(
-            [source.splits[name].names[i] for i in kept],
-            labels,
-            answers,
-            lambda i, part=source.splits[name], kept=kept: ensemble.picture(part.read(kept[i])),
-            measure(answers, labels, others),
-        )
-    counts = np.bincount(places[source.splits["train"].labels], minlength=len(manifest.class_names))
+    opened = [open_for(manifest, spec, options.split) for spec in options.data]
+    titles = _titles([source for source, _ in opened])
+    strange = outlier_pictures(options.refuse, manifest)
+    others = ensemble.others(strange)
+    evaluations, counts = {}, np.zeros(len(manifest.class_names), int)
+    for title, (source, places) in zip(titles, opened, strict=True):
+        if "train" in source.splits:
+            counts += np.bincount(places[source.splits["train"].labels], minlength=len(counts))
+        for name in [options.split] if options.split else source.splits:
+            split = source.splits[name]
+            kept, answers = ensemble.answer_split(split, name)
+            labels = places[split.labels[kept]]
+            evaluations[f"{title} {name}".strip()] = Evaluation(
+                [split.names[i] for i in kept],
+                labels,
+                answers,
+                lambda i, split=split, kept=kept: ensemble.picture(split.read(kept[i])),
+                measure(answers, labels, others),
+            )
     with replacing(output.resolve()) as room:
         room.mkdir()
         if len(ensemble.models) == 1:
             for file in (ensemble.models[0].folder / "report").glob("history.*"):
                 shutil.copyfile(file, room / file.name)
         write_report(room, ensemble.title, manifest, evaluations, counts, others)
-    return {name: evaluation.metrics for name, evaluation in evaluations.items()}
+    return evaluations, {kind: others[kind] for kind in strange if kind in others}
+
+
+def _titles(sources: Sequence[Source]) -> list[str]:
+    """What the rows of each source begin with: nothing where there is one."""
+    names = [source.name for source in sources]
+    again = [names[:i].count(name) for i, name in enumerate(names)]
+    numbered = [f"{name}#{n + 1}" if n else name for name, n in zip(names, again, strict=True)]
+    return numbered if len(sources) > 1 else [""]
 
 
 if __name__ == "__main__":

@@ -62,8 +62,18 @@ class Experiment:
     classes: str = _setting(
         "union",
         "data",
-        "of several --data: all classes, those of all, or those (and valid and test) of the first",
-        choices=("union", "intersection", "first"),
+        "of several --data: all classes, those of all, those (and valid and test) of the first, or "
+        "those of the first with a part of each source held back (known)",
+        choices=("union", "intersection", "first", "known"),
+    )
+    outliers: tuple[str, ...] = _setting(
+        (),
+        "data",
+        "a folder of photos of what the model is not to know, which fine-tuning learns to be "
+        "unsure of; four tenths are held back, to choose and to measure the refusal score",
+        type=str,
+        action="append",
+        metavar="PATH",
     )
     data_list: str | None = _setting(
         None,
@@ -272,6 +282,7 @@ class Experiment:
         # Presets and older runs give one spec as a string; the flag makes a list.
         data = (self.data,) if isinstance(self.data, str) else tuple(self.data)
         object.__setattr__(self, "data", data)
+        object.__setattr__(self, "outliers", tuple(self.outliers))
         object.__setattr__(self, "teacher", tuple(self.teacher))
         object.__setattr__(self, "average", tuple(self.average))
         for name, low, high in (
@@ -317,6 +328,13 @@ class Experiment:
             raise UserError("--monitor last goes neither with --patience nor with plateau")
         if self.teacher and not self.epochs_finetune:
             raise UserError("--teacher needs --epochs-finetune: it teaches in fine-tuning alone")
+        if self.data_list is not None and self.classes == "known" and self.valid_share < 1:
+            raise UserError("--data-list says what is valid, and so does --valid-share: choose one")
+        if self.outliers and not (self.epochs_finetune and changes):
+            raise UserError(
+                "--outliers needs --epochs-finetune and an --augment that is not none: they are "
+                "learned in fine-tuning alone"
+            )
         if not self.epochs_head and not self.epochs_finetune:
             raise UserError("nothing to train: --epochs-head and --epochs-finetune are both 0")
 

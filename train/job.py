@@ -28,6 +28,7 @@ from train import (
 from train.experiment import Experiment, load_preset
 from train.finishing import UnfinishedError, finishing, step
 from train.norms import measure_norms
+from train.others import outliers
 from train.package import build_network, write_bundle
 from train.schedules import smooth, suggested_rate
 from train.sources import Source
@@ -185,16 +186,18 @@ def find_learning_rate(experiment: Experiment, folder: pathlib.Path, steps: int)
 
 def _source(experiment: Experiment) -> Source:
     """Where the photos come from."""
+    known = experiment.classes == "known"
     source = sources.open_sources(
         experiment.data,
         experiment.classes,
         experiment.seed,
         experiment.image_size,
         experiment.skip_bad,
+        experiment.valid_share if known else 1.0,
     )
     if experiment.data_list is not None:
         source = apply_split_list(source, experiment.data_list)
-    if experiment.valid_share < 1:
+    if not known:
         source = sources.train_on_valid(source, experiment.valid_share, experiment.seed)
     log.info(
         "%s: %d classes; photos in %s",
@@ -225,8 +228,14 @@ def _task(experiment: Experiment, source: Source, weights: str | None) -> stages
     def whole() -> pipeline.Photos:
         return pipeline.training_photos(source.splits["train"], "train", size, skip_bad)
 
+    def strange() -> pipeline.Photos:
+        split = outliers(experiment.outliers)["train"]
+        return pipeline.training_photos(split, "outliers", size, skip_bad)
+
     teach = teaching(experiment.teacher, source.class_names, size)
-    return stages.Task(network, experiment, count, fitted, whole, teach)
+    return stages.Task(
+        network, experiment, count, fitted, whole, teach, strange if experiment.outliers else None
+    )
 
 
 def _as_served(

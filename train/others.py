@@ -1,20 +1,29 @@
-"""Photos of other things than flowers: what a network is to say "I do not know this" to.
+"""Photos of what a network does not know: what it is to say "I do not know this" to.
 
 Some are drawn here, others are pictures that come inside this project's requirements. They come in
-two groups that share no kind and no picture: one to choose by, one to measure with.
+two groups that share no kind and no picture: one to choose by, one to measure with. Real ones come
+from folders (`outliers`); a third part of those is there to learn from.
 """
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
+import logging
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from flowers_model.photo import decode
+from flowers_model.bundle import Manifest
+from flowers_model.photo import PhotoError, decode
+from train.sources.base import SourceError, Split
+from train.sources.folder import open_photos
 
+log = logging.getLogger("flowers")
+
+_TENTHS = {"train": 6, "choose": 8, "measure": 10}  # where each part of the outliers ends
 SIDE = 256  # pixels of a drawn picture
 DRAWN = 40  # pictures of each drawn kind
 CUT = 20  # squares cut out of each picture that comes with a package
@@ -32,6 +41,80 @@ PICTURES = {
         "tower": ("gradio", "media_assets/images/tower.jpg"),
     },
 }
+
+
+def outliers(folders: Sequence[str]) -> dict[str, Split]:
+    """The photos anywhere in these folders, cut for training (6 of 10), choosing and measuring.
+
+    The bytes of a photo decide its part, so that it stays in it when others are added, and copies
+    of it go with it.
+
+    Returns:
+        `train`, `choose` and `measure`; all labels are -1, the origins are the folders' names.
+
+    Raises:
+        SourceError: a folder without photos, or with too few for three parts.
+    """
+    found = [open_photos(folder) for folder in folders]
+    parts: dict[str, list[tuple[int, int]]] = {"train": [], "choose": [], "measure": []}
+    for number, split in enumerate(found):
+        for i in range(len(split)):
+            digest = hashlib.blake2b(split.read(i), digest_size=8).digest()
+            tenth = int.from_bytes(digest, "big") % 10
+            parts[next(p for p, end in _TENTHS.items() if tenth < end)].append((number, i))
+    for part, places in parts.items():
+        if folders and not places:
+            raise SourceError(
+                f"--outliers: {', '.join(folders)} has too few photos to cut {', '.join(parts)} "
+                f"from: none is left for {part}."
+            )
+    return {part: _chosen(found, places) for part, places in parts.items()}
+
+
+def outlier_pictures(folders: Sequence[str], manifest: Manifest) -> dict[str, list[np.ndarray]]:
+    """The photos of folders that a model has to refuse, decoded, by the folder's name.
+
+    Of a folder that it has learned from, those that were held back to measure with.
+    """
+    found: dict[str, list[np.ndarray]] = {}
+    for folder in folders:
+        split = open_photos(folder)
+        [name] = set(split.origins)
+        if name in manifest.provenance.outliers:
+            count, split = len(split), outliers([folder])["measure"]
+            log.info(
+                "%s: the model learned from this folder; of %d photos, %d that were held back "
+                "are measured",
+                folder,
+                count,
+                len(split),
+            )
+        found |= pictures(split)
+    return found
+
+
+def pictures(split: Split) -> dict[str, list[np.ndarray]]:
+    """The photos of a split by origin, decoded; what cannot be read is named in the log."""
+    found: dict[str, list[np.ndarray]] = {}
+    for i, (name, origin) in enumerate(zip(split.names, split.origins, strict=True)):
+        try:
+            found.setdefault(origin, []).append(decode(split.read(i)))
+        except (PhotoError, OSError) as error:
+            log.warning("skipped: %s: %s", name, error)
+    return {origin: photos for origin, photos in found.items() if photos}
+
+
+def _chosen(found: Sequence[Split], places: Sequence[tuple[int, int]]) -> Split:
+    def read(i: int) -> bytes:
+        number, place = places[i]
+        return found[number].read(place)
+
+    return Split(
+        names=tuple(f"{found[number].origins[i]}/{found[number].names[i]}" for number, i in places),
+        labels=np.full(len(places), -1, np.int32),
+        read=read,
+        origins=tuple(found[number].origins[i] for number, i in places),
+    )
 
 
 def others(group: str, flowers: np.ndarray | None = None) -> dict[str, list[np.ndarray]]:

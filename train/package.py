@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import datetime
 import importlib.metadata
 import io
@@ -33,7 +34,7 @@ from train.calibrate import HeldOut, Outputs, calibrate
 from train.evaluate import Evaluation, measure
 from train.experiment import Experiment
 from train.finishing import step
-from train.others import others
+from train.others import others, outliers, pictures
 from train.pipeline import Photos
 from train.precision import full_float32
 from train.sources import Source, Split
@@ -73,6 +74,7 @@ def write_bundle(
         ExportError: where the ONNX network differs by more than 1e-3 in probability.
     """
     step("saving the network")
+    strange = outliers(experiment.outliers)
     with replacing(folder) as room:
         stock = _in_float32(network, experiment, len(source.class_names))
         if experiment.storage == "float16":
@@ -90,14 +92,22 @@ def write_bundle(
             calibration=bundle.Calibration(),
             metrics={},
             onnx_difference=_onnx_difference(stock, engine, photos[held_out]),
-            provenance=_provenance(experiment, source, history, network, preset, command),
+            provenance=_provenance(
+                experiment,
+                source,
+                history,
+                network,
+                preset,
+                command,
+                dict(collections.Counter(strange["train"].origins)),
+            ),
         )
         step("the gallery")
         _write_gallery(room, source, held_out, experiment)
         step("the history")
         stages.write_history_csv(history, room / "report/history.csv")
         report.history_figure(history, room / "report/history.png")
-        manifest = _calibrate_and_measure(room, manifest, engine, photos)
+        manifest = _calibrate_and_measure(room, manifest, engine, photos, strange)
     return manifest
 
 
@@ -105,6 +115,7 @@ def recalibrate(
     bundle_folder: pathlib.Path,
     folder: pathlib.Path,
     photos: dict[str, Photos],
+    strange: dict[str, Split],
     earlier: HeldOut | None = None,
 ) -> bundle.Manifest:
     """Copy a bundle and calibrate and measure the copy anew, whole or not at all.
@@ -113,13 +124,14 @@ def recalibrate(
         bundle_folder: the bundle, which stays as it is.
         folder: where the copy goes; an older one there is replaced.
         photos: as `write_bundle` takes them, labels in the order of the bundle's classes.
+        strange: as `train.others.outliers` cuts them.
         earlier: as `train.calibrate.calibrate` takes it.
     """
     manifest = bundle.check(bundle_folder)
     with replacing(folder) as room:
         shutil.copytree(bundle_folder, room)
         (room / REFERENCE).unlink(missing_ok=True)
-        return _calibrate_and_measure(room, manifest, open_engine(room), photos, earlier)
+        return _calibrate_and_measure(room, manifest, open_engine(room), photos, strange, earlier)
 
 
 def _held_out(splits: Container[str]) -> str:
@@ -131,13 +143,14 @@ def _calibrate_and_measure(
     manifest: bundle.Manifest,
     engine: Engine,
     photos: dict[str, Photos],
+    strange: dict[str, Split],
     earlier: HeldOut | None = None,
 ) -> bundle.Manifest:
     """Write all of a bundle that follows from its network, gallery and history."""
     given = manifest.input
 
-    def run(pictures: Sequence[np.ndarray]) -> Outputs:
-        inputs = np.stack([fit(picture, given.size, given.crop) for picture in pictures])
+    def run(those: Sequence[np.ndarray]) -> Outputs:
+        inputs = np.stack([fit(picture, given.size, given.crop) for picture in those])
         return Outputs(*engine.run(inputs, ("logits", "embedding")))
 
     step("measuring")
@@ -147,15 +160,16 @@ def _calibrate_and_measure(
         for name, split in photos.items()
     }
     step("calibration")
-    strange = others("choose", photos["valid"].array)
+    chosen_by = others("choose", photos["valid"].array) | pictures(strange["choose"])
     calibration, means = calibrate(
         outputs["valid"],
         photos["valid"].labels,
         outputs["train"],
         photos["train"].labels,
-        {kind: run(pictures) for kind, pictures in strange.items()},
+        {kind: run(those) for kind, those in chosen_by.items()},
         manifest.provenance.seed,
         earlier,
+        photos["valid"].origins,
     )
     if means is not None:
         with replacing(room / REFERENCE) as temporary:
@@ -165,16 +179,24 @@ def _calibrate_and_measure(
     step("measuring")
     classifier = FlowerClassifier(room, manifest, engine)
     scores = {
-        kind: classifier.judge(*run(pictures)).refusal_scores
-        for kind, pictures in others("measure").items()
+        kind: classifier.judge(*run(those)).refusal_scores
+        for kind, those in (others("measure") | pictures(strange["measure"])).items()
     }
-    evaluations = {}
+    evaluations, by_source = {}, {}
     for name, split in photos.items():
         answers = classifier.judge(*outputs[name])
         metrics = measure(answers, split.labels, scores)
         evaluations[name] = Evaluation(split.names, split.labels, answers, split.read, metrics)
+    held_back = photos["valid"]
+    for origin in dict.fromkeys(held_back.origins):
+        rows = np.flatnonzero(np.array(held_back.origins) == origin)
+        answers = evaluations["valid"].answers.subset(rows)
+        by_source[origin] = measure(answers, held_back.labels[rows], scores)
     manifest = manifest.model_copy(
-        update={"metrics": {name: one.metrics for name, one in evaluations.items()}}
+        update={
+            "metrics": {name: one.metrics for name, one in evaluations.items()},
+            "by_source": by_source,
+        }
     )
     bundle.write_json(room / bundle.MANIFEST, manifest)
     shown = [decode(room / "gallery" / one.file) for one in bundle.read_gallery(room).photos]
@@ -244,6 +266,7 @@ def _provenance(
     network: keras.Model,
     preset: str,
     command: str,
+    learned: dict[str, int],
 ) -> bundle.Provenance:
     packages = ("keras", keras.backend.backend(), "onnxruntime", "numpy", "pillow")
     weights = experiment.weights or "none"
@@ -260,6 +283,8 @@ def _provenance(
         credits=source.credits,
         splits={name: len(split) for name, split in source.splits.items()},
         valid_share=experiment.valid_share,
+        sources=_by_source(source),
+        outliers=learned,
         backbone=experiment.backbone,
         weights=weights,
         parameters=networks.parameter_count(network),
@@ -270,6 +295,15 @@ def _provenance(
         | {name: _version(name) for name in packages},
         git_commit=_git_commit(),
     )
+
+
+def _by_source(source: Source) -> dict[str, dict[str, int]]:
+    """Photos by source and split; {} where there is one source."""
+    counts: dict[str, dict[str, int]] = {}
+    for split, photos in source.splits.items():
+        for name, count in collections.Counter(photos.origins).items():
+            counts.setdefault(name, {})[split] = count
+    return counts
 
 
 def _optimizer_bytes(network: keras.Model) -> int | None:
@@ -326,6 +360,26 @@ def _write_gallery(room: pathlib.Path, source: Source, name: str, experiment: Ex
     bundle.write_json(
         room / "gallery/index.json", bundle.Gallery(credits=source.credits, photos=photos)
     )
+
+
+def _elsewhere(manifest: bundle.Manifest) -> str:
+    """What happens to photos of each source, for the card; nothing where there is one."""
+    if not manifest.by_source:
+        return ""
+    rows = "\n".join(
+        f"| {name} | {m.top1:.1%} | {m.kept_right:.1%} | {m.refused:.1%} | {m.sure_wrong:.1%} "
+        f"| {m.ece:.3f} | {m.count} |"
+        for name, m in manifest.by_source.items()
+    )
+    return f"""## Photos from elsewhere
+
+Photos of each source that were held back from training (validation):
+
+| source | right | right and not refused | refused | over 80 % sure and wrong | ECE | photos |
+|---|---|---|---|---|---|---|
+{rows}
+
+"""
 
 
 def _write_card(room: pathlib.Path, manifest: bundle.Manifest) -> None:
@@ -416,7 +470,7 @@ Class names are in `classifier.json`, in the order of the logits. Probabilities 
 `softmax(logits / {manifest.calibration.temperature:.4f})`, a temperature fitted on
 {manifest.calibration.fitted_on}.
 
-## Limits
+{_elsewhere(manifest)}## Limits
 
 It knows no flower that is not in its list. A photo whose refusal score is above 1 does not look
 like one of them: so are {held_out.others_refused:.0%} of photos of other things, and

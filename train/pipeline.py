@@ -41,14 +41,16 @@ IN_MEMORY = 4 * 2**30  # bytes of decoded photos above which they go to a tempor
 class Photos:
     """The readable photos of a split, decoded.
 
-    `labels` is int32 `(N,)`. `read(i)` gives photo i, uint8 `(H, W, 3)`; for evaluation all have
-    the network's input size and `array`, uint8 `(N, S, S, 3)`, holds them.
+    `labels` is int32 `(N,)`, -1 for an outlier. `read(i)` gives photo i, uint8 `(H, W, 3)`; for
+    evaluation all have the network's input size and `array`, uint8 `(N, S, S, 3)`, holds them.
+    `origins` are those of the split.
     """
 
     names: list[str]
     labels: np.ndarray
     read: Callable[[int], np.ndarray]
     array: np.ndarray | None = None
+    origins: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -73,7 +75,9 @@ def evaluation_photos(
         array = _OnDemand(array, np.array(kept), lambda i: fitted(split.read(i)), done)
     elif len(kept) < len(split):
         array = array[kept]
-    return Photos([split.names[i] for i in kept], split.labels[kept], array.__getitem__, array)
+    origins = tuple(split.origins[i] for i in kept) if split.origins else ()
+    names = [split.names[i] for i in kept]
+    return Photos(names, split.labels[kept], array.__getitem__, array, origins)
 
 
 def training_photos(split: Split, title: str, size: int, skip_bad: bool = False) -> Photos:
@@ -104,6 +108,16 @@ def training_photos(split: Split, title: str, size: int, skip_bad: bool = False)
         return photo
 
     return Photos([split.names[i] for i in kept], split.labels[kept], read)
+
+
+def together(first: Photos, second: Photos) -> Photos:
+    """The photos of both, in that order."""
+    count = len(first)
+    return Photos(
+        first.names + second.names,
+        np.concatenate([first.labels, second.labels]),
+        lambda i: first.read(i) if i < count else second.read(i - count),
+    )
 
 
 def readable(split: Split, title: str) -> Split:
@@ -171,6 +185,9 @@ def training_batches(
 ) -> tf.data.Dataset:
     """Batches of float32 `(B, S, S, 3)` in 0..255 and one-hot float32 `(B, C)`, epoch on epoch.
 
+    The label of an outlier is spread evenly over all classes (outlier exposure: Hendrycks et al.,
+    2018, https://arxiv.org/abs/1812.04606).
+
     Each epoch has `steps(len(photos), batch_size)` batches; of several processes, each makes its
     rows of every batch (`train.processes`).
 
@@ -202,7 +219,8 @@ def training_batches(
             x = tf.cast(photo, tf.float32)
         else:
             x = look(index, number)
-        return tf.ensure_shape(x, (size, size, 3)), tf.one_hot(label, class_count)
+        label = tf.where(label < 0, 1.0 / class_count, tf.one_hot(label, class_count))
+        return tf.ensure_shape(x, (size, size, 3)), label
 
     data = tf.data.Dataset.from_tensor_slices(
         (indices, numbers.astype(np.int32), photos.labels[indices])
@@ -227,7 +245,8 @@ def _look(
     """Photo `index` as number `number` of those that training sees."""
     import tensorflow as tf
 
-    augmented = tf.constant(np.ones(len(photos), bool) if rare is None else rare[photos.labels])
+    outliers = photos.labels < 0
+    augmented = tf.constant(outliers | (True if rare is None else rare[photos.labels]))
 
     def look(index: tf.Tensor, number: tf.Tensor) -> tf.Tensor:
         photo = tf.numpy_function(photos.read, [index], tf.uint8, stateful=False)

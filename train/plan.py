@@ -276,7 +276,7 @@ def _shape(experiment: Experiment) -> Experiment:
     fields = {field.name: field.default for field in dataclasses.fields(Experiment)}
     others = ("data", "classes", "data_list", "skip_bad", "serve_size", "crop", "crop_scale")
     others += ("gallery", "weights", "batch_size", "learning_rate", "learning_rate_finetune")
-    others += ("teacher", "average", "seed")
+    others += ("teacher", "average", "seed", "outliers")
     plain = {name: fields[name] for name in others}
     return dataclasses.replace(experiment, **plain, rate_low=0.0)
 

@@ -58,12 +58,14 @@ def write_report(
         room: a folder.
         title: what to call what was measured.
         manifest: of the model, or of the first of several.
-        evaluations: by split; the tables and pictures are of test, or else valid, or else train.
+        evaluations: by split; the tables and pictures are of test, else valid, else train, else
+            of the first.
         train_counts: training photos of each class, int `(C,)`.
         others: refusal scores of photos of other things, by kind; none where there are no scores.
         with_photos: show mistakes and what is confused by photos of the data, too.
     """
-    held_out = next(name for name in ("test", "valid", "train") if name in evaluations)
+    usual = (name for name in ("test", "valid", "train") if name in evaluations)
+    held_out = next(usual, next(iter(evaluations)))
     evaluation = evaluations[held_out]
     names, labels, guesses = manifest.class_names, evaluation.labels, evaluation.guesses
     metrics = {name: one.metrics.model_dump(exclude_none=True) for name, one in evaluations.items()}

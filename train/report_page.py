@@ -24,8 +24,10 @@ FIGURES = {
     "coverage": "label set covers",
     "set_size": "names in it",
     "refused": "refused",
+    "kept_right": "right and not refused",
+    "sure_wrong": "over 80 % sure and wrong",
 }
-SHARES = ("top1", "top5", "coverage", "refused")  # shown as per cent
+SHARES = ("top1", "top5", "coverage", "refused", "kept_right", "sure_wrong")  # shown as per cent
 
 
 def write_page(
@@ -54,13 +56,18 @@ def write_page(
         f"<h1>{text(title)}</h1><div>{text(manifest.provenance.data)}, {held_out}: "
         f"{metrics.count} photos of {len(manifest.class_names)} classes</div>",
         pages.cards({name: value for name, value in said.items() if value}),
-        "<h2>By split</h2>" + _split_table(evaluations) + "<p>With 95 % bootstrap intervals.</p>",
+        "<h2>By split</h2>"
+        + _split_table({split: one.metrics for split, one in evaluations.items()})
+        + "<p>With 95 % bootstrap intervals.</p>",
         f"<h2>By size of class ({held_out})</h2>"
         + pages.table(("third", "classes", "training photos", "photos", "accuracy"), thirds),
         f"<h2>How far its probabilities can be trusted ({held_out})</h2>"
         + _calibration(manifest, metrics)
         + pages.figure(room / "reliability.png", "reliability diagram"),
     ]
+    if manifest.by_source:
+        table = _split_table(manifest.by_source, "source")
+        parts.insert(3, f"<h2>Photos from elsewhere (held back of each source)</h2>{table}")
     if (room / "refusal.png").exists():
         refusal = _refusal(manifest, metrics)
         parts.append(f"<h2>Other things than flowers</h2>{refusal}")
@@ -112,10 +119,9 @@ def _figure(metrics: Metrics, name: str) -> str:
     return f"{value:.2f}" if name == "set_size" else f"{value:.3f}"
 
 
-def _split_table(evaluations: dict[str, Evaluation]) -> str:
+def _split_table(figures: dict[str, Metrics], what: str = "split") -> str:
     rows = []
-    for split, evaluation in evaluations.items():
-        metrics = evaluation.metrics
+    for split, metrics in figures.items():
         cells = [split, metrics.count]
         for name in FIGURES:
             interval: Interval | None = getattr(metrics, f"{name}_interval", None)
@@ -126,7 +132,7 @@ def _split_table(evaluations: dict[str, Evaluation]) -> str:
                 cell += f" ({low}-{high})"
             cells.append(cell)
         rows.append(cells)
-    return pages.table(("split", "photos", *FIGURES.values()), rows)
+    return pages.table((what, "photos", *FIGURES.values()), rows)
 
 
 def _calibration(manifest: Manifest, metrics: Metrics) -> str:

@@ -93,6 +93,7 @@ class Task:
     fitted: Callable[[str], pipeline.Photos]  # decodes train or valid at the network's input size
     whole: Callable[[], pipeline.Photos]  # decodes train whole, for random crops
     teach: Teaching | None = None  # makes labels in fine-tuning, if any
+    outliers: Callable[[], pipeline.Photos] | None = None  # decodes those of fine-tuning, if any
 
 
 def train(task: Task, folder: pathlib.Path, after_epoch: Callable[[list[Row]], None]) -> list[Row]:
@@ -231,6 +232,8 @@ def _batches(task: Task, stage: Stage) -> tuple[Callable[..., tf.data.Dataset], 
     whole = stage.name == "finetune" and bool(photo_steps(experiment.augment))
     views = experiment.head_views if cached else 0
     photos = task.whole() if whole or views else task.fitted("train")
+    if whole and task.outliers is not None:
+        photos = pipeline.together(photos, task.outliers())
     counts = balance.class_counts(photos.labels, class_count)
     size, policies = experiment.image_size, _policies(experiment, counts)
     if views:

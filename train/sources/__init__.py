@@ -69,7 +69,8 @@ def open_source(
     split that its photos do not bring along; the network's input size in pixels, which resolution
     is read where there are several (None: the largest). With `skip_bad`, records and rows that
     cannot be used are left out, counted in the log and the first three named there. Without `cut`,
-    a folder or a data set of the Hub that brings no valid split along has none: all is train.
+    a folder or a data set of the Hub is taken as it is: it has the splits that it brings along, all
+    train where it brings none, and a folder's splits need not have every class.
 
     Raises:
         SourceError: an unknown name, a path missing or too many, or photos that do not fit.
@@ -91,13 +92,21 @@ def open_sources(
     seed: int,
     image_size: int | None = None,
     skip_bad: bool = False,
+    valid_share: float = 1.0,
 ) -> Source:
-    """Open one photo source, or several as one: see `open_source` and `merge.merge`."""
+    """Open one photo source, or several as one: see `open_source` and `merge.merge`.
+
+    Args:
+        valid_share: what `train_on_valid` leaves of the first source's valid photos, before the
+            others, which hold back little already, are merged with it.
+    """
     from train.sources.merge import merge
 
-    # Of further sources, `first` uses all photos to train on, however few there are of a class.
+    # Further sources of `first` and `known` may have few photos of a class, or none.
+    added = ("first", "known")
     sources = [
-        open_source(spec, seed, image_size, skip_bad, cut=number == 0 or classes != "first")
+        open_source(spec, seed, image_size, skip_bad, cut=number == 0 or classes not in added)
         for number, spec in enumerate(specs)
     ]
-    return merge(sources, classes) if len(sources) > 1 else sources[0]
+    sources[0] = train_on_valid(sources[0], valid_share, seed)
+    return merge(sources, classes, seed) if len(sources) > 1 else sources[0]

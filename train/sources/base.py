@@ -29,11 +29,13 @@ class Split:
         labels: int32 (N,), indices into `Source.class_names`.
         read: `read(i)` gives the encoded bytes of photo `i`, 0 <= i < N; nothing is decoded. It
             raises OSError where the file has gone or must not be read. Threads may share it.
+        origins: of a merged source, the name of the source that each photo comes from; else empty.
     """
 
     names: tuple[str, ...]
     labels: np.ndarray
     read: Callable[[int], bytes]
+    origins: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.names)
@@ -44,6 +46,7 @@ class Split:
             names=tuple(self.names[i] for i in indices),
             labels=self.labels[indices],
             read=lambda i: self.read(int(indices[i])),
+            origins=tuple(self.origins[i] for i in indices) if self.origins else (),
         )
 
 
@@ -51,7 +54,8 @@ class Split:
 class Source:
     """A labelled photo collection.
 
-    Every split has at least one photo of every class; TFRecords alone are only asked to have some.
+    Every split has at least one photo of every class; TFRecords, and what is added to another
+    source or only measured on, are only asked to have some.
 
     Attributes:
         name: what the collection is called in reports, e.g. `oxford_flowers102`.
@@ -98,6 +102,8 @@ def train_on_valid(source: Source, share: float, seed: int) -> Source:
 
     The others are training photos, at the end of them. Which, the seed decides.
     """
+    if share == 1:
+        return source
     train, valid = source.splits["train"], source.splits["valid"]
     order = np.random.default_rng([seed, 0x7A11D]).permutation(len(valid))
     kept = []
@@ -111,7 +117,7 @@ def train_on_valid(source: Source, share: float, seed: int) -> Source:
         return train.read(i) if i < len(train) else moved.read(i - len(train))
 
     labels = np.concatenate([train.labels, moved.labels])
-    joined = Split(train.names + moved.names, labels, read)
+    joined = Split(train.names + moved.names, labels, read, train.origins + moved.origins)
     return replace(source, splits=source.splits | {"train": joined, "valid": valid.subset(kept)})
 
 

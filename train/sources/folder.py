@@ -1,9 +1,10 @@
 """Photos on disk, one folder a class, with or without `train/ valid/ test/` above them."""
 
+import dataclasses
 import os
 import pathlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
@@ -39,8 +40,11 @@ def open_folder(path: str | os.PathLike, seed: int, cut: bool = True) -> Source:
     and `images` where it stands beside a validation or test folder and no train folder does.
     Without split folders each class is cut about 70 / 15 / 15 by the seed; where there is a test
     folder but no validation folder, 15 % of train become valid; where there is no test folder
-    there is no test split. Without `cut`, missing splits stay so. A folder around the whole, as
-    archives leave it, is passed over.
+    there is no test split. A folder around the whole, as archives leave it, is passed over.
+
+    Without `cut`, the photos are taken as they are, as an addition to other photos or to be
+    measured on: missing splits stay so, train among them, and a split needs not have every class.
+    Class folders without split folders are all train then.
     Files that are no photos, hidden ones, and photos outside class folders are left alone.
 
     Raises:
@@ -48,12 +52,37 @@ def open_folder(path: str | os.PathLike, seed: int, cut: bool = True) -> Source:
             splits that differ in their classes.
     """
     root = find_root(path)
-    folders = split_folders(root)
-    class_names, splits = read_splits(root, folders or {"train": root})
+    folders = split_folders(root, needs_train=cut)
+    class_names, splits = read_splits(root, folders or {"train": root}, whole=cut)
     if cut:
         splits = add_missing_splits(splits, class_names, seed)
     name = pathlib.Path(path).expanduser().resolve().name
     return Source(name=name, class_names=class_names, splits=splits, credits=f"Photos from {name}")
+
+
+def open_photos(path: str | os.PathLike) -> Split:
+    """All photos anywhere in a folder, by relative path; all labels are -1.
+
+    Raises:
+        SourceError: there is no such folder, it cannot be read, or holds no photo.
+    """
+    root = pathlib.Path(path).expanduser()
+    if not root.is_dir():
+        raise SourceError(f"There is no folder {root}: check the path.")
+
+    def walk(folder: pathlib.Path) -> Iterator[str]:
+        for entry in entries(folder):
+            inner = folder / entry.name
+            if entry.is_dir():
+                yield from walk(inner)
+            elif entry.name.lower().endswith(PHOTO_SUFFIXES):
+                yield inner.relative_to(root).as_posix()
+
+    names = list(walk(root))
+    if not names:
+        raise SourceError(f"{root} holds no photos, nor do the folders in it.")
+    split = files_split(root, names, np.full(len(names), -1))
+    return dataclasses.replace(split, origins=(root.resolve().name,) * len(names))
 
 
 def find_root(path: str | os.PathLike) -> pathlib.Path:
@@ -68,16 +97,18 @@ def find_root(path: str | os.PathLike) -> pathlib.Path:
     if not root.is_dir():
         raise SourceError(f"{root} is a file: give a folder (unpack an archive first).")
     while len(inner := _folders(root)) == 1 and _folders(inner[0]):
+        if split_named(inner[0].name) in ("valid", "test"):
+            break  # it holds one split, and all of that is meant
         root = inner[0]
     return root
 
 
-def split_folders(root: pathlib.Path) -> dict[str, pathlib.Path]:
+def split_folders(root: pathlib.Path, needs_train: bool = True) -> dict[str, pathlib.Path]:
     """The split folders in `root` by split name; {} where `root` holds class folders.
 
     Raises:
         SourceError: two folders for one split, folders that are no split beside ones that are,
-            or no train folder among them.
+            or no train folder among them where it is needed.
     """
     found: dict[str, pathlib.Path] = {}
     others: list[pathlib.Path] = []
@@ -96,13 +127,14 @@ def split_folders(root: pathlib.Path) -> dict[str, pathlib.Path]:
         return {}
     if "train" not in found:
         images = [folder for folder in others if folder.name.strip().casefold() == "images"]
-        if not images:
+        if images:
+            found["train"] = images[0]
+            others.remove(images[0])
+        elif needs_train:
             raise SourceError(
                 f"{root} has {some(folder.name for folder in found.values())} but no train "
                 "folder: add one, or put class folders alone there."
             )
-        found["train"] = images[0]
-        others.remove(images[0])
     if others:
         raise SourceError(
             f"{root} mixes split folders ({some(folder.name for folder in found.values())}) with "
@@ -119,13 +151,14 @@ def split_named(name: str) -> str | None:
 
 
 def read_splits(
-    root: pathlib.Path, folders: dict[str, pathlib.Path]
+    root: pathlib.Path, folders: dict[str, pathlib.Path], whole: bool = True
 ) -> tuple[tuple[str, ...], dict[str, Split]]:
     """The class names, sorted, and the splits, whose photo names are relative to `root`.
 
     Args:
         root: a folder around all the photos.
-        folders: split name -> the folder that holds its class folders; with "train".
+        folders: split name -> the folder that holds its class folders.
+        whole: whether every split needs every class, and there have to be two.
 
     Raises:
         SourceError: see `open_folder`.
@@ -138,7 +171,10 @@ def read_splits(
         counts = [len(listing.get(name, ())) for name in class_names]
         labels = np.repeat(np.arange(len(class_names), dtype=np.int32), counts)
         splits[split] = files_split(root, [p.relative_to(root).as_posix() for p in photos], labels)
-    check_classes(root, class_names, {folders[s].name: split for s, split in splits.items()})
+    if whole:
+        check_classes(root, class_names, {folders[s].name: split for s, split in splits.items()})
+    elif not class_names:
+        raise SourceError(f"{root} has no class folders with photos.")
     return class_names, splits
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import re
 import textwrap
@@ -12,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from train.sources.base import Source, SourceError, Split
-from train.sources.folder import some
+from train.sources.folder import SHARE, some
 
 log = logging.getLogger("flowers")
 
@@ -28,7 +29,7 @@ class _Part(NamedTuple):
     labels: np.ndarray
 
 
-def merge(sources: Sequence[Source], classes: str = "union") -> Source:
+def merge(sources: Sequence[Source], classes: str = "union", seed: int = 0) -> Source:
     """Put the photos of several sources together, and log a table of what came from where.
 
     Classes are the same where their names are, or where these differ in spelling only: case,
@@ -39,20 +40,26 @@ def merge(sources: Sequence[Source], classes: str = "union") -> Source:
         sources: two or more.
         classes: `union` keeps all classes and `intersection` those that all sources have; splits
             are put together by name. `first` keeps the classes, valid and test of the first
-            source; the others add photos to train, from all their splits. Photos of other
-            classes are left out.
+            source; the others add photos to train, from all their splits. `known` keeps the
+            classes of the first, too, but splits are put together by name: each source has a part
+            in what is held back, for which 15 % of its photos are taken where it brings neither
+            valid nor test. Photos of other classes are left out.
+        seed: of those 15 %.
 
     Returns:
-        A source whose photo names begin with the name of the source that each came from.
+        A source whose photo names begin with the name of the source that each came from, which
+        is also their origin.
 
     Raises:
         SourceError: fewer than two classes are left, or a class has no photos in a split.
     """
     titles = _titles(sources)
+    if classes == "known":
+        sources = [sources[0], *(hold_back(source, seed) for source in sources[1:])]
     names, columns, matches = _match(sources, titles)
     if classes == "intersection":
         kept = [i for i in range(len(names)) if all(i in column for column in columns)]
-    elif classes == "first":
+    elif classes in ("first", "known"):
         kept = list(range(len(sources[0].class_names)))
     else:
         kept = list(range(len(names)))
@@ -93,6 +100,19 @@ def merge(sources: Sequence[Source], classes: str = "union") -> Source:
         splits={name: _together(found) for name, found in parts.items()},
         credits="; ".join(dict.fromkeys(source.credits for source in sources)),
     )
+
+
+def hold_back(source: Source, seed: int) -> Source:
+    """The source with `SHARE` of its photos held back, where it holds none back itself."""
+    if source.splits.keys() != {"train"}:
+        return source
+    train = source.splits["train"]
+    order = np.random.default_rng([seed, 0x5EED]).permutation(len(train))
+    count = round(SHARE * len(train))
+    splits = {"train": train.subset(np.sort(order[count:]))}
+    if count:
+        splits["valid"] = train.subset(np.sort(order[:count]))
+    return dataclasses.replace(source, splits=splits)
 
 
 def _titles(sources: Sequence[Source]) -> list[str]:
@@ -202,4 +222,5 @@ def _together(parts: Sequence[_Part]) -> Split:
         names=tuple(f"{part.title}/{part.split.names[i]}" for part in parts for i in part.indices),
         labels=np.concatenate([part.labels for part in parts]).astype(np.int32),
         read=read,
+        origins=tuple(part.title for part in parts for _ in part.indices),
     )

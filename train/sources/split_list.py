@@ -90,4 +90,6 @@ def _split(names: list[str], places: dict[str, tuple[Split, int]]) -> Split:
         split, place = found[i]
         return split.read(place)
 
-    return Split(tuple(names), labels, read)
+    merged = all(split.origins for split, _ in found)
+    origins = tuple(split.origins[i] for split, i in found) if merged else ()
+    return Split(tuple(names), labels, read, origins)
