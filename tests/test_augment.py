@@ -9,6 +9,8 @@ from flowers_model.photo import fit
 from train.augment import BATCH_STEPS, PHOTO_STEPS, mixing, photo_steps, policy, steps
 
 SIZE = 64
+SELDOM = ("zoomout", "degrade")  # these leave most photos as they are
+OFTEN = [name for name in PHOTO_STEPS if name not in SELDOM]
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +47,7 @@ def likeness(view: np.ndarray, photo: np.ndarray) -> float:
     return max(np.corrcoef(x.ravel(), places(photo).ravel())[0, 1] for x in mirrored)
 
 
-@pytest.mark.parametrize("name", PHOTO_STEPS)
+@pytest.mark.parametrize("name", OFTEN)
 def test_a_step_changes_the_photo_and_keeps_it_recognisable(name, flower):
     seen = views(name, flower)
     assert seen.shape == (12, SIZE, SIZE, 3)
@@ -73,6 +75,33 @@ def test_views_are_a_function_of_the_seed(name, flower):
 def test_without_strength_a_photo_is_only_fitted(name, flower):
     [view] = views(name, flower, 1, strength=0.0, crop=0.9)
     np.testing.assert_array_equal(view, fit(flower, SIZE, 0.9))
+
+
+@pytest.mark.parametrize("name", SELDOM)
+def test_a_step_changes_some_photos(name, flower):
+    seen = views(name, flower, 40)
+    original = fit(flower, SIZE).astype(np.float32)
+    changed = np.abs(seen - original).mean(axis=(1, 2, 3)) > 0.5
+    assert 0.2 < changed.mean() < 0.7
+    assert np.median([likeness(view, original) for view in seen]) > 0.5
+    assert seen.min() >= 0
+    assert seen.max() <= 255
+
+
+def test_zoomed_out_photos_are_mirrored_beyond_their_edges(flower):
+    """No border shows: colours stay those of the photo, and the flower is smaller."""
+    flower = np.where(flower == 0, 1, flower)  # black would be a border
+    seen = views("zoomout", flower, 40)
+    petals = (seen[..., 0] > 180).mean(axis=(1, 2))
+    whole = (fit(flower, SIZE)[..., 0] > 180).mean()
+    assert seen.min() > 0
+    assert petals.min() < 0.8 * whole
+    assert len(np.unique(petals.round(4))) > 8
+
+
+def test_degraded_photos_lose_their_colour_now_and_then(flower):
+    grey = np.ptp(views("degrade", flower, 60), axis=-1).max(axis=(1, 2)) < 40
+    assert 0 < grey.mean() < 0.3
 
 
 @pytest.mark.parametrize("name", ["light", "geometric", "color", "randaugment", "augmix"])
@@ -129,6 +158,18 @@ def test_both_ways_to_blend_keep_the_labels_shares():
     np.testing.assert_allclose(np.asarray(y).sum(axis=1), 1, atol=1e-6)
     means = np.asarray(x).mean(axis=(1, 2, 3))
     np.testing.assert_allclose(means, np.asarray(y) @ greys, atol=1e-3)
+
+
+def test_a_share_of_the_batches_is_blended():
+    import tensorflow as tf
+
+    photos = tf.random.stateless_uniform((4, 8, 8, 3), (1, 2))
+    mix = mixing("cutmix", 0.5)
+    mixed = [
+        not np.array_equal(mix(photos, tf.eye(4), tf.constant([3, i]))[1], np.eye(4))
+        for i in range(40)
+    ]
+    assert 0.25 < np.mean(mixed) < 0.75
 
 
 @pytest.mark.parametrize(

@@ -69,6 +69,16 @@ def test_draws_are_even_and_leave_no_photo_out():
     assert not np.array_equal(drawn, even_draws(labels, 6, 0, 90))
 
 
+def test_outliers_are_a_tenth_of_even_draws():
+    labels = np.concatenate([np.repeat(np.arange(18), 5), np.full(7, -1)])
+    drawn = even_draws(labels, 5, 0, 200)
+    assert (labels[drawn] == -1).sum() == 20
+    assert class_counts(labels[drawn], 18).tolist() == [10] * 18
+    times = np.bincount(drawn, minlength=97)[90:]
+    assert sorted(set(times)) == [2, 3]  # 20 draws of 7 photos
+    np.testing.assert_array_equal(drawn[40:], even_draws(labels, 5, 40, 200))
+
+
 def test_an_even_epoch_is_as_long_and_a_function_of_seed_and_epoch():
     labels = np.random.default_rng(0).permutation(np.repeat([0, 1, 2], [30, 6, 2]))
     three = epoch_order(38, 4, 5, 0, 3, labels)

@@ -2,11 +2,12 @@
 
 import csv
 import json
+import re
 
 import numpy as np
 import pytest
 import sklearn.metrics
-from helpers import COLOURS, write_photo_folder, write_tiny_bundle
+from helpers import COLOURS, photo, write_photo_folder, write_tiny_bundle
 
 from flowers_model import bundle
 from flowers_model.bundle import read_manifest
@@ -177,7 +178,8 @@ def test_an_earlier_network_answers_for_what_the_model_learned_from(model, data,
     assert "no valid photo of its own" in capsys.readouterr().err
     assert calibrate.main([*arguments, str(model)]) == 0
     manifest = bundle.check(tmp_path / "output")
-    assert "18 valid photos, 9 of which" in manifest.calibration.method
+    assert "18 validation photos" in manifest.calibration.method
+    assert "for 9 of them, which it was trained on" in manifest.calibration.method
     assert manifest.metrics["valid"].count == 9
 
 
@@ -243,3 +245,38 @@ def test_data_with_a_class_that_the_model_does_not_know_is_refused(model, tmp_pa
     (folder / "poppy").rename(folder / "oak")
     assert evaluate.main(["--model", str(model), "--data", f"folder:{folder}"]) == 2
     assert "does not know 1 of the 3 classes" in capsys.readouterr().err
+
+
+def test_several_sets_are_a_row_each_and_nothing_of_them_is_left_out(model, tmp_path, capsys):
+    write_photo_folder(tmp_path / "garden", {"": 3})  # no model trained on it: all photos
+    write_photo_folder(tmp_path / "web", {"test": 2})  # only one split
+    (tmp_path / "others").mkdir()
+    for i in range(4):
+        (tmp_path / f"others/{i}.jpg").write_bytes(photo((250, 250, 250), i))
+    output = tmp_path / "report"
+    arguments = ["--model", str(model), "--output", str(output)]
+    arguments += ["--data", f"folder:{tmp_path / 'garden'}", "--data", f"folder:{tmp_path / 'web'}"]
+    assert evaluate.main([*arguments, "--refuse", str(tmp_path / "others"), "--by-class"]) == 0
+    said = capsys.readouterr().out
+    assert re.search(r"^garden test: .* right and not refused .* \(9 photos\)$", said, re.M)
+    assert re.search(r"^web test: .* \(6 photos\)$", said, re.M)
+    assert re.search(r"^  poppy: .* \(3 photos\)$", said, re.M)
+    assert re.search(r"^others: [\d.]+% refused \(4 photos to refuse\)$", said, re.M)
+    found = json.loads((output / "metrics.json").read_text("utf-8"))
+    assert {title: one["count"] for title, one in found.items()} == {
+        "garden test": 9,
+        "web test": 6,
+    }
+    for one in found.values():
+        assert one["kept_right"] <= min(one["top1"], 1 - one["refused"] + 1e-9)
+
+
+def test_a_source_that_calibrates_beside_another_is_measured_by_itself(model, data, tmp_path):
+    write_photo_folder(tmp_path / "garden", {"": 12})
+    arguments = ["--model", str(model), "--data", f"folder:{data}"]
+    arguments += ["--data", f"folder:{tmp_path / 'garden'}", "--output", str(tmp_path / "output")]
+    assert calibrate.main(arguments) == 0
+    manifest = bundle.check(tmp_path / "output")
+    assert manifest.by_source[data.name].count == 18
+    assert manifest.by_source["garden"].count == 5
+    assert "garden" in (tmp_path / "output/README.md").read_text("utf-8")

@@ -180,3 +180,31 @@ def test_several_data_on_the_command_line(tmp_path, monkeypatch, capsys):
         (tmp_path / "drawn" / name / "poppy").rename(tmp_path / "two" / name)
     assert run.main(["--resume", str(folder)]) == 2
     assert "one, two have fewer than two classes in common" in capsys.readouterr().out
+
+
+def test_known_keeps_the_classes_of_the_first_and_holds_back_some_of_each():
+    wide = source("wide", ["rose", "thistle"], train=40)  # one class of its own
+    merged = merge([A, B, wide], "known", seed=3)
+    assert merged.class_names == A.class_names
+    sizes = {name: len(split) for name, split in merged.splits.items()}
+    # 15 % of wide's 80 photos are held back, of which some are thistles, which nobody knows.
+    counts = {
+        name: {o: split.origins.count(o) for o in dict.fromkeys(split.origins)}
+        for name, split in merged.splits.items()
+    }
+    assert counts["train"]["a"] == 12
+    assert counts["valid"]["a"] == 6
+    assert counts["train"]["b"] == 6
+    assert counts["valid"]["b"] == 2
+    assert counts["train"]["wide"] + counts["valid"]["wide"] == 40
+    assert 0 < counts["valid"]["wide"] <= 12
+    assert counts["test"] == {"a": 3, "b": 4}
+    assert sizes == {name: sum(of.values()) for name, of in counts.items()}
+    again = merge([A, B, wide], "known", seed=3)
+    assert again.splits["valid"].names == merged.splits["valid"].names
+    assert all(
+        name.startswith(f"{origin}/")
+        for name, origin in zip(
+            merged.splits["valid"].names, merged.splits["valid"].origins, strict=True
+        )
+    )

@@ -220,3 +220,15 @@ def test_photos_of_which_none_is_readable_are_an_error():
     split = split_of([b"broken", b""])
     with pytest.raises(SourceError, match=r"2 of 2 test photos.*none is left"):
         pipeline.evaluation_photos(split, "test", 16, 1.0, skip_bad=True)
+
+
+def test_outliers_have_labels_that_are_sure_of_nothing(photos):
+    known = pipeline.training_photos(split_of(photos), "train", 24)
+    strange = pipeline.Photos(["x", "y"], np.array([-1, -1], np.int32), known.read)
+    both = pipeline.together(known, strange)
+    labels = np.concatenate([labels for _, labels in batches(both)])
+    assert len(labels) == 8
+    uniform = np.isclose(labels, 1 / 3).all(axis=1)
+    assert uniform.sum() == 2
+    assert (labels[~uniform].max(axis=1) == 1).all()
+    np.testing.assert_allclose(labels.sum(axis=1), 1, rtol=1e-6)

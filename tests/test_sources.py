@@ -114,6 +114,19 @@ def test_a_missing_validation_folder_is_cut_from_train(tmp_path):
     assert all(name.startswith("test/") for name in source.splits["test"].names)
 
 
+def test_as_it_is_a_folder_needs_neither_train_nor_every_class(tmp_path):
+    write(tmp_path / "one", *photos("test/rose", 3), *photos("test/daisy", 2))
+    assert sizes(open_source(f"folder:{tmp_path / 'one'}", 0, cut=False)) == {"test": 5}
+    with pytest.raises(SourceError, match="has 'test' but no train folder"):
+        open_source(f"folder:{tmp_path / 'one'}", 0)
+    write(tmp_path / "two", *photos("val/rose", 3), *photos("test/daisy", 2))
+    two = open_source(f"folder:{tmp_path / 'two'}", 0, cut=False)
+    assert sizes(two) == {"valid": 3, "test": 2}
+    assert two.class_names == ("daisy", "rose")
+    write(tmp_path / "three", *photos("rose", 1))
+    assert sizes(open_source(f"folder:{tmp_path / 'three'}", 0, cut=False)) == {"train": 1}
+
+
 def test_without_a_test_folder_there_is_no_test_split(tmp_path):
     for split in ("train", "val"):
         write(tmp_path, *photos(f"{split}/rose", 2), *photos(f"{split}/daisy", 2))

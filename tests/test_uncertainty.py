@@ -108,7 +108,8 @@ def test_further_photos_count_as_the_earlier_network_answers_them():
         seed=0,
         earlier=earlier,
     )
-    assert "3020 valid photos, 3000 of which" in calibration.method
+    assert "3020 validation photos" in calibration.method
+    assert "for 3000 of them, which it was trained on" in calibration.method
     together = np.concatenate([outputs(valid).logits, logits])
     fitted = fit_temperature(together, np.concatenate([labels, further_labels]))
     assert calibration.temperature == pytest.approx(fitted)
@@ -208,3 +209,23 @@ def test_the_gallerys_own_photos_are_most_like_themselves(folder):
     np.save(folder / "gallery/embeddings.npy", np.array([{}] * 3))
     with pytest.raises(BundleError, match="no plain array"):
         Similar(folder)
+
+
+def test_every_source_keeps_its_flowers():
+    train, train_labels = clusters(400, 1)
+    near, near_labels = clusters(900, 2)
+    far, far_labels = clusters(100, 3)
+    far = far + np.random.default_rng(6).normal(0, 1.5, far.shape).astype(np.float32)
+    valid, labels = np.concatenate([near, far]), np.concatenate([near_labels, far_labels])
+    strange = np.random.default_rng(5).normal(0, 30, (200, 8)).astype(np.float32)
+    settings = (outputs(valid), labels, outputs(train), train_labels, {"far": outputs(strange)})
+    together, _ = calibrate(*settings, seed=0)
+    origins = ["near"] * 900 + ["far"] * 100
+    apart, means = calibrate(*settings, seed=0, origins=origins)
+    assert apart.refusal.score == together.refusal.score == "distance"
+    raw = raw_score("distance", None, far, 1.0, means)
+    assert (raw <= together.refusal.threshold).mean() < 0.9
+    assert (raw <= apart.refusal.threshold).mean() == pytest.approx(0.95, abs=0.01)
+    assert "900 of near, 100 of far" in apart.method
+    # Photos of the harder source count for more than their number in the temperature, too.
+    assert apart.temperature > together.temperature

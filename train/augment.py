@@ -154,7 +154,7 @@ def policy(
     return augment
 
 
-def mixing(names: str) -> Mixing | None:
+def mixing(names: str, share: float = 1.0) -> Mixing | None:
     """How the steps of a comma list blend the photos of a batch, and their labels with them.
 
     It takes float32 photos `(B, S, S, 3)`, one-hot float32 labels `(B, C)` and an int32 seed
@@ -166,6 +166,9 @@ def mixing(names: str) -> Mixing | None:
       https://arxiv.org/abs/1710.09412);
     - `cutmix` pastes a box of the partner, its area drawn evenly (Yun et al., 2019,
       https://arxiv.org/abs/1905.04899).
+
+    Args:
+        share: of the batches that are blended, 0..1; the others stay as they are.
 
     Raises:
         UserError: as `steps`.
@@ -203,10 +206,18 @@ def mixing(names: str) -> Mixing | None:
     if not chosen:
         return None
 
-    def mix(photos: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor):
+    def blended(photos: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor):
         for step, own in zip(chosen, tf.unstack(tf.random.split(seed, len(chosen))), strict=True):
             photos, labels = step(photos, labels, own)
         return photos, labels
+
+    def mix(photos: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor):
+        if share == 1:
+            return blended(photos, labels, seed)
+        chance = tf.random.stateless_uniform((), tf.random.fold_in(seed, 1))
+        return tf.cond(
+            chance < share, lambda: blended(photos, labels, seed), lambda: (photos, labels)
+        )
 
     return mix
 

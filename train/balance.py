@@ -46,18 +46,24 @@ def even_draws(labels: np.ndarray, seed: int, first: int, last: int) -> np.ndarr
     shown them all: rare photos come again often, and none of the common ones is left out.
 
     Args:
-        labels: int `(N,)`; classes without photos are passed over, outliers (-1) are one more.
+        labels: int `(N,)`; classes without photos are passed over, and outliers (-1) are a tenth
+            of the draws.
 
     Returns:
         int64 `(last - first,)`, in 0..N-1.
     """
-    classes = np.unique(labels)
+    classes = np.unique(labels).tolist()
+    if -1 in classes:  # outliers take one turn of ten
+        classes += [-1] * (round((len(classes) - 1) / 9) - 1)
+    turns = np.array(classes)
     draws = np.arange(first, last)
     taken = np.empty(len(draws), np.int64)
-    for turn, label in enumerate(classes):
-        own = np.flatnonzero(labels == label)
-        places = np.flatnonzero(draws % len(classes) == turn)
-        rounds, numbers = np.divmod(draws[places] // len(classes), len(own))
+    for label in dict.fromkeys(classes):
+        own, own_turns = np.flatnonzero(labels == label), np.flatnonzero(turns == label)
+        places = np.flatnonzero(turns[draws % len(turns)] == label)
+        rounds, turn = np.divmod(draws[places], len(turns))
+        numbers = rounds * len(own_turns) + np.searchsorted(own_turns, turn)
+        rounds, numbers = np.divmod(numbers, len(own))
         for number in np.unique(rounds):
             shuffled = np.random.default_rng([seed, label % 2**32, number]).permutation(own)
             here = rounds == number

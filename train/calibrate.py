@@ -167,9 +167,9 @@ def _method(count: int, sources: dict[str, np.ndarray], earlier: int, folds: int
         )
     return (
         f"{said}. The temperature is fitted on all of them; the refusal threshold and the limit "
-        f"of the label sets on scores cross-fitted over {folds} folds. The refusal score was chosen "
-        "on these and out-of-distribution photos. Unless the last epoch was taken, the photos also "
-        "chose the epoch."
+        f"of the label sets on scores cross-fitted over {folds} folds. The refusal score was "
+        "chosen on these and out-of-distribution photos. Unless the last epoch was taken, the "
+        "photos also chose the epoch."
     )
 
 

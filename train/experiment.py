@@ -110,6 +110,9 @@ class Experiment:
     crop_scale: float = _setting(
         0.35, "data", "smallest share of a photo's area that a random crop keeps, 0..1"
     )
+    mix_share: float = _setting(
+        1.0, "data", "share of the batches that cutmix and mixup blend, 0..1"
+    )
     valid_share: float = _setting(
         1.0,
         "data",
@@ -305,6 +308,7 @@ class Experiment:
             ("rate_decay", 0, 1),
             ("label_smoothing", 0, 0.9),
             ("focal_gamma", 0, 10),
+            ("mix_share", 0, 1),
             ("valid_share", 0, 1),
             ("seed", 0, 2**31 - 1),
         ):

@@ -259,7 +259,7 @@ def _batches(task: Task, stage: Stage) -> tuple[Callable[..., tf.data.Dataset], 
     else:
         blends = {}
         if stage.name == "finetune":
-            blends = {"mix": mixing(experiment.augment), "teach": task.teach}
+            blends = {"mix": mixing(experiment.augment, experiment.mix_share), "teach": task.teach}
         batches = functools.partial(
             pipeline.training_batches,
             photos,
