@@ -153,6 +153,7 @@ class Manifest(pydantic.BaseModel):
     schema_version: Literal[1] = 1
     class_names: Annotated[list[Name], Field(min_length=2)]  # in the order of the logits
     scientific_names: dict[str, Name] = {}  # by class name, of those that have one
+    display_names: dict[str, Name] = {}  # by class name, of those whose own name misleads people
     input: Input
     calibration: Calibration
     metrics: dict[str, Metrics]  # by split
@@ -172,8 +173,16 @@ class Manifest(pydantic.BaseModel):
 
 
 class GalleryPhoto(pydantic.BaseModel):
+    """A photo of the gallery; of some it is told who took them, and under what terms."""
+
     file: Name  # inside gallery/
-    label: Name  # one of the manifest's class names
+    label: Name  # one of the manifest's class names, unless it is unknown
+    unknown: bool = False  # it is there to show that the model does not know this flower
+    author: str | None = None
+    source: str | None = None  # the address of its page
+    licence: str | None = None  # as in CC BY 2.0
+    licence_url: str | None = None
+    changes: str | None = None  # as in "reduced in size"
 
 
 class Gallery(pydantic.BaseModel):
@@ -243,7 +252,8 @@ def check(folder: str | os.PathLike) -> Manifest:
         raise BundleError(f"{str(folder)!r} is not a whole bundle: {', '.join(missing)} missing")
     manifest = read_manifest(folder)
     gallery = read_gallery(folder)
-    unknown = {photo.label for photo in gallery.photos} - set(manifest.class_names)
+    labels = {photo.label for photo in gallery.photos if not photo.unknown}
+    unknown = labels - set(manifest.class_names)
     if unknown:
         raise BundleError(f"gallery/index.json: no class is called {min(unknown)!r}")
     return manifest

@@ -33,7 +33,7 @@ Photo = bytes | str | os.PathLike | Image.Image | np.ndarray
 class Prediction:
     """What a photo shows, the likeliest name first.
 
-    The last three are as the bundle was calibrated; one that was not refuses nothing.
+    Refusal and label set are as the bundle was calibrated; one that was not refuses nothing.
     """
 
     labels: list[str]
@@ -41,6 +41,11 @@ class Prediction:
     refused: bool = False  # it does not look like a flower that the model knows
     refusal_score: float | None = None  # 0: like the median flower; above 1: refused
     label_set: list[str] | None = None  # holds the right name for 9 photos of 10
+    display_names: dict[str, str] = dataclasses.field(default_factory=dict)  # as in the manifest
+
+    def shown(self, label: str) -> str:
+        """What to call a class to people: its display name where it has one, else its own."""
+        return self.display_names.get(label, label)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -175,27 +180,28 @@ class FlowerClassifier:
         if not len(photos):
             return []
         answers = self.answer(np.stack([self.prepare(photo) for photo in photos]))
-        return predictions(answers, self.label_names, top)
+        return self.predictions(answers, top)
 
+    def predictions(self, answers: Answers, top: int) -> list[Prediction]:
+        """A prediction a photo, with the `top` likeliest names of each."""
+        label_names = self.label_names
 
-def predictions(answers: Answers, label_names: Sequence[str], top: int) -> list[Prediction]:
-    """A prediction a photo, with the `top` likeliest names of each."""
+        def one(i: int) -> Prediction:
+            probabilities = answers.probabilities[i]
+            order = np.argsort(-probabilities, kind="stable")
+            score = None if answers.refusal_scores is None else float(answers.refusal_scores[i])
+            return Prediction(
+                labels=[label_names[k] for k in order[:top]],
+                probabilities=[float(probabilities[k]) for k in order[:top]],
+                refused=score is not None and score > 1,
+                refusal_score=score,
+                label_set=None
+                if answers.label_sets is None
+                else [label_names[k] for k in order if answers.label_sets[i, k]],
+                display_names=self.manifest.display_names,
+            )
 
-    def one(i: int) -> Prediction:
-        probabilities = answers.probabilities[i]
-        order = np.argsort(-probabilities, kind="stable")
-        score = None if answers.refusal_scores is None else float(answers.refusal_scores[i])
-        return Prediction(
-            labels=[label_names[k] for k in order[:top]],
-            probabilities=[float(probabilities[k]) for k in order[:top]],
-            refused=score is not None and score > 1,
-            refusal_score=score,
-            label_set=None
-            if answers.label_sets is None
-            else [label_names[k] for k in order if answers.label_sets[i, k]],
-        )
-
-    return [one(i) for i in range(len(answers.probabilities))]
+        return [one(i) for i in range(len(answers.probabilities))]
 
 
 def softmax(logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:

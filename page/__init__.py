@@ -42,7 +42,7 @@ def build(
     if isinstance(classifiers, FlowerClassifier):
         classifiers = {classifiers.folder.name: classifiers}
     first = next(iter(classifiers.values()))
-    page = Page(classifiers, Examples(first.folder), kept)
+    page = Page(classifiers, Examples(first.folder, first.manifest.display_names), kept)
     with server.Blocks(title=look.TITLE, delete_cache=FORGET) as demo:
         gr.HTML(
             f"<h1>{look.TITLE}</h1><p>Show a photo and get its name, out of "

@@ -12,7 +12,7 @@ from PIL import Image
 
 from flowers_model.classifier import Prediction
 from flowers_model.explain import scaled
-from page.text import UNKNOWN, escape, percent
+from page.text import UNKNOWN, escape, flower, percent
 
 MASK = 64  # side of a map as it is sent, pixels; the browser smooths it
 SHADE = 0.8  # opacity over the places that the network did not look at
@@ -43,6 +43,7 @@ def render(
     seen: Sequence[Seen],
     crop: float,
     truth: str | None,
+    credit: str,
     scientific: dict[str, str],
     flowers: dict[str, int],
     alike: str,
@@ -53,13 +54,14 @@ def render(
     Args:
         crop: share of a photo's short side that the network sees.
         truth: the name on the photo's label, where it has one.
+        credit: who took the photo, as HTML, where it is a labelled one; may be empty.
         scientific: scientific names by name.
         flowers: the number of each name's page in the gallery.
         alike: the most similar labelled photos, as HTML; may be empty.
         seconds: how long it took.
     """
     names = "".join(
-        _name(number, label, share, scientific)
+        _name(number, label, flower(prediction, label), share, scientific)
         for number, (label, share) in enumerate(
             zip(prediction.labels, prediction.probabilities, strict=True)
         )
@@ -77,14 +79,14 @@ def render(
     )
     return (
         f'<article class="answer"{refused}>'
-        f'<div class="head">{_headline(prediction, len(seen), truth, scientific)}</div>'
+        f'<div class="head">{_headline(prediction, len(seen), truth, scientific, flowers)}</div>'
         f'<div class="seen">{figures}<button type="button" class="switch" role="switch" '
-        f'aria-checked="false">Where the network looked</button>{_each(seen)}</div>'
+        f'aria-checked="false">Where the network looked</button>{_each(seen)}{credit}</div>'
         f'<div class="said"><ul class="names">{names}</ul>'
         '<p class="aside">Tap a name to see what spoke for it. '
         f"Answered in {1000 * seconds:.0f} ms.</p>"
         f'<button type="button" class="more" data-flower="{flowers[top]}">'
-        f"More about {escape(top)}</button></div>{like}</article>"
+        f"More about {escape(prediction.shown(top))}</button></div>{like}</article>"
     )
 
 
@@ -132,37 +134,49 @@ def _each(seen: Sequence[Seen]) -> str:
     return f'<p class="aside">What each photo says alone</p><div class="each">{buttons}</div>'
 
 
-def _name(number: int, label: str, share: float, scientific: dict[str, str]) -> str:
+def _name(number: int, label: str, shown: str, share: float, scientific: dict[str, str]) -> str:
     latin = f"<i>{escape(scientific[label])}</i>" if label in scientific else ""
     return (
         f'<li><button type="button" data-name="{number}" aria-pressed="false">'
-        f'<span class="label">{escape(label)} {latin}</span>'
+        f'<span class="label">{shown} {latin}</span>'
         f'<span class="share">{percent(share)}</span>'
         f'<span class="bar"><span style="width:{100 * share:.1f}%"></span></span></button></li>'
     )
 
 
 def _headline(
-    prediction: Prediction, photos: int, truth: str | None, scientific: dict[str, str]
+    prediction: Prediction,
+    photos: int,
+    truth: str | None,
+    scientific: dict[str, str],
+    flowers: dict[str, int],
 ) -> str:
     label, share = prediction.labels[0], prediction.probabilities[0]
     lines = [f'<p class="eyebrow">{photos} photos together</p>'] if photos > 1 else []
     if prediction.refused:
         lines.append(f'<h2 tabindex="-1">{UNKNOWN}</h2><p>If it is one all the same:</p>')
     else:
-        lines.append(f'<h2 tabindex="-1">{escape(label)}</h2>')
+        lines.append(f'<h2 tabindex="-1">{flower(prediction, label)}</h2>')
         if label in scientific:
             lines.append(f'<p class="latin"><i>{escape(scientific[label])}</i></p>')
         lines.append(f'<p class="sure">{percent(share)} sure</p>')
         possible = prediction.label_set or []
         if len(possible) > 1:
-            told = "".join(f"<span>{escape(name)}</span>" for name in possible[:LISTED])
+            told = "".join(
+                f"<span>{escape(prediction.shown(name))}</span>" for name in possible[:LISTED]
+            )
             more = f"and {len(possible) - LISTED} more" if len(possible) > LISTED else ""
             lines.append(f'<p class="set">One of these, 9 times out of 10: {told}{more}</p>')
     if truth == label:
         lines.append('<p class="truth right">✓ That is what the photo is labelled.</p>')
+    elif truth is not None and prediction.refused and truth not in flowers:
+        lines.append(
+            f'<p class="truth right">✓ The photo is labelled <strong>{escape(truth)}</strong>, '
+            "which the model does not know.</p>"
+        )
     elif truth is not None:
         lines.append(
-            f'<p class="truth">✗ The photo is labelled <strong>{escape(truth)}</strong>.</p>'
+            f'<p class="truth">✗ The photo is labelled '
+            f"<strong>{flower(prediction, truth)}</strong>.</p>"
         )
     return "".join(lines)

@@ -20,7 +20,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from flowers_model.classifier import FlowerClassifier, Prediction, predictions
+from flowers_model.classifier import FlowerClassifier, Prediction
 from flowers_model.errors import UserError
 from flowers_model.explain import explain as draw_map
 from page import limits
@@ -46,6 +46,7 @@ ANSWER = {
     "properties": {
         "model": {"type": "string"},
         "label": {"type": "string"},
+        "display_name": {"type": "string"},
         "confidences": {
             "type": "array",
             "items": {
@@ -85,7 +86,7 @@ def add(page: Page) -> tuple[Route, ...]:
         named = iter(())
         if inputs:
             found = classifier.answer(np.stack(inputs))
-            named = iter(predictions(found, classifier.label_names, TOP))
+            named = iter(classifier.predictions(found, TOP))
         return [one or _answer(model, next(named)) for one in answers]
 
     def draw(photo: dict | str | None):
@@ -98,7 +99,8 @@ def add(page: Page) -> tuple[Route, ...]:
             raise gr.Error(sorry(error), print_exception=False) from None
 
     async def classify(photo):
-        """Name the flower in a photo: a dictionary with the likeliest name, `label`; the five
+        """Name the flower in a photo: a dictionary with the likeliest name, `label`, and what to
+        call it to people, `display_name`, where the data set's name misleads; the five
         likeliest with their calibrated probabilities, 0 to 1 and highest first, `confidences`;
         whether the photo was `refused`, since it does not look like a flower that the model knows,
         with a `message` then; its `refusal_score`, above 1 where it was; the `label_set`, names of
@@ -173,6 +175,7 @@ def _answer(model: str, prediction: Prediction) -> dict:
     return {
         "model": model,
         "label": prediction.labels[0],
+        "display_name": prediction.shown(prediction.labels[0]),
         "confidences": [{"label": label, "confidence": share} for label, share in pairs],
         "refused": prediction.refused,
         "refusal_score": prediction.refusal_score,

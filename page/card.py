@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 import gradio as gr
 
+from flowers_model.bundle import Manifest
 from flowers_model.classifier import FlowerClassifier
 from page import snippets
-from page.text import escape, table
+from page.text import escape, named, table
 
 if TYPE_CHECKING:
     from page import Page
@@ -85,11 +86,16 @@ def describe(classifier: FlowerClassifier) -> str:
             if calibrated
             else "",
             "<h3>Flowers that it knows</h3>",
-            f"<p>{escape(', '.join(sorted(manifest.class_names)))}</p>",
+            f"<p>{', '.join(named(manifest.display_names, n) for n in _known(manifest))}</p>",
             "<h3>Where it comes from</h3>",
             table([(name, value) for name, value in about.items() if value]),
         ]
     )
+
+
+def _known(manifest: Manifest) -> list[str]:
+    """The classes by what they are called to people."""
+    return sorted(manifest.class_names, key=lambda name: manifest.display_names.get(name, name))
 
 
 def _share(value: float | None) -> str:

@@ -11,10 +11,10 @@ import gradio as gr
 import numpy as np
 from PIL import Image
 
-from flowers_model.classifier import FlowerClassifier, Prediction, predictions
+from flowers_model.classifier import FlowerClassifier, Prediction
 from flowers_model.ensemble import average
 from flowers_model.errors import UserError
-from page.text import UNKNOWN, escape, percent, read, sorry, table
+from page.text import UNKNOWN, escape, flower, percent, read, sorry, table
 
 if TYPE_CHECKING:
     from page import Page
@@ -60,14 +60,11 @@ def answer_all(models: dict[str, FlowerClassifier], photo: np.ndarray) -> dict[s
     Together only where they know the same classes.
     """
     each = {name: model.answer(model.prepare(photo)[None]) for name, model in models.items()}
-    found = {
-        name: predictions(answers, models[name].label_names, TOP)[0]
-        for name, answers in each.items()
-    }
+    found = {name: models[name].predictions(answers, TOP)[0] for name, answers in each.items()}
     if can_average(models):
         together = average(list(models.values()), [[one] for one in each.values()])
         first = next(iter(models.values()))
-        [found[AVERAGED]] = predictions(together, first.label_names, TOP)
+        [found[AVERAGED]] = first.predictions(together, TOP)
     return found
 
 
@@ -132,16 +129,16 @@ def add(page: Page) -> None:
 
 def _answer(prediction: Prediction) -> str:
     """The likeliest names with bars, as HTML."""
-    first = escape(prediction.labels[0])
+    first = flower(prediction, prediction.labels[0])
     if prediction.refused:
         lines = [f"<h2>{UNKNOWN}</h2><p>If it is one all the same:</p>"]
     else:
         lines = [f"<h2>{first}</h2>"]
         if len(prediction.label_set or []) > 1:
-            names = ", ".join(map(escape, prediction.label_set))
+            names = ", ".join(flower(prediction, label) for label in prediction.label_set)
             lines.append(f"<p>One of these, 9 times out of 10: {names}</p>")
     bars = "".join(
-        f"<li><span>{escape(label)}</span><span>{percent(share)}</span>"
+        f"<li><span>{flower(prediction, label)}</span><span>{percent(share)}</span>"
         f'<span class="bar"><span style="width:{100 * share:.1f}%"></span></span></li>'
         for label, share in zip(prediction.labels, prediction.probabilities, strict=True)
     )

@@ -25,11 +25,12 @@ class Examples:
     Attributes:
         files: their paths, all called .jpg, so that no browser takes one for a page or script.
         labels: their names.
-        by_class: the numbers of the photos of each name that has some.
+        by_class: the numbers of the photos of each class that has some.
+        unknown: the numbers of the photos of flowers that the model does not know.
         credits: where they come from.
     """
 
-    def __init__(self, folder: pathlib.Path):
+    def __init__(self, folder: pathlib.Path, display_names: dict[str, str]):
         # The files are copies: what a Hub repo holds are links into a cache, and gradio serves by
         # the place that a link leads to.
         room = pathlib.Path(tempfile.mkdtemp(prefix="flowers-gallery-")).resolve()
@@ -40,12 +41,19 @@ class Examples:
         self.files: list[str] = []
         self.labels: list[str] = []
         self.by_class: dict[str, list[int]] = {}
+        self.unknown: list[int] = []
+        self._shown: list[str] = []
+        self._photos = gallery.photos
         for number, photo in enumerate(gallery.photos):
             copy = room / f"{number}.jpg"
             shutil.copyfile(folder / "gallery" / photo.file, copy)
             self.files.append(str(copy))
             self.labels.append(photo.label)
-            self.by_class.setdefault(photo.label, []).append(number)
+            self._shown.append(display_names.get(photo.label, photo.label))
+            if photo.unknown:
+                self.unknown.append(number)
+            else:
+                self.by_class.setdefault(photo.label, []).append(number)
 
     def url(self, number: int) -> str:
         """Where a browser finds a photo."""
@@ -53,10 +61,34 @@ class Examples:
 
     def button(self, number: int, caption: bool = True) -> str:
         """A photo that can be tapped, as HTML."""
-        label = escape(self.labels[number])
+        label = escape(self._shown[number])
         below = f'<span class="caption">{label}</span>' if caption else ""
         return (
             f'<button type="button" class="photo" data-photo="{number}" title="{label}">'
             f'<img src="{self.url(number)}" alt="{"" if caption else label}" loading="lazy" '
             f'decoding="async">{below}</button>'
         )
+
+    def figure(self, number: int) -> str:
+        """A photo that can be tapped, over its name and who took it, as HTML."""
+        return f"<figure>{self.button(number)}{self.credit(number)}</figure>"
+
+    def credit(self, number: int) -> str:
+        """Who took a photo, under what terms, as HTML; empty where the gallery does not tell."""
+        photo = self._photos[number]
+        parts = [
+            _link(photo.author, photo.source),
+            _link(photo.licence, photo.licence_url),
+            escape(photo.changes or ""),
+        ]
+        said = ", ".join(part for part in parts if part)
+        return f'<p class="credit">Photo: {said}</p>' if said else ""
+
+
+def _link(text: str | None, address: str | None) -> str:
+    """A link to a web page, and to nothing else that an address could be."""
+    if not text or not (address or "").startswith(("https://", "http://")):
+        return escape(text or "")
+    return (
+        f'<a href="{escape(address)}" target="_blank" rel="noopener noreferrer">{escape(text)}</a>'
+    )

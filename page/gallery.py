@@ -13,7 +13,7 @@ import gradio as gr
 
 from flowers_model.bundle import BundleError
 from page.name import INSIDE
-from page.text import chosen, escape
+from page.text import chosen, escape, named
 
 if TYPE_CHECKING:
     from page import Page
@@ -103,6 +103,7 @@ def add(page: Page) -> Opened:
     classifier, examples = page.classifier, page.examples
     names = classifier.label_names
     latin = classifier.manifest.scientific_names
+    shown = classifier.manifest.display_names
     results, confusions = read_results(classifier.folder)
     script = pathlib.Path(__file__).with_name("gallery.js").read_text("utf-8")
 
@@ -113,11 +114,12 @@ def add(page: Page) -> Opened:
         return none
 
     def titled(label: str) -> str:
-        return f"{escape(label)} <i>{escape(latin[label])}</i>" if label in latin else escape(label)
+        name = named(shown, label)
+        return f"{name} <i>{escape(latin[label])}</i>" if label in latin else name
 
     def card(number: int) -> str:
         label = names[number]
-        find = html.escape(f"{label} {latin.get(label, '')}".lower())
+        find = html.escape(f"{label} {shown.get(label, '')} {latin.get(label, '')}".lower())
         result = results.get(label)
         right = f'<span class="right">{result.recall:.0%} right</span>' if result else ""
         return (
@@ -131,7 +133,7 @@ def add(page: Page) -> Opened:
             return ""
         items = "".join(
             f'<li><button type="button" data-flower="{names.index(other)}">{picture(other)}'
-            f'<span class="label">{escape(other)}</span>'
+            f'<span class="label">{escape(shown.get(other, other))}</span>'
             f'<span class="right">{_photos(count)}</span></button></li>'
             for other, count in others[:SHOWN]
         )
@@ -143,7 +145,7 @@ def add(page: Page) -> Opened:
         result = results.get(label)
         lines = [
             '<button type="button" class="back">← All flowers</button>',
-            f'<h2 tabindex="-1">{escape(label)}</h2>',
+            f'<h2 tabindex="-1">{named(shown, label)}</h2>',
         ]
         if label in latin:
             lines.append(f'<p class="latin"><i>{escape(latin[label])}</i></p>')
@@ -159,7 +161,7 @@ def add(page: Page) -> Opened:
                 f"<h3>{'Its photos' if len(mine) > 1 else 'Its photo'}</h3>"
                 '<p class="aside">Tap one: the model names it, and you see whether it is right.</p>'
                 '<div class="photos">'
-                f"{''.join(examples.button(number, caption=False) for number in mine)}</div>"
+                f"{''.join(map(examples.figure, mine))}</div>"
                 f'<p class="aside">{escape(examples.credits)}</p>'
             )
         else:
@@ -172,12 +174,19 @@ def add(page: Page) -> Opened:
         )
         return "".join(lines)
 
-    order = sorted(range(len(names)), key=lambda number: names[number].lower())
+    order = sorted(range(len(names)), key=lambda i: shown.get(names[i], names[i]).lower())
     pictured = "".join(card(i) for i in order if names[i] in examples.by_class)
     others = "".join(card(i) for i in order if names[i] not in examples.by_class)
     if others:
         title = "<h3>It knows these, too</h3>" if pictured else ""
         others = f'{title}<ul class="cards plain">{others}</ul>'
+    if examples.unknown:
+        strip = "".join(map(examples.figure, examples.unknown))
+        others += (
+            "<h3>It does not know these</h3>"
+            '<p class="aside">Tap one: the model says that it does not look like a flower that it '
+            f'knows.</p><div class="photos">{strip}</div>'
+        )
     count = f"{len(names)} flowers, {_photos(len(examples.files))}"
     search = (
         '<input type="search" placeholder="Find a flower" aria-label="Find a flower by its name">'
@@ -193,8 +202,8 @@ def add(page: Page) -> Opened:
             elem_id="index",
         )
         flower = gr.HTML("", js_on_load=script, apply_default_css=False, elem_id="flower")
-    for shown in (index, flower):
-        shown.open(opened, None, flower, **INSIDE).then(js=OPENED)
+    for part in (index, flower):
+        part.open(opened, None, flower, **INSIDE).then(js=OPENED)
     return Opened([index, flower], flower, opened)
 
 

@@ -13,7 +13,6 @@ import numpy as np
 from gradio.processing_utils import save_pil_to_cache
 from PIL import Image
 
-from flowers_model.classifier import predictions
 from flowers_model.errors import UserError
 from flowers_model.photo import decode
 from flowers_model.similar import Similar
@@ -87,11 +86,11 @@ def add(page: Page) -> Named:
         )
         each = classifier.judge(logits, embeddings)
         whole = each if len(inputs) == 1 else classifier.together(each)
-        [prediction] = predictions(whole, classifier.label_names, top=5)
-        alone = predictions(each, classifier.label_names, top=1)
+        [prediction] = classifier.predictions(whole, top=5)
+        alone = classifier.predictions(each, top=1)
         maps = maps[..., [flowers[label] for label in prediction.labels]]
         seen = [
-            Seen(url, shape, heat, one.labels[0], one.probabilities[0])
+            Seen(url, shape, heat, one.shown(one.labels[0]), one.probabilities[0])
             for url, shape, heat, one in zip(urls, shapes, maps, alone, strict=True)
         ]
         alike = [i for i in similar.nearest(whole.embeddings[0], SIMILAR + 1) if i != known]
@@ -100,6 +99,7 @@ def add(page: Page) -> Named:
             seen,
             classifier.manifest.input.crop,
             None if known is None else examples.labels[known],
+            "" if known is None else examples.credit(known),
             classifier.manifest.scientific_names,
             flowers,
             "".join(map(examples.button, alike[:SIMILAR])),

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import gradio as gr
 import numpy as np
 
+from flowers_model.classifier import Prediction
 from flowers_model.errors import UserError
 from flowers_model.photo import decode
 
@@ -51,6 +52,19 @@ def percent(share: float) -> str:
     if share > 0.995:
         return "&gt;99%"
     return "&lt;1%" if share < 0.005 else f"{share:.0%}"
+
+
+def flower(prediction: Prediction, label: str) -> str:
+    """What to call a class, as HTML, with its own name in small print where that misleads."""
+    return named(prediction.display_names, label)
+
+
+def named(display_names: dict[str, str], label: str) -> str:
+    """As `flower`, by the manifest's display names."""
+    if label not in display_names:
+        return escape(label)
+    own = f'<small class="own">“{escape(label)}” in the data set</small>'
+    return f"{escape(display_names[label])} {own}"
 
 
 def table(rows: Sequence[Sequence[str]], head: Sequence[str] = ()) -> str:

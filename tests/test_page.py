@@ -19,7 +19,7 @@ from PIL import Image
 from test_app import encoded, heic, lying, serving
 
 from flowers_model import bundle
-from flowers_model.classifier import FlowerClassifier, predictions
+from flowers_model.classifier import FlowerClassifier
 from flowers_model.uncertainty import raw_score
 
 playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
@@ -226,13 +226,13 @@ def test_several_photos_of_one_plant_give_one_answer(page, model):
     photos = [photo(COLOURS["poppy"], 3), encoded("PNG"), photo(COLOURS["blue iris"], 4)]
     classifier = FlowerClassifier.from_pretrained(model)
     each = classifier.answer(np.stack([classifier.prepare(data) for data in photos]))
-    [whole] = predictions(classifier.together(each), classifier.label_names, top=3)
+    [whole] = classifier.predictions(classifier.together(each), top=3)
     said = upload(page, *photos)
     assert "3 photos together" in said
     assert heading(page) == whole.labels[0]
     assert f"{whole.probabilities[0]:.0%} sure" in said
     alone = page.locator("#answer .each button")
-    for number, one in enumerate(predictions(each, classifier.label_names, top=1)):
+    for number, one in enumerate(classifier.predictions(each, top=1)):
         said = f"{one.labels[0]} {one.probabilities[0]:.0%}"
         assert alone.nth(number).inner_text() == said
     assert picture_size(page, "#answer figure:not([hidden]) .whole") == [48, 40]

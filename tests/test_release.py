@@ -1,9 +1,9 @@
 """The bundle that comes with the code, and how it is made."""
 
-import json
+import logging
 
 import pytest
-from helpers import write_tiny_bundle
+from helpers import COLOURS, photo, write_tiny_bundle
 
 from flowers_model import FlowerClassifier, bundle
 from flowers_model.classifier import DEFAULT
@@ -13,34 +13,57 @@ from train import release
 
 
 @pytest.fixture
-def trained(tmp_path):
-    """A bundle without photos of its data, whose first class is the one of the gallery's flower."""
+def trained(tmp_path, monkeypatch):
+    """A bundle without photos of its data, and photos that it answers rightly, but for one."""
     folder = write_tiny_bundle(tmp_path / "trained")
-    text = (folder / bundle.MANIFEST).read_text("utf-8")
-    manifest = json.loads(text)
-    manifest["class_names"][0] = "pink-yellow dahlia"
-    (folder / bundle.MANIFEST).write_text(json.dumps(manifest), "utf-8")
-    for photo in bundle.read_gallery(folder).photos:
-        (folder / "gallery" / photo.file).unlink()
+    for shown in bundle.read_gallery(folder).photos:
+        (folder / "gallery" / shown.file).unlink()
     bundle.write_json(folder / "gallery/index.json", bundle.Gallery(credits="None.", photos=[]))
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    classifier = FlowerClassifier.from_pretrained(folder)
+    rows = ["file,class,author,source,licence,licence_url"]
+    for number, colour in enumerate(COLOURS.values()):
+        (photos / f"{number}.jpg").write_bytes(photo(colour, number))
+        [said] = classifier.classify(photos / f"{number}.jpg")
+        label = said.labels[0 if number else 1]  # the first one is labelled wrongly
+        rows.append(f"{number}.jpg,{label},Ann,https://example.org/{number},CC BY 2.0,")
+    (photos / "credits.csv").write_text("\n".join(rows), "utf-8")
+    (photos / "README.md").write_text("Terms.", "utf-8")
+    monkeypatch.setattr(release, "PHOTOS", photos)
+    monkeypatch.setattr(release, "FEWEST_PHOTOS", 2)
+    monkeypatch.setattr(release, "FEWEST_KINDS", 1)
     return folder
 
 
-def test_a_released_bundle_shows_one_photo_that_may_be_shown(trained, tmp_path):
+def test_a_released_bundle_shows_photos_that_it_answers_rightly(trained, tmp_path, caplog):
+    caplog.set_level(logging.INFO, "flowers")
     to = tmp_path / "default"
     release.release(trained, to)
     bundle.check(to)
     gallery = bundle.read_gallery(to)
-    assert [photo.label for photo in gallery.photos] == ["pink-yellow dahlia"]
-    assert "CC BY" in gallery.credits
-    assert len(bundle.read_embeddings(to, gallery)) == 1
+    assert [shown.file for shown in gallery.photos] == ["1.jpg", "2.jpg"]
+    assert "left out: 0.jpg" in caplog.text
+    assert gallery.photos[0].author == "Ann"
+    assert gallery.photos[0].changes == "reduced in size"
+    assert len(bundle.read_embeddings(to, gallery)) == 2
     classifier = FlowerClassifier.from_pretrained(to)
-    [prediction] = classifier.classify(to / "gallery" / gallery.photos[0].file)
-    assert len(prediction.labels) == 3
+    for shown in gallery.photos:
+        [prediction] = classifier.classify(to / "gallery" / shown.file)
+        assert prediction.labels[0] == shown.label
     card = (to / "README.md").read_text("utf-8")
     assert card.startswith((trained / "README.md").read_text("utf-8"))
     assert "## Terms" in card
     assert "| candidate |" in card
+    assert "[Ann](https://example.org/1) | CC BY 2.0 |" in card
+    assert (to / "gallery/credits.csv").is_file()
+
+
+def test_a_model_that_knows_too_few_photos_is_not_released(trained, tmp_path, monkeypatch):
+    monkeypatch.setattr(release, "FEWEST_PHOTOS", 3)
+    with pytest.raises(UserError, match="of 3 photos for the gallery the model answers 2"):
+        release.release(trained, tmp_path / "default")
+    assert not (tmp_path / "default").exists()
 
 
 def test_photos_of_the_data_are_not_released(tmp_path, capsys):
@@ -65,7 +88,13 @@ def test_the_default_bundle_knows_oxfords_flowers():
     sizes = [path.stat().st_size for path in DEFAULT.rglob("*") if path.is_file()]
     assert max(sizes) <= release.LARGEST_FILE
     assert sum(sizes) <= release.LARGEST
-    [photo] = bundle.read_gallery(DEFAULT).photos
+    gallery = bundle.read_gallery(DEFAULT)
+    assert len(gallery.photos) >= release.FEWEST_PHOTOS
     classifier = FlowerClassifier.from_pretrained()
-    [prediction] = classifier.classify(DEFAULT / "gallery" / photo.file)
-    assert photo.label in prediction.labels
+    for shown in gallery.photos:
+        [prediction] = classifier.classify(DEFAULT / "gallery" / shown.file)
+        assert prediction.refused == shown.unknown
+        assert shown.unknown or prediction.labels[0] == shown.label
+        assert shown.author
+        assert shown.licence
+    assert manifest.display_names["watercress"] == "nasturtium"

@@ -25,7 +25,7 @@ from flowers_model.classifier import FlowerClassifier, softmax
 from flowers_model.engine import Engine, open_engine
 from flowers_model.export import write_onnx
 from flowers_model.files import replacing
-from flowers_model.names import scientific
+from flowers_model.names import display, scientific
 from flowers_model.photo import PhotoError, decode, fit
 from flowers_model.storage import round_kernels
 from flowers_model.uncertainty import REFERENCE
@@ -88,6 +88,7 @@ def write_bundle(
         manifest = bundle.Manifest(
             class_names=list(source.class_names),
             scientific_names=scientific(source.class_names),
+            display_names=display(source.class_names),
             input=bundle.Input(size=experiment.image_size, crop=experiment.crop),
             calibration=bundle.Calibration(),
             metrics={},

@@ -18,7 +18,6 @@ from typing import TextIO
 
 import numpy as np
 
-from flowers_model.classifier import predictions
 from flowers_model.command import Parser, reporting_mistakes
 from flowers_model.errors import UserError
 from flowers_model.files import replacing
@@ -55,7 +54,7 @@ def rows(ensemble: Ensemble, items: Iterable[Item], top: int) -> Iterator[dict]:
         found = {}
         if photos:
             answers = ensemble.answer(list(photos.values()))
-            found = dict(zip(photos, predictions(answers, ensemble.label_names, top), strict=True))
+            found = dict(zip(photos, ensemble.models[0].predictions(answers, top), strict=True))
         for i, item in enumerate(chunk):
             row = {"photo": item.name} | ({} if item.label is None else {"label": item.label})
             yield row | ({"error": errors[i]} if i in errors else dataclasses.asdict(found[i]))
