@@ -81,6 +81,7 @@ def describe(classifier: FlowerClassifier) -> str:
             f"square of a photo, at {size} by {size} pixels, {always}</p>",
             "<h3>How well it does</h3>",
             table(results, columns),
+            _elsewhere(manifest),
             f"<p>Its percentages are calibrated on <em>{escape(calibrated)}</em>: of the answers "
             "that it is 80% sure of, about 80% are right.</p>"
             if calibrated
@@ -91,6 +92,20 @@ def describe(classifier: FlowerClassifier) -> str:
             table([(name, value) for name, value in about.items() if value]),
         ]
     )
+
+
+def _elsewhere(manifest: Manifest) -> str:
+    """What happens to photos of each source, as HTML; nothing where there is one."""
+    rows = [
+        (
+            *(name, f"{of.top1:.1%}", _share(of.kept_right), _share(of.refused)),
+            *(_share(of.sure_wrong), _share(of.ece), f"{of.count:,}"),
+        )
+        for name, of in manifest.by_source.items()
+    ]
+    columns = ("photos of", "right", "right and not refused", "refused")
+    columns += ("sure and wrong", "calibration error", "photos")
+    return f"<h3>Photos from elsewhere</h3>{table(rows, columns)}" if rows else ""
 
 
 def _known(manifest: Manifest) -> list[str]:
