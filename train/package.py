@@ -368,7 +368,7 @@ def _called(manifest: bundle.Manifest) -> str:
     if not manifest.display_names:
         return ""
     each = ", ".join(f"{name} is {shown}" for name, shown in manifest.display_names.items())
-    return f"Some class names mislead; by what their photos show, {each}.\n\n"
+    return f"Some of them mislead; by what the photos show, {each}. "
 
 
 def _elsewhere(manifest: bundle.Manifest) -> str:
@@ -475,8 +475,8 @@ photo = keras.utils.load_img("photo.jpg", target_size=({size}, {size}), keep_asp
 logits = network.predict(keras.utils.img_to_array(photo)[None])
 ```
 
-{_called(manifest)}Class names are in `classifier.json`, in the order of the logits. Probabilities are
-`softmax(logits / {manifest.calibration.temperature:.4f})`, a temperature fitted on
+Class names are in `classifier.json`, in the order of the logits. {_called(manifest)}Probabilities
+are `softmax(logits / {manifest.calibration.temperature:.4f})`, a temperature fitted on
 {manifest.calibration.fitted_on}.
 
 {_elsewhere(manifest)}## Limits
