@@ -69,9 +69,9 @@ class Examples:
             f'decoding="async">{below}</button>'
         )
 
-    def figure(self, number: int) -> str:
-        """A photo that can be tapped, over its name and who took it, as HTML."""
-        return f"<figure>{self.button(number)}{self.credit(number)}</figure>"
+    def figure(self, number: int, caption: bool = False) -> str:
+        """A photo that can be tapped, over who took it, as HTML."""
+        return f"<figure>{self.button(number, caption)}{self.credit(number)}</figure>"
 
     def credit(self, number: int) -> str:
         """Who took a photo, under what terms, as HTML; empty where the gallery does not tell."""

@@ -181,7 +181,7 @@ def add(page: Page) -> Opened:
         title = "<h3>It knows these, too</h3>" if pictured else ""
         others = f'{title}<ul class="cards plain">{others}</ul>'
     if examples.unknown:
-        strip = "".join(map(examples.figure, examples.unknown))
+        strip = "".join(examples.figure(number, caption=True) for number in examples.unknown)
         others += (
             "<h3>It does not know these</h3>"
             '<p class="aside">Tap one: the model says that it does not look like a flower that it '
