@@ -81,11 +81,10 @@ def test_outliers_are_a_tenth_of_even_draws():
 
 def test_an_even_epoch_is_as_long_and_a_function_of_seed_and_epoch():
     labels = np.random.default_rng(0).permutation(np.repeat([0, 1, 2], [30, 6, 2]))
-    three = epoch_order(38, 4, 5, 0, 3, labels)
-    assert len(three) == len(epoch_order(38, 4, 5, 0, 3)) == 3 * 36
     for epoch in range(3):
-        order = three[36 * epoch : 36 * epoch + 36]
-        np.testing.assert_array_equal(order, epoch_order(38, 4, 5, epoch, epoch + 1, labels))
+        order = epoch_order(labels, 4, 5, epoch, oversample=True)
+        assert len(order) == len(epoch_order(labels, 4, 5, epoch)) == 36
+        np.testing.assert_array_equal(order, epoch_order(labels, 4, 5, epoch, oversample=True))
         assert class_counts(labels[order], 3).tolist() == [12, 12, 12]
         assert not np.array_equal(labels[order], np.tile([0, 1, 2], 12))
 

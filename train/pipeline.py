@@ -203,28 +203,21 @@ def training_batches(
     """
     import tensorflow as tf
 
-    even = photos.labels if oversample else None
-    indices = epoch_order(len(photos), batch_size, seed, first_epoch, epochs, even)
     look = _look(photos, augment, plain, rare, seed) if augment is not None else None
-    numbers = np.arange(len(indices)) + first_epoch * (len(indices) // max(epochs - first_epoch, 1))
+    labels = tf.constant(photos.labels)
     batch_size = min(batch_size, len(photos))
-    indices, numbers = (
-        processes.own_rows(values[first_step * batch_size :], batch_size)
-        for values in (indices, numbers)
-    )
 
-    def load(index: tf.Tensor, number: tf.Tensor, label: tf.Tensor):
+    def load(index: tf.Tensor, number: tf.Tensor):
         if look is None:
             photo = tf.numpy_function(photos.read, [index], tf.uint8, stateful=False)
             x = tf.cast(photo, tf.float32)
         else:
             x = look(index, number)
+        label = labels[index]
         label = tf.where(label < 0, 1.0 / class_count, tf.one_hot(label, class_count))
         return tf.ensure_shape(x, (size, size, 3)), label
 
-    data = tf.data.Dataset.from_tensor_slices(
-        (indices, numbers.astype(np.int32), photos.labels[indices])
-    )
+    data = _order(photos.labels, batch_size, seed, first_epoch, epochs, first_step, oversample)
     data = data.map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     data = data.batch(batch_size // processes.processes(), drop_remainder=True)
     if mix is not None:
@@ -286,15 +279,12 @@ def feature_batches(
     """
     import tensorflow as tf
 
-    even = labels if oversample else None
-    indices = epoch_order(len(labels), batch_size, seed, first_epoch, epochs, even)
     batch_size = min(batch_size, len(labels))
-    indices = processes.own_rows(indices[first_step * batch_size :], batch_size)
-    features, labels = tf.constant(features), tf.constant(labels)
-    data = tf.data.Dataset.from_tensor_slices(indices)
+    data = _order(labels, batch_size, seed, first_epoch, epochs, first_step, oversample)
     data = data.batch(batch_size // processes.processes(), drop_remainder=True)
+    features, labels = tf.constant(features), tf.constant(labels)
     data = data.map(
-        lambda batch: (
+        lambda batch, _: (
             tf.gather(features, batch),
             tf.one_hot(tf.gather(labels, batch), class_count),
         )
@@ -308,26 +298,51 @@ def steps(count: int, batch_size: int) -> int:
 
 
 def epoch_order(
-    count: int,
+    labels: np.ndarray, batch_size: int, seed: int, epoch: int, oversample: bool = False
+) -> np.ndarray:
+    """The order of photos in an epoch, int64, all of its batches one after another.
+
+    Each photo comes at most once; with `oversample` there are as many, but equally many of each
+    class.
+
+    Args:
+        labels: of the photos, int `(N,)`.
+    """
+    taken = steps(len(labels), batch_size) * min(batch_size, len(labels))
+    photos = np.arange(len(labels))
+    if oversample:
+        photos = even_draws(labels, seed, epoch * taken, (epoch + 1) * taken)
+    return np.random.default_rng([seed, epoch]).permutation(photos)[:taken]
+
+
+def _order(
+    labels: np.ndarray,
     batch_size: int,
     seed: int,
     first_epoch: int,
     epochs: int,
-    even: np.ndarray | None = None,
-) -> np.ndarray:
-    """The order of photos over the epochs `first_epoch` to `epochs - 1`, int64.
+    first_step: int,
+    oversample: bool,
+) -> tf.data.Dataset:
+    """Which photo comes next, int64, and as which of all that training sees, int32.
 
-    Each photo comes at most once an epoch; where labels `even`, int `(count,)`, are given, an epoch
-    is as long, but has equally many photos of each class.
+    Of several processes, each has its rows of every batch. One epoch is in memory at a time.
     """
-    taken = steps(count, batch_size) * min(batch_size, count)
-    orders = []
-    for epoch in range(first_epoch, epochs):
-        photos = np.arange(count)
-        if even is not None:
-            photos = even_draws(even, seed, epoch * taken, (epoch + 1) * taken)
-        orders.append(np.random.default_rng([seed, epoch]).permutation(photos)[:taken])
-    return np.concatenate(orders) if orders else np.zeros(0, np.int64)
+    import tensorflow as tf
+
+    def shuffled(epoch: np.int64) -> tuple[np.ndarray, np.ndarray]:
+        indices = epoch_order(labels, batch_size, seed, int(epoch), oversample)
+        numbers = (epoch * len(indices) + np.arange(len(indices))).astype(np.int32)
+        skipped = first_step * batch_size if epoch == first_epoch else 0
+        return tuple(
+            processes.own_rows(values[skipped:], batch_size) for values in (indices, numbers)
+        )
+
+    def one(epoch: tf.Tensor) -> tf.data.Dataset:
+        both = tf.numpy_function(shuffled, [epoch], (tf.int64, tf.int32), stateful=False)
+        return tf.data.Dataset.from_tensor_slices(tuple(tf.ensure_shape(x, (None,)) for x in both))
+
+    return tf.data.Dataset.range(first_epoch, epochs).flat_map(one)
 
 
 def _decode(
