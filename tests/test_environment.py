@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+from train import environment
+
 SCRIPT = """
 import json, os
 os.environ.setdefault("KERAS_BACKEND", "jax")
@@ -14,7 +16,13 @@ from train import environment
 environment.prepare()
 print(json.dumps(dict(os.environ)))
 """
-NAMES = ("XLA_FLAGS", "GLIBC_TUNABLES", "JAX_COMPILATION_CACHE_DIR", "KERAS_BACKEND")
+NAMES = (
+    "XLA_FLAGS",
+    "GLIBC_TUNABLES",
+    "JAX_COMPILATION_CACHE_DIR",
+    "KERAS_BACKEND",
+    "XLA_PYTHON_CLIENT_PREALLOCATE",
+)
 
 
 def prepared(**given: str) -> dict[str, str]:
@@ -28,6 +36,7 @@ def prepared(**given: str) -> dict[str, str]:
 def test_jax_gets_its_flags_and_a_compilation_cache(tmp_path):
     after = prepared(FLOWERS_DATA=str(tmp_path))
     assert after["JAX_COMPILATION_CACHE_DIR"] == str(tmp_path / "jax")
+    assert after["XLA_PYTHON_CLIENT_PREALLOCATE"] == "false"
     flags = after["XLA_FLAGS"]
     check = [sys.executable, "-c", "import jax; print(jax.jit(lambda x: x + 1)(1))"]
     done = subprocess.run(check, env=os.environ | {"XLA_FLAGS": flags}, capture_output=True)
@@ -39,6 +48,7 @@ def test_what_the_user_has_set_stays():
         "XLA_FLAGS": "--xla_cpu_experimental_ynn_fusion_type=-REDUCE",
         "GLIBC_TUNABLES": "glibc.malloc.hugetlb=0",
         "JAX_COMPILATION_CACHE_DIR": "elsewhere",
+        "XLA_PYTHON_CLIENT_PREALLOCATE": "true",
     }
     assert prepared(**given).items() >= given.items()
     after = prepared(XLA_FLAGS="--xla_force_host_platform_device_count=8")
@@ -60,3 +70,29 @@ def test_the_program_starts_anew_with_malloc_set():
     kept = {name: value for name, value in os.environ.items() if name not in NAMES}
     done = subprocess.run([sys.executable, "-c", script], env=kept, capture_output=True, text=True)
     assert done.stdout.splitlines()[-1] == "1"
+
+
+@pytest.fixture
+def card(tmp_path, monkeypatch):
+    """A machine with an NVIDIA card, by what its driver's program says."""
+    program = tmp_path / "nvidia-smi"
+    program.write_text("#!/bin/sh\necho 'GPU 0: Tesla T4 (UUID: GPU-1)'\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the driver's program is a shell script here")
+@pytest.mark.usefixtures("card")
+def test_a_card_that_is_not_used_is_named_with_the_command(monkeypatch):
+    for name in ("JAX_PLATFORMS", "CUDA_VISIBLE_DEVICES"):
+        monkeypatch.delenv(name, raising=False)
+    said = environment.unused_card("jax")
+    assert said == "Tesla T4 is not used; to train on it: pip install -r requirements-gpu.txt"
+    assert "KERAS_BACKEND=jax" in environment.unused_card("tensorflow")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert environment.unused_card("jax") is None
+
+
+def test_a_machine_without_a_card_hears_nothing(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert environment.unused_card("jax") is None

@@ -1,8 +1,11 @@
-"""What has to stand in the environment before malloc, XLA and JAX start."""
+"""The environment that malloc, XLA and JAX start in, and the card that it leaves unused."""
 
 from __future__ import annotations
 
+import importlib.util
 import os
+import re
+import subprocess
 import sys
 
 from flowers_model.files import cache_folder
@@ -22,6 +25,33 @@ def prepare() -> None:
         if "ynn_fusion_type" not in flags:
             os.environ["XLA_FLAGS"] = f"{flags} {_XLA_FLAG}".strip()
         os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache_folder() / "jax"))
+        # As it comes, JAX takes three quarters of a card at once, whoever else uses it.
+        os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     if sys.platform == "linux" and "GLIBC_TUNABLES" not in os.environ:
         os.environ["GLIBC_TUNABLES"] = _MALLOC
         os.execv(sys.executable, sys.orig_argv)
+
+
+def unused_card(backend: str) -> str | None:
+    """What to tell who computes on the CPU of a machine with an NVIDIA card; None without a card.
+
+    Nothing is said where the card was hidden on purpose.
+
+    Args:
+        backend: Keras's.
+    """
+    if os.environ.get("JAX_PLATFORMS") == "cpu" or os.environ.get("CUDA_VISIBLE_DEVICES") == "":
+        return None
+    try:
+        listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=30)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    card = re.match(r"GPU 0: ([^(\n]+)", listed.stdout)
+    if listed.returncode or card is None:
+        return None
+    name = card[1].strip()
+    if backend != "jax":
+        return f"{name} is not used: KERAS_BACKEND=jax with requirements-gpu.txt trains on it"
+    if importlib.util.find_spec("jax_cuda12_plugin"):
+        return f"{name} is not used: JAX needs a newer NVIDIA driver, or another program holds it"
+    return f"{name} is not used; to train on it: pip install -r requirements-gpu.txt"

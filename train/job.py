@@ -17,6 +17,7 @@ from flowers_model.bundle import Manifest
 from train import (
     average,
     distribution,
+    environment,
     pipeline,
     precision,
     processes,
@@ -66,7 +67,10 @@ def run(
     """
     expectation = textwrap.dedent(load_preset(preset).__doc__ or "").strip()
     log.info("preset %s: %s\n", preset, expectation)
-    log.info("run %s, Keras %s on %s", folder, keras.__version__, keras.backend.backend())
+    backend = keras.backend.backend()
+    log.info("run %s, Keras %s on %s", folder, keras.__version__, backend)
+    if not distribution.has_accelerator() and (missed := environment.unused_card(backend)):
+        log.warning("warning: %s", missed)
     if push_to and processes.is_first():
         hub.check_login(push_to)
     if not processes.is_first():
