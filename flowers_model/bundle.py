@@ -6,6 +6,7 @@
     classifier.json                              the manifest (`Manifest`)
     refusal.npy                                  the classes' mean embeddings, float32 (C, D), where
                                                  the manifest's refusal goes by them
+    splits.json                                  which photos were in which split, by digest
     gallery/index.json, gallery/*.jpg            labelled held-out photos
     gallery/embeddings.npy                       float16 (photos, D), in the order of the index
     report/                                      index.html, metrics.json, tables, figures
@@ -35,7 +36,8 @@ if TYPE_CHECKING:
 MANIFEST = "classifier.json"
 NETWORK_FILES = ("config.json", "metadata.json", "model.weights.h5")
 REQUIRED_FILES = ("README.md", *NETWORK_FILES, "model.onnx", MANIFEST, "gallery/index.json")
-OPTIONAL_FILES = ("refusal.npy",)
+SPLITS = "splits.json"
+OPTIONAL_FILES = ("refusal.npy", SPLITS)
 FOLDERS = ("gallery", "report")
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -192,6 +194,13 @@ class Gallery(pydantic.BaseModel):
     photos: list[GalleryPhoto]
 
 
+class Splits(pydantic.BaseModel):
+    """`splits.json`: which photos a network learned from, was chosen by and is measured on."""
+
+    class_names: list[Name]
+    photos: dict[str, list[str]]  # by split, the digest of each photo's bytes (`train.digests`)
+
+
 def read_manifest(folder: str | os.PathLike) -> Manifest:
     """Read `classifier.json`.
 
@@ -218,6 +227,16 @@ def read_gallery(folder: str | os.PathLike) -> Gallery:
         if not (room / name).is_file():
             raise BundleError(f"gallery/index.json: {photo.file!r} is not in the gallery")
     return gallery
+
+
+def read_splits(folder: str | os.PathLike) -> Splits | None:
+    """Read `splits.json`; None where there is none, as for drawn photos and in older bundles.
+
+    Raises:
+        BundleError: where it does not fit; the message names the field.
+    """
+    path = pathlib.Path(folder) / SPLITS
+    return _read(path, Splits) if path.exists() else None
 
 
 def read_embeddings(folder: str | os.PathLike, gallery: Gallery) -> np.ndarray | None:

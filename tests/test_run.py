@@ -68,6 +68,8 @@ def test_one_command_leaves_a_whole_bundle(trained, data):
     assert manifest.provenance.backend == backend
     assert manifest.provenance.splits == {"train": 24, "valid": 9, "test": 12}
     assert manifest.onnx_difference < 1e-4
+    kept = bundle.read_splits(folder).photos
+    assert {split: len(photos) for split, photos in kept.items()} == manifest.provenance.splits
     assert re.fullmatch(r"test top-1 \d\.\d{3} \(12 photos\)", out.strip().splitlines()[-1])
 
     metrics = json.loads((folder / "report/metrics.json").read_text("utf-8"))

@@ -281,21 +281,25 @@ def _recalibrate(options: argparse.Namespace) -> None:
     manifest = bundle.check(folder)
     strange = outliers(options.outliers)
     # What is wrong with the earlier network is said before photos take their time.
-    earlier = _earlier(options.earlier, manifest, options.data) if options.earlier else None
-    recalibrate(folder, options.output, _photos(manifest, options.data), strange, earlier)
+    earlier = _earlier(options.earlier, folder, manifest, options.data) if options.earlier else None
+    recalibrate(folder, options.output, _photos(folder, manifest, options.data), strange, earlier)
 
 
 def _photos(
-    manifest: Manifest, data: Sequence[str], splits: Container[str] = ("train", "valid", "test")
+    folder: pathlib.Path,
+    manifest: Manifest,
+    data: Sequence[str],
+    splits: Container[str] = ("train", "valid", "test"),
 ) -> dict[str, Photos]:
     """Evaluation photos of `splits`, labels in the order of the model's classes."""
     import dataclasses
 
+    from flowers_model.bundle import read_splits
     from train.ensemble import open_to_calibrate
     from train.pipeline import evaluation_photos
 
     given = manifest.input
-    source, places = open_to_calibrate(manifest, data)
+    source, places = open_to_calibrate(manifest, data, read_splits(folder))
     photos = {}
     for name, split in source.splits.items():
         if name not in splits:
@@ -305,7 +309,7 @@ def _photos(
     return photos
 
 
-def _earlier(name: str, manifest: Manifest, data: Sequence[str]) -> HeldOut:
+def _earlier(name: str, model: pathlib.Path, manifest: Manifest, data: Sequence[str]) -> HeldOut:
     """What the earlier network says of the valid photos that only it has not learned from.
 
     Raises:
@@ -321,8 +325,8 @@ def _earlier(name: str, manifest: Manifest, data: Sequence[str]) -> HeldOut:
         raise UserError(f"--earlier {name} knows other classes than the model")
     # The further photos are of the first source.
     data = data[:1]
-    source, _ = open_to_calibrate(manifest, data)
-    photos = _photos(theirs, data, ("train", "valid"))
+    source, _ = open_to_calibrate(manifest, data, bundle.read_splits(model))
+    photos = _photos(folder, theirs, data, ("train", "valid"))
     further = ~np.isin(photos["valid"].names, source.splits["valid"].names)
     if not further.any():
         raise UserError(

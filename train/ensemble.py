@@ -10,11 +10,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from flowers_model.bundle import Manifest
+from flowers_model.bundle import Manifest, Splits, read_splits
 from flowers_model.classifier import Answers, FlowerClassifier, Photo
 from flowers_model.ensemble import average
 from flowers_model.errors import UserError
 from flowers_model.photo import PhotoError, decode, fit
+from train.digests import as_trained
 from train.others import others
 from train.pipeline import progress
 from train.sources import Source, Split, open_source, train_on_valid
@@ -59,6 +60,10 @@ class Ensemble:
         made = [model.manifest.provenance for model in self.models]
         title = " + ".join(f"{one.preset} ({one.backbone}, seed {one.seed})" for one in made)
         return title if self.tta == "none" else f"{title}, {self.tta} averaged"
+
+    def records(self) -> list[Splits | None]:
+        """Which photos were in which split when each model was trained, as far as that is kept."""
+        return [read_splits(model.folder) for model in self.models]
 
     def picture(self, photo: Photo) -> np.ndarray:
         """What the first model sees of a photo, uint8 `(S, S, 3)`."""
@@ -133,11 +138,16 @@ def views(photo: np.ndarray, given, tta: str) -> list[np.ndarray]:
     return squares
 
 
-def open_for(manifest: Manifest, data: str, split: str | None = None) -> tuple[Source, np.ndarray]:
+def open_for(
+    manifest: Manifest, data: str, split: str | None = None, records: Sequence[Splits | None] = ()
+) -> tuple[Source, np.ndarray]:
     """Open a source to measure a model on.
 
     What the model was trained on is cut as it was then. Anything else is taken as it is: all the
     photos, of some of the model's classes, in the splits that the source brings along.
+
+    Args:
+        records: as `train.digests.as_trained` takes them.
 
     Returns:
         The source, and where each of its classes stands among the model's, int
@@ -160,12 +170,15 @@ def open_for(manifest: Manifest, data: str, split: str | None = None) -> tuple[S
     elif source.splits.keys() == {"train"}:
         # No model trained on it, so none of it is train.
         source = dataclasses.replace(source, splits={"test": source.splits["train"]})
+    source = as_trained(source, records)
     if split is not None and split not in source.splits:
         raise UserError(f"--split: {data} has no {split!r}, but {', '.join(source.splits)}")
     return source, _places(manifest, source)
 
 
-def open_to_calibrate(manifest: Manifest, data: Sequence[str]) -> tuple[Source, np.ndarray]:
+def open_to_calibrate(
+    manifest: Manifest, data: Sequence[str], record: Splits | None
+) -> tuple[Source, np.ndarray]:
     """Open the sources that calibrate a model, merged as `known` has it; see `open_for`."""
     made = manifest.provenance
     sources = [open_source(spec, made.seed, manifest.input.size) for spec in data[:1]]
@@ -174,6 +187,7 @@ def open_to_calibrate(manifest: Manifest, data: Sequence[str]) -> tuple[Source, 
     for spec in data[1:]:
         sources.append(open_source(spec, made.seed, manifest.input.size, cut=False))
     source = merge(sources, "known", made.seed) if len(sources) > 1 else sources[0]
+    source = as_trained(source, [record])
     return source, _places(manifest, source)
 
 

@@ -252,7 +252,7 @@ def _evaluate(
         raise UserError(f"--output {str(output)!r} holds something else; give a new folder")
     ensemble = Ensemble.open(options.model, options.tta)
     manifest = ensemble.models[0].manifest
-    opened = [open_for(manifest, spec, options.split) for spec in options.data]
+    opened = [open_for(manifest, spec, options.split, ensemble.records()) for spec in options.data]
     titles = _titles([source for source, _ in opened])
     strange = outlier_pictures(options.refuse, manifest)
     others = ensemble.others(strange)

@@ -13,9 +13,10 @@ import keras
 
 from flowers_model import hub
 from flowers_model import network as networks
-from flowers_model.bundle import Manifest
+from flowers_model.bundle import Manifest, read_splits
 from train import (
     average,
+    digests,
     distribution,
     environment,
     pipeline,
@@ -94,6 +95,7 @@ def run(
                 trained.history,
                 preset=preset,
                 command=command,
+                splits=None if trained.source.drawn else read_splits(folder),
             )
         log.info("bundle: %s", folder / "bundle")
         follower.end(trained.history, folder / "bundle")
@@ -143,7 +145,8 @@ def train(
     """
     others = average.read_finished(experiment.average)
     with distribution.scope(experiment):
-        source = _source(experiment)
+        begun = bool(stages.read_history(folder)) or (folder / stages.INTERRUPTED).exists()
+        source = digests.begin(_source(experiment), folder, begun)
         task = _task(experiment, source, experiment.weights)
         average.check_alike(others, task.network, source.class_names)
         with processes.preemption():

@@ -60,6 +60,7 @@ def write_bundle(
     *,
     preset: str,
     command: str,
+    splits: bundle.Splits | None = None,
 ) -> bundle.Manifest:
     """Write the bundle of a trained network, whole or not at all.
 
@@ -69,6 +70,7 @@ def write_bundle(
         photos: decoded evaluation photos of train, valid and, where there is one, test.
         history: the rows of `train.stages.train`.
         preset, command: what to say in the manifest.
+        splits: which photos are in which split, if that is kept.
 
     Raises:
         ExportError: where the ONNX network differs by more than 1e-3 in probability.
@@ -105,6 +107,8 @@ def write_bundle(
         )
         step("the gallery")
         _write_gallery(room, source, held_out, experiment)
+        if splits is not None:
+            bundle.write_json(room / bundle.SPLITS, splits)
         step("the history")
         stages.write_history_csv(history, room / "report/history.csv")
         report.history_figure(history, room / "report/history.png")
@@ -348,7 +352,7 @@ def _write_gallery(room: pathlib.Path, source: Source, name: str, experiment: Ex
                 break
             try:
                 picture = Image.fromarray(decode(split.read(int(i))))
-            except PhotoError:
+            except (PhotoError, OSError):
                 continue  # counted and named when the split was read
             picture.thumbnail((GALLERY_SIDE, GALLERY_SIDE))
             file = f"{label:03}-{kept}.jpg"

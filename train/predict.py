@@ -178,7 +178,7 @@ def _file(path: pathlib.Path) -> Item:
 
 def _split_items(ensemble: Ensemble, data: str, split: str) -> list[Item]:
     """The photos of a source's split."""
-    source, _ = open_for(ensemble.models[0].manifest, data, split)
+    source, _ = open_for(ensemble.models[0].manifest, data, split, ensemble.records())
     photos = source.splits[split]
     return [
         Item(name, functools.partial(photos.read, i), source.class_names[photos.labels[i]])

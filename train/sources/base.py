@@ -50,6 +50,19 @@ class Split:
         )
 
 
+def picked(photos: Sequence[tuple[Split, int]]) -> Split:
+    """A split of photos from others, each the split that it comes from and its number there."""
+    labels = np.array([split.labels[i] for split, i in photos], np.int32)
+
+    def read(i: int) -> bytes:
+        split, number = photos[i]
+        return split.read(number)
+
+    merged = all(split.origins for split, _ in photos)
+    origins = tuple(split.origins[i] for split, i in photos) if merged else ()
+    return Split(tuple(split.names[i] for split, i in photos), labels, read, origins)
+
+
 @dataclass(frozen=True)
 class Source:
     """A labelled photo collection.
@@ -62,12 +75,14 @@ class Source:
         class_names: one a class, in label order.
         splits: "train" and "valid" always, "test" where the collection has test photos.
         credits: one line: where the photos come from, under what terms.
+        drawn: whether the photos follow from the seed alone, so that they are always the same.
     """
 
     name: str
     class_names: tuple[str, ...]
     splits: dict[str, Split]
     credits: str
+    drawn: bool = False
 
 
 def split_options(text: str, known: Sequence[str], form: str) -> tuple[str, dict[str, str]]:
@@ -111,13 +126,8 @@ def train_on_valid(source: Source, share: float, seed: int) -> Source:
         own = order[valid.labels[order] == label]
         kept.append(own[: max(round(share * len(own)), 1)])
     kept = np.sort(np.concatenate(kept))
-    moved = valid.subset(np.setdiff1d(np.arange(len(valid)), kept))
-
-    def read(i: int) -> bytes:
-        return train.read(i) if i < len(train) else moved.read(i - len(train))
-
-    labels = np.concatenate([train.labels, moved.labels])
-    joined = Split(train.names + moved.names, labels, read, train.origins + moved.origins)
+    moved = np.setdiff1d(np.arange(len(valid)), kept)
+    joined = picked([(train, i) for i in range(len(train))] + [(valid, int(i)) for i in moved])
     return replace(source, splits=source.splits | {"train": joined, "valid": valid.subset(kept)})
 
 

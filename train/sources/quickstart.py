@@ -741,4 +741,4 @@ def quickstart(seed: int) -> Source:
         return Split(names, labels, read)
 
     splits = {name: split(k, name, n) for k, (name, n) in enumerate(PER_CLASS.items())}
-    return Source("quickstart", tuple(FLOWERS), splits, CREDITS)
+    return Source("quickstart", tuple(FLOWERS), splits, CREDITS, drawn=True)

@@ -6,14 +6,13 @@ such lists, and `--data-list` of `train/run.py` reads them.
 """
 
 import csv
+import dataclasses
 import os
 import pathlib
 from collections.abc import Iterable
 
-import numpy as np
-
 from flowers_model.files import replacing
-from train.sources.base import Source, SourceError, Split
+from train.sources.base import Source, SourceError, picked
 
 SPLITS = ("train", "valid", "test")
 
@@ -59,7 +58,11 @@ def apply_split_list(source: Source, path: str | os.PathLike) -> Source:
             raise SourceError(f"Line {line} of {path} names {name!r} a second time: keep one.")
         seen.add(name)
         chosen.setdefault(split, []).append(name)
-    splits = {split: _split(chosen[split], places) for split in SPLITS if split in chosen}
+    splits = {
+        split: picked([places[name] for name in chosen[split]])
+        for split in SPLITS
+        if split in chosen
+    }
     for split in {"train", "valid"} | splits.keys():
         labels = splits[split].labels if split in splits else ()
         if lacking := set(range(len(source.class_names))).difference(labels):
@@ -67,7 +70,7 @@ def apply_split_list(source: Source, path: str | os.PathLike) -> Source:
                 f"{path} leaves {split} without photos of {source.class_names[min(lacking)]!r}: "
                 "every split needs every class."
             )
-    return Source(source.name, source.class_names, splits, source.credits)
+    return dataclasses.replace(source, splits=splits)
 
 
 def _rows(path: pathlib.Path) -> list[tuple[int, list[str]]]:
@@ -80,16 +83,3 @@ def _rows(path: pathlib.Path) -> list[tuple[int, list[str]]]:
         raise SourceError(f"The list {path} cannot be read: {error.strerror}.") from error
     except csv.Error as error:
         raise SourceError(f"{path} is no list of photos ({error}).") from error
-
-
-def _split(names: list[str], places: dict[str, tuple[Split, int]]) -> Split:
-    found = [places[name] for name in names]
-    labels = np.array([split.labels[i] for split, i in found], np.int32)
-
-    def read(i: int) -> bytes:
-        split, place = found[i]
-        return split.read(place)
-
-    merged = all(split.origins for split, _ in found)
-    origins = tuple(split.origins[i] for split, i in found) if merged else ()
-    return Split(tuple(names), labels, read, origins)
