@@ -353,3 +353,37 @@ def test_a_script_is_not_run(server, repo_id, tmp_path):
     server.put(repo_id, {f"{name}.py": script.encode()}, type="dataset")
     assert "cannot be read" in refusal(f"hub:{repo_id}")
     assert not (tmp_path / "ran").exists()
+
+
+def test_words_in_file_names_are_no_splits(tmp_path, caplog):
+    write_photo_folder(tmp_path, {"": 10})
+    for name in COLOURS:
+        (tmp_path / name / "000.jpg").rename(tmp_path / name / "test shot.jpg")
+        (tmp_path / name / "001.jpg").rename(tmp_path / name / "dev.jpg")
+    source = open_source(f"hub:{tmp_path}", 0)
+    assert sum(sizes(source).values()) == 30
+    check_photos(source)
+    assert "leaves out" not in caplog.text
+
+
+def test_photos_that_datasets_leaves_out_are_counted(tmp_path, caplog):
+    write_photo_folder(tmp_path, {"train": 4, "test": 1})
+    for name in COLOURS:
+        (tmp_path / "train" / name / "000.jpg").rename(tmp_path / "train" / name / "000.heic")
+    open_source(f"hub:{tmp_path}", 0)
+    assert "leaves out 3 of 15 photos" in caplog.text
+    assert "train/blue iris/000.heic" in caplog.text
+
+
+def test_names_are_one_in_either_form_of_unicode_and_blank_cells_are_no_labels(tmp_path):
+    table = rows(4)
+    table["label"] = ["pensée", "pense\u0301e", "rose"] * 4
+    data = datasets.Dataset.from_dict(table)
+    data = data.cast_column("image", datasets.Image())
+    write(tmp_path, {"a/x.parquet": parquet(0, data=data)})
+    assert open_source(f"hub:{tmp_path}/a", 0).class_names == ("pensée", "rose")
+    table["label"][2] = " "
+    data = datasets.Dataset.from_dict(table).cast_column("image", datasets.Image())
+    write(tmp_path, {"b/x.parquet": parquet(0, data=data)})
+    assert "row 2 of train has no label" in refusal(f"hub:{tmp_path}/b")
+    assert open_source(f"hub:{tmp_path}/b", 0, skip_bad=True).class_names == ("pensée", "rose")

@@ -56,6 +56,22 @@ def test_photos_are_named_as_the_classifier_names_them(model, data, tmp_path, ca
     assert rows[-1]["guess"] == ""
 
 
+def test_folders_are_walked_as_for_training(data, tmp_path):
+    folder, photo = tmp_path / "mine", (data / "test/poppy/000.jpg").read_bytes()
+    for name in ("a.jfif", "b.JPE", "c.dib", "@d.jpg", "._a.jpg", "__MACOSX/a.jpg", "@eaDir/a.jpg"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(photo)
+    (folder / "album.jpg").mkdir()
+    (folder / "album.jpg/inside.jpg").write_bytes(photo)
+    (folder / "circle").symlink_to(folder)
+    (folder / "linked").symlink_to(data / "test/poppy")
+    names = [item.name.removeprefix(f"{folder}/") for item in predict.photo_items([str(folder)])]
+    assert sorted(names) == [
+        *("@d.jpg", "a.jfif", "album.jpg/inside.jpg", "b.JPE", "c.dib"),
+        *("linked/000.jpg", "linked/001.jpg"),
+    ]
+
+
 def test_a_split_becomes_json_lines_with_labels(model, data, tmp_path, capsys):
     output = tmp_path / "answers.jsonl"
     spec = f"folder:{data}"

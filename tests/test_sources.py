@@ -11,6 +11,7 @@ import os
 import pathlib
 import tarfile
 import threading
+import unicodedata
 
 import numpy as np
 import pytest
@@ -149,7 +150,7 @@ def test_only_photos_count_whatever_the_case_of_their_suffix(tmp_path):
     write(
         tmp_path, "rose/.hidden.jpg", "rose/Thumbs.db", "rose/.DS_Store", "rose/labels.csv",
         "rose/README.md", "rose/photo.jpg.txt", "rose/jpg", "rose/@eaDir/x.jpg", ".git/x.jpg",
-        "overview.png", "classes.txt",
+        "overview.png", "classes.txt", "rose/._0.jpg",
     )  # fmt: skip
     source = open_source(f"folder:{tmp_path}", 0)
     names = {name for split in source.splits.values() for name in split.names}
@@ -176,6 +177,26 @@ def test_photos_and_folders_may_be_links(tmp_path):
     for i in range(3):
         (data / f"daisy/{i}.jpg").symlink_to(tmp_path / f"store/d/{i:03}.jpg")
     assert sizes(open_source(f"folder:{data}", 0)) == {"train": 2, "valid": 2, "test": 2}
+
+
+def test_a_class_is_one_in_either_form_of_unicode(tmp_path):
+    for split, form in (("train", "NFC"), ("valid", "NFD")):
+        for name in ("pensée", "rose"):
+            write(tmp_path, *photos(f"{split}/{unicodedata.normalize(form, name)}", 3))
+    write(tmp_path, *photos("train/" + unicodedata.normalize("NFD", "pensée"), 2))
+    source = open_source(f"folder:{tmp_path}", 0)
+    assert source.class_names == ("pensée", "rose")
+    assert per_class(source.splits["train"], source) == {"pensée": 5, "rose": 3}
+    assert source.splits["valid"].read(0).startswith(b"photo valid/pense")
+
+
+@pytest.mark.parametrize(("name", "said"), [(b"Pens\xe9e", "is not UTF-8"), (b"  ", "is blank")])
+def test_a_class_folder_whose_name_is_none_is_refused(tmp_path, name, said):
+    write(tmp_path, *photos("rose", 3), *photos("other", 3))
+    (tmp_path / "other").rename(tmp_path / os.fsdecode(name))
+    text = message(f"folder:{tmp_path}")
+    assert said in text
+    text.encode()
 
 
 def test_reports_and_credits_call_a_folder_by_its_name(tmp_path, monkeypatch):

@@ -19,6 +19,7 @@ from train.digests import as_trained
 from train.others import others
 from train.pipeline import progress
 from train.sources import Source, Split, open_source, train_on_valid
+from train.sources.base import plain_name
 from train.sources.merge import hold_back, merge
 
 log = logging.getLogger("flowers")
@@ -192,7 +193,7 @@ def open_to_calibrate(
 
 
 def _places(manifest: Manifest, source: Source) -> np.ndarray:
-    places = {name: i for i, name in enumerate(manifest.class_names)}
+    places = {plain_name(name): i for i, name in enumerate(manifest.class_names)}
     if unknown := [name for name in source.class_names if name not in places]:
         raise UserError(
             f"the model does not know {len(unknown)} of the {len(source.class_names)} classes of "

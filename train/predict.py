@@ -24,11 +24,8 @@ from flowers_model.files import replacing
 from flowers_model.photo import PhotoError, decode
 from train.ensemble import CHUNK, TTA, Ensemble, open_for
 from train.pipeline import progress
+from train.sources.folder import photo_files
 
-SUFFIXES = (
-    *(".jpg", ".jpeg", ".png", ".webp", ".avif", ".heic", ".heif"),
-    *(".gif", ".bmp", ".tif", ".tiff"),
-)
 COLUMNS = ("photo", "label", "guess", "probability", "refused", "refusal_score", "label_set")
 
 
@@ -92,7 +89,7 @@ def photo_items(paths: Sequence[str]) -> list[Item]:
     items = []
     for path in map(pathlib.Path, paths):
         if path.is_dir():
-            inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES)
+            inside = list(photo_files(path))
             if not inside:
                 raise UserError(f"{path} has no photos: give photo files or folders of them")
             items += [_file(p) for p in inside]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import pathlib
+import unicodedata
 import urllib.parse
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -129,6 +130,22 @@ def train_on_valid(source: Source, share: float, seed: int) -> Source:
     moved = np.setdiff1d(np.arange(len(valid)), kept)
     joined = picked([(train, i) for i in range(len(train))] + [(valid, int(i)) for i in moved])
     return replace(source, splits=source.splits | {"train": joined, "valid": valid.subset(kept)})
+
+
+def plain_name(name: str) -> str:
+    """A class name in Unicode's composed form: Macs decompose letters such as é, others do not."""
+    return unicodedata.normalize("NFC", name)
+
+
+def nameless(name: str) -> str | None:
+    """What keeps a text from being a class name, if anything does."""
+    if not name.strip():
+        return "is blank"
+    try:
+        name.encode()
+    except UnicodeEncodeError:  # file names of other encodings
+        return "is not UTF-8"
+    return None
 
 
 def check_faults(faults: Sequence[str], what: str, skip_bad: bool) -> None:

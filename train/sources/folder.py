@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from train.sources.base import Source, SourceError, Split
+from train.sources.base import Source, SourceError, Split, nameless, plain_name
 
 # What flowers_model.photo decodes. Anything else beside the photos is left alone.
 # fmt: off
@@ -70,15 +70,7 @@ def open_photos(path: str | os.PathLike) -> Split:
     if not root.is_dir():
         raise SourceError(f"There is no folder {root}: check the path.")
 
-    def walk(folder: pathlib.Path) -> Iterator[str]:
-        for entry in entries(folder):
-            inner = folder / entry.name
-            if entry.is_dir():
-                yield from walk(inner)
-            elif entry.name.lower().endswith(PHOTO_SUFFIXES):
-                yield inner.relative_to(root).as_posix()
-
-    names = list(walk(root))
+    names = [file.relative_to(root).as_posix() for file in photo_files(root)]
     if not names:
         raise SourceError(f"{root} holds no photos, nor do the folders in it.")
     split = files_split(root, names, np.full(len(names), -1))
@@ -222,8 +214,31 @@ def files_split(root: pathlib.Path, names: list[str], labels: np.ndarray) -> Spl
     return Split(names=tuple(names), labels=labels.astype(np.int32), read=read)
 
 
+def photo_files(
+    folder: pathlib.Path, above: frozenset[str] = frozenset()
+) -> Iterator[pathlib.Path]:
+    """All photos anywhere in a folder, sorted; links are followed, but not in a circle.
+
+    Raises:
+        SourceError: a folder cannot be read.
+    """
+    above |= {os.path.realpath(folder)}
+    for entry in entries(folder):
+        inner = folder / entry.name
+        if entry.is_dir():
+            if os.path.realpath(inner) not in above:
+                yield from photo_files(inner, above)
+        elif is_photo(entry.name):
+            yield inner
+
+
+def is_photo(name: str) -> bool:
+    """Whether a file's name is that of a photo."""
+    return name.lower().endswith(PHOTO_SUFFIXES)
+
+
 def entries(folder: pathlib.Path) -> list[os.DirEntry]:
-    """What lies in a folder, sorted, without hidden things and what systems leave behind.
+    """What lies in a folder, sorted, without what is hidden and what systems leave behind.
 
     Raises:
         SourceError: the folder cannot be read.
@@ -231,30 +246,36 @@ def entries(folder: pathlib.Path) -> list[os.DirEntry]:
     try:
         # scandir knows files from folders without asking the disk about every photo.
         with os.scandir(folder) as found:
-            kept = [entry for entry in found if not entry.name.startswith((".", "__", "@"))]
+            kept = [
+                entry
+                for entry in found
+                if not entry.name.startswith((".", "__", "@") if entry.is_dir() else ".")
+            ]
     except OSError as error:
         raise SourceError(f"{folder} cannot be read: {error.strerror}.") from error
     return sorted(kept, key=lambda entry: entry.name)
 
 
 def _photos_by_class(folder: pathlib.Path) -> dict[str, list[pathlib.Path]]:
-    classes = {inner.name: inner for inner in _folders(folder)}
+    classes = _folders(folder)
     if not classes:
         raise SourceError(
             f"{folder} has no class folders: put the photos of each class into a folder of its own."
         )
-    photos = {}
-    for name, inner in classes.items():
+    photos: dict[str, list[pathlib.Path]] = {}
+    for inner in classes:
+        if fault := nameless(inner.name):
+            raise SourceError(
+                f"The name of the class folder {os.fsencode(inner)!r} {fault}: rename the folder."
+            )
         if deeper := _folders(inner):
             raise SourceError(
                 f"{inner} holds folders ({some(d.name for d in deeper)}): photos must lie "
                 "directly in the folder of their class."
             )
-        photos[name] = [
-            inner / entry.name
-            for entry in entries(inner)
-            if entry.name.lower().endswith(PHOTO_SUFFIXES)
-        ]
+        photos.setdefault(plain_name(inner.name), []).extend(
+            inner / entry.name for entry in entries(inner) if is_photo(entry.name)
+        )
     if empty := [name for name, found in photos.items() if not found]:
         raise SourceError(
             f"{folder} has class folders without photos: {some(empty)}; add photos or remove them."

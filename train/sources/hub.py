@@ -11,8 +11,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from flowers_model import hub
-from train.sources.base import Source, SourceError, Split, check_faults, split_options
-from train.sources.folder import add_missing_splits, check_classes, some, split_named
+from train.sources.base import Source, SourceError, Split, check_faults, plain_name, split_options
+from train.sources.folder import (
+    add_missing_splits,
+    check_classes,
+    entries,
+    photo_files,
+    some,
+    split_named,
+)
 
 if TYPE_CHECKING:
     import datasets
@@ -95,6 +102,7 @@ def _load(path: pathlib.Path, config: str | None, place: str) -> datasets.Datase
             else:
                 builder = datasets.load_dataset_builder(str(path), config)
                 _check_builder(builder, path, place)
+                builder = _with_all_photos(builder, path, config, place)
             builder.download_and_prepare()
             data = builder.as_dataset()
     # What may be wrong in the files has no class of its own: even ArrowInvalid is a ValueError.
@@ -118,6 +126,42 @@ def _check_builder(builder: datasets.DatasetBuilder, folder: pathlib.Path, place
                 raise SourceError(
                     f"{place} lists {file}, which lies outside it: mend its README.md."
                 )
+
+
+def _with_all_photos(
+    builder: datasets.DatasetBuilder, folder: pathlib.Path, config: str | None, place: str
+) -> datasets.DatasetBuilder:
+    """The same with all photos of an imagefolder; which ones it leaves out is logged.
+
+    `datasets` takes words such as test in names of files for splits, and then drops the others.
+    """
+    import datasets
+
+    if builder.name != "imagefolder":
+        return builder
+    root = folder.resolve()
+    photos = {str(file) for file in photo_files(root)}
+
+    def left_out() -> list[str]:
+        files = {file for files in builder.config.data_files.values() for file in files}
+        kinds = tuple(builder.EXTENSIONS)
+        return sorted(p for p in photos if p not in files or not p.lower().endswith(kinds))
+
+    card = folder / "README.md"
+    chosen = card.is_file() and b"data_files" in card.read_bytes()
+    ours = any(split_named(inner.name) for inner in entries(root) if inner.is_dir())
+    if left_out() and not chosen and not ours:
+        builder = datasets.load_dataset_builder(str(folder), config, data_files={"train": "**"})
+    if rest := left_out():
+        log.warning(
+            "%s: datasets leaves out %d of %d photos, since they are in no split or of a kind that "
+            "it does not read: %s; folder:PATH takes all",
+            place,
+            len(rest),
+            len(photos),
+            some(str(pathlib.Path(file).relative_to(root)) for file in rest),
+        )
+    return builder
 
 
 def _map_splits(data: datasets.DatasetDict, place: str) -> dict[str, datasets.Dataset]:
@@ -205,13 +249,19 @@ def _labels(
     feature = splits["train"].features[column]
     found = {name: data.select_columns(column)[:][column] for name, data in splits.items()}
     if isinstance(feature, datasets.ClassLabel):
-        classes = list(range(feature.num_classes))
-        names = feature.names
         # By convention -1 means that the label is kept secret.
-        found = {s: [None if v == -1 else v for v in values] for s, values in found.items()}
-    else:
-        classes = sorted({value for value in found["train"] if value is not None})
-        names = [str(value) for value in classes]
+        names = [*feature.names, None]
+        found = {s: [None if v is None else names[v] for v in vs] for s, vs in found.items()}
+    # A blank cell is no label, and a name in either form of Unicode is one name.
+    found = {s: [_label(value) for value in values] for s, values in found.items()}
+    classes = sorted({value for value in found["train"] if value is not None})
+    if isinstance(feature, datasets.ClassLabel):  # whose order is kept
+        used = {value for values in found.values() for value in values}
+        named = list(dict.fromkeys(map(plain_name, feature.names)))
+        classes = [name for name in named if name in used]
+        if unused := [name for name in named if name not in used]:
+            log.warning("%s: left out, as no row has them: %s", place, some(unused))
+    names = [str(value) for value in classes]
     index = {value: i for i, value in enumerate(classes)}
     labels = {}
     for split, values in found.items():
@@ -228,6 +278,12 @@ def _labels(
         check_faults(faults, what, skip_bad)
         labels[split] = np.array([index.get(value, -1) for value in values], np.int32)
     return tuple(names), labels
+
+
+def _label(value: str | int | None) -> str | int | None:
+    if not isinstance(value, str):
+        return value
+    return plain_name(value) if value.strip() else None
 
 
 def _split(data: datasets.Dataset, name: str, column: str, labels: np.ndarray) -> Split:

@@ -32,7 +32,7 @@ import tensorflow as tf
 from google.protobuf.message import DecodeError
 
 from flowers_model import names as flower_names
-from train.sources.base import Source, SourceError, Split, check_faults, split_options
+from train.sources.base import Source, SourceError, Split, check_faults, plain_name, split_options
 from train.sources.folder import some, split_named
 
 log = logging.getLogger("flowers")
@@ -502,7 +502,7 @@ def _read_names(path: str) -> tuple[str, ...]:
                 names = [names[str(label)] for label in range(len(names))]
             if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
                 raise ValueError("neither a list nor an object of names")
-        names = tuple(name.strip() for name in names)
+        names = tuple(plain_name(name.strip()) for name in names)
     except (ValueError, KeyError) as error:
         what = 'write ["rose", "iris"], UTF-8' if path.endswith(".json") else "one a line, UTF-8"
         raise SourceError(f"{path} is no list of class names: {what}.") from error
