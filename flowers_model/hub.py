@@ -324,6 +324,32 @@ def check_login(repo_id: str, repo_type: str = "model") -> None:
         )
 
 
+def check_may_write(repo_id: str) -> None:
+    """Check with the Hub that the token may write to its owner's repos, before much is done.
+
+    Raises:
+        HubError: where it may not, or the Hub cannot be asked.
+    """
+    check_login(repo_id)
+    api = _api()
+    try:
+        account = _persist(api.whoami)
+    except TROUBLE as error:
+        _explain(error, f"cannot publish to {repo_id}", api, repo_id)
+    owner, name = repo_id.split("/")[0], account["name"]
+    owners = [name, *(one["name"] for one in account.get("orgs", ()))]
+    if owner.casefold() not in map(str.casefold, owners):
+        raise HubError(
+            f"cannot publish to {repo_id}: {name} may write to repos of {', '.join(owners)}; "
+            "choose one of these"
+        )
+    if account.get("auth", {}).get("accessToken", {}).get("role") == "read":
+        raise HubError(
+            f"cannot publish to {repo_id}: the token may only read; make one that may write at "
+            f"{api.endpoint}/settings/tokens"
+        )
+
+
 def split_name(name: str) -> tuple[str, str | None] | None:
     """Repo and revision of `USER/MODEL` or `USER/MODEL@REVISION`; None for what is neither."""
     repo_id, at, revision = name.partition("@")

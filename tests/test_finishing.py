@@ -170,8 +170,9 @@ def test_a_damaged_checkpoint_leaves_the_others(main, folder, tmp_path, capsys):
 
 def test_a_hub_that_forbids_to_publish(main, at_once, folder, monkeypatch, capsys, repo_id):
     with HubServer() as server:
-        server.add_token("hf_reader", user="ada")
-        use_hub(server, monkeypatch, token="hf_reader")
+        server.add_token("hf_writer", user="ada", write=True)
+        server.put(repo_id, {"README.md": b""})  # public, which --private does not change
+        use_hub(server, monkeypatch, token="hf_writer")
         arguments = ["--resume", str(folder), "--push-to", repo_id, "--private"]
         assert main(arguments) == 2  # the person's to mend
     line = capsys.readouterr().out.strip().splitlines()[-1]
@@ -221,3 +222,18 @@ def test_a_full_disk_amid_training(main, folder, tmp_path, monkeypatch, capsys):
     assert main(["--resume", str(tmp_path / "run")]) == 1
     line = capsys.readouterr().out.strip().splitlines()[-1]
     assert line.startswith("stopped: [Errno 28] No space left on device; go on with: python train")
+
+
+def test_a_hub_that_forbids_to_publish_is_told_before_training(
+    main, folder, monkeypatch, capsys, repo_id
+):
+    monkeypatch.setattr(job, "train", failing(AssertionError("trained")))
+    with HubServer() as server:
+        server.add_token("hf_reader", user="ada")
+        server.add_token("hf_bob", user="bob", write=True)
+        for token, said in (("hf_reader", "the token may only read"), ("hf_bob", "repos of bob")):
+            use_hub(server, monkeypatch, token=token)
+            assert main(["--resume", str(folder), "--push-to", repo_id]) == 2
+            line = capsys.readouterr().out.strip().splitlines()[-1]
+            assert line.startswith(f"error: cannot publish to {repo_id}: ")
+            assert said in line

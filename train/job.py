@@ -21,6 +21,7 @@ from train import (
     environment,
     pipeline,
     precision,
+    preflight,
     processes,
     report,
     sources,
@@ -73,7 +74,7 @@ def run(
     if not distribution.has_accelerator() and (missed := environment.unused_card(backend)):
         log.warning("warning: %s", missed)
     if push_to and processes.is_first():
-        hub.check_login(push_to)
+        hub.check_may_write(push_to)
     if not processes.is_first():
         train(experiment, folder)
         processes.leave()
@@ -149,6 +150,7 @@ def train(
         source = digests.begin(_source(experiment), folder, begun)
         task = _task(experiment, source, experiment.weights)
         average.check_alike(others, task.network, source.class_names)
+        preflight.check(folder, source, task)
         with processes.preemption():
             history = stages.train(task, folder, after_epoch)
             with finishing(_trained(folder)):

@@ -344,7 +344,7 @@ def _write_gallery(room: pathlib.Path, source: Source, name: str, experiment: Ex
     """The same number of photos of each class, drawn with the seed from a held-out split."""
     split: Split = source.splits[name]
     random = np.random.default_rng([experiment.seed, 0x6A11E])
-    photos = []
+    photos, failed = [], None
     for label, class_name in enumerate(source.class_names):
         kept = 0
         for i in random.permutation(np.flatnonzero(split.labels == label)):
@@ -352,7 +352,8 @@ def _write_gallery(room: pathlib.Path, source: Source, name: str, experiment: Ex
                 break
             try:
                 picture = Image.fromarray(decode(split.read(int(i))))
-            except (PhotoError, OSError):
+            except (PhotoError, OSError) as error:
+                failed = error
                 continue  # counted and named when the split was read
             picture.thumbnail((GALLERY_SIDE, GALLERY_SIDE))
             file = f"{label:03}-{kept}.jpg"
@@ -362,6 +363,8 @@ def _write_gallery(room: pathlib.Path, source: Source, name: str, experiment: Ex
             (room / "gallery" / file).write_bytes(encoded.getvalue())
             photos.append(bundle.GalleryPhoto(file=file, label=class_name))
             kept += 1
+    if failed is not None and not photos:
+        raise failed  # the data has gone since
     bundle.write_json(
         room / "gallery/index.json", bundle.Gallery(credits=source.credits, photos=photos)
     )

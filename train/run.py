@@ -6,6 +6,7 @@ import dataclasses
 import datetime
 import itertools
 import logging
+import math
 import os
 import pathlib
 import shlex
@@ -141,6 +142,7 @@ def _run(
 ) -> int:
     from train.finishing import UnfinishedError, reason
     from train.job import find_learning_rate, run
+    from train.preflight import is_full, room_needed
     from train.stages import TrainingError
 
     try:
@@ -163,14 +165,12 @@ def _run(
     except TrainingError as error:
         log.error("stopped: %s", error)
         return 1
-    except UnfinishedError as error:
-        log.error("stopped: %s; go on with: %s", error, again)
-        log.debug("what failed:", exc_info=True)
-        return 2 if isinstance(error.__cause__, UserError) else 1
-    except OSError as error:  # a full disk, photos that are gone
+    except (UnfinishedError, OSError) as error:
+        if is_full(error):
+            again += f" (make room for about {math.ceil(room_needed(folder) / 1e6)} MB first)"
         log.error("stopped: %s; go on with: %s", reason(error), again)
         log.debug("what failed:", exc_info=True)
-        return 1
+        return 2 if isinstance(error.__cause__, UserError) else 1
     except processes.GroupError as error:
         log.error("stopped: %s; go on, on all hosts, with: %s", error, again)
         return 1
