@@ -1,6 +1,7 @@
 """Between the last epoch and the published bundle each step fails once, and nothing is lost."""
 
 import errno
+import json
 import pathlib
 import shutil
 import sys
@@ -179,6 +180,39 @@ def test_a_hub_that_forbids_to_publish(main, at_once, folder, monkeypatch, capsy
     assert line.startswith("stopped: publishing failed (cannot publish")
     again = " ".join(["--resume", str(folder), "--push-to", repo_id, "--private"])
     assert line.endswith(f"; {bundle_in(folder)}; go on with: python train/run.py {again}")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda s: s["experiment"].update(ema_decay=0.99), "has the setting 'ema_decay', which"),
+        (lambda s: s["experiment"].update(seed="x"), "has a value of another kind"),
+        (lambda s: s.pop("preset"), "is damaged: put a copy of it back"),
+        (None, "is damaged: put a copy of it back"),
+    ],
+)
+def test_settings_of_another_time_or_hand(main, tmp_path, capsys, change, said):
+    write_settings(tmp_path, "quickstart", TINY, "train")
+    path = tmp_path / "experiment.json"
+    saved = json.loads(path.read_text("utf-8"))
+    if change:
+        change(saved)
+    path.write_text(json.dumps(saved)[: None if change else 50], "utf-8")
+    assert main(["--resume", str(tmp_path)]) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: {path} {said}")
+
+
+def test_a_disk_that_is_nearly_full_is_told_before_training(
+    main, folder, tmp_path, monkeypatch, capsys
+):
+    write_settings(tmp_path, "quickstart", read_settings(folder)[1], "train")
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=100))
+    monkeypatch.setattr(stages, "train", failing(AssertionError("trained")))
+    assert main(["--resume", str(tmp_path)]) == 2
+    line = capsys.readouterr().out.strip().splitlines()[-1]
+    assert line.startswith(f"error: the disk of {tmp_path} has 0 MB left, and the run needs about")
 
 
 class Away(track.Mlflow):

@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import json
 
 import keras
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from helpers import COLOURS, write_photo_folder
 from PIL import Image
 
+from flowers_model.errors import UserError
 from train import job, stages
 from train.experiment import MONITORS, Experiment
 from train.stages import Stage, TrainingError, best, finished, plateau_rate
@@ -145,10 +147,35 @@ def test_an_interrupted_run_goes_on_to_the_same_result(data, tmp_path, monkeypat
         assert [r[name] for r in history] == pytest.approx([r[name] for r in again], abs=1e-5)
 
 
+def test_a_cut_checkpoint_is_gone_back_from(data, tmp_path, caplog):
+    train(data, tmp_path / "run", epochs_head=1, monitor="last", schedule="constant")
+    folder = tmp_path / "run"
+    last = folder / "checkpoints/finetune-0002.weights.h5"
+    last.write_bytes(last.read_bytes()[:1000])
+    saved = json.loads((folder / "history.json").read_text("utf-8"))
+    longer = dict(epochs_head=1, epochs_finetune=4, monitor="last", schedule="constant")
+    _, again = train(data, folder, **longer)
+    assert "finetune-0002.weights.h5 of" in caplog.text
+    assert "going back to epoch 2 of finetune" in caplog.text
+    assert [row["epoch"] for row in again] == [0, 0, 1, 2, 3]
+    assert again[:3] == saved[:3]
+    for file in (folder / "checkpoints").glob("finetune-*"):
+        file.write_bytes(b"")
+    _, anew = train(data, folder, **longer | {"epochs_finetune": 5})
+    assert [row["epoch"] for row in anew] == [0, 0, 1, 2, 3, 4]
+
+
+def test_a_damaged_history_is_one_line(data, tmp_path):
+    for text in ('[{"stage": "head",', "3", "null", '[{"stage": "head"}]', "\xff"):
+        (tmp_path / "history.json").write_text(text, "latin-1")
+        with pytest.raises(UserError, match=r"history\.json is damaged: put a copy"):
+            stages.read_history(tmp_path)
+
+
 def test_the_last_checkpoint_stays_and_the_best_by_either_figure(data, tmp_path):
     settings = {"epochs_head": 0, "epochs_finetune": 5, "learning_rate": 0.05}
     _, history = train(data, tmp_path / "run", **settings)
-    epochs = {4, *(best(history, monitor)["epoch"] for monitor in MONITORS)}
+    epochs = {3, 4, *(best(history, monitor)["epoch"] for monitor in MONITORS)}
     kept = {path.name for path in (tmp_path / "run/checkpoints").iterdir()}
     assert kept == {f"finetune-{epoch:04}.weights.h5" for epoch in epochs}
 

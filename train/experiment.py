@@ -387,16 +387,31 @@ def read_settings(folder: pathlib.Path) -> tuple[str, Experiment, str]:
     """The preset, the experiment and the command of a run's folder.
 
     Raises:
-        UserError: for a folder that holds no run.
+        UserError: for a folder that holds no run, or one that this version cannot read.
     """
     if not holds_run(folder):
         raise UserError(f"{str(folder)!r} holds no run: there is no {SETTINGS} in it")
-    saved = json.loads((folder / SETTINGS).read_text("utf-8"))
-    values = {
-        name: tuple(value) if isinstance(value, list) else value
-        for name, value in saved["experiment"].items()
-    }
-    return saved["preset"], Experiment(**values), saved["command"]
+    path = folder / SETTINGS
+    try:
+        saved = json.loads(path.read_text("utf-8"))
+        preset, command = str(saved["preset"]), str(saved["command"])
+        values = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in saved["experiment"].items()
+        }
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise UserError(
+            f"{path} is damaged: put a copy of it back, or begin a new run in another --output"
+        ) from None
+    if unknown := sorted(values.keys() - {field.name for field in dataclasses.fields(Experiment)}):
+        raise UserError(
+            f"{path} has the setting {unknown[0]!r}, which this version does not know: go on with "
+            "the version that the run began with"
+        )
+    try:
+        return preset, Experiment(**values), command
+    except TypeError as error:
+        raise UserError(f"{path} has a value of another kind than its setting: {error}") from None
 
 
 def holds_run(folder: pathlib.Path) -> bool:

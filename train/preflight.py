@@ -13,9 +13,10 @@ from train.sources.base import nameless
 from train.stages import Task
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-# In multiples of the weights: a checkpoint has two moments besides, and there is a second one
-# while it is written; a bundle has the weights for Keras, twice while they are packed, and in ONNX.
+# In multiples of the weights: a checkpoint has two moments besides, and a bundle has the weights
+# for Keras, twice while they are packed, and in ONNX.
 CHECKPOINT, BUNDLE = 3, 3
+CHECKPOINTS = 3  # the last two, and the one that is being written
 
 
 def check(folder: pathlib.Path, source: Source, task: Task) -> None:
@@ -38,7 +39,7 @@ def check(folder: pathlib.Path, source: Source, task: Task) -> None:
 
 
 def _check_room(folder: pathlib.Path, weights: int) -> None:
-    needed = (2 * CHECKPOINT + BUNDLE) * weights
+    needed = (CHECKPOINTS * CHECKPOINT + BUNDLE) * weights
     there = sum(path.stat().st_size for path in (folder / "checkpoints").glob("*"))
     free = shutil.disk_usage(folder).free
     if free + there < needed:

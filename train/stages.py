@@ -3,8 +3,8 @@
 After each epoch the run's folder holds all that is needed to go on as if nothing had happened:
 
     history.json                      a row an epoch, across the stages
-    checkpoints/STAGE-EPOCH.weights.h5  weights and optimizer of the last epoch, and of those that
-                                      are best by valid accuracy and by valid loss
+    checkpoints/STAGE-EPOCH.weights.h5  weights and optimizer of the last two epochs, and of those
+                                      that are best by valid accuracy and by valid loss
 
 A run that SIGTERM interrupts within an epoch leaves that point, too:
 
@@ -30,10 +30,12 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
+import h5py
 import keras
 import numpy as np
 
 from flowers_model import network as networks
+from flowers_model.errors import UserError
 from flowers_model.files import replacing
 from train import balance, distribution, pipeline, processes
 from train.augment import mixing, photo_steps, policy
@@ -117,6 +119,7 @@ def train(task: Task, folder: pathlib.Path, after_epoch: Callable[[list[Row]], N
     for stage in stages(experiment):
         run = _Run(task, stage, folder, history, after_epoch)
         if not finished(run.rows, stage, experiment):
+            _go_back(run)
             _run_stage(run)
         part = _trained_part(network, stage, experiment)
         chosen = run.checkpoint(best(run.rows, experiment.monitor)["epoch"])
@@ -144,9 +147,50 @@ class _Run:
 
 
 def read_history(folder: pathlib.Path) -> list[Row]:
-    """The rows of a run so far; none where it has not ended an epoch."""
+    """The rows of a run so far; none where it has not ended an epoch.
+
+    Raises:
+        UserError: where the file is damaged.
+    """
     path = folder / "history.json"
-    return json.loads(path.read_text("utf-8")) if path.exists() else []
+    if not path.exists():
+        return []
+    try:
+        history = json.loads(path.read_text("utf-8"))
+        needed = {"stage", "epoch", "learning_rate", "seconds", "val_accuracy", "val_loss"}
+        if all(row.keys() >= needed for row in history):
+            return history
+    except (ValueError, TypeError, AttributeError):
+        pass
+    raise UserError(
+        f"{path} is damaged: put a copy of it back, or begin a new run in another --output"
+    )
+
+
+def _go_back(run: _Run) -> None:
+    """Forget the last epochs of a stage as far as their checkpoints are cut, as by a full disk."""
+    lost = []
+    while run.rows and not _is_whole(run.checkpoint(run.rows[-1]["epoch"])):
+        lost.append(run.checkpoint(run.rows[-1]["epoch"]).name)
+        run.history.remove(run.rows[-1])
+    if lost:
+        log.warning(
+            "%s of %s cannot be read; going back to epoch %d of %s",
+            lost[0],
+            run.folder / "checkpoints",
+            len(run.rows),
+            run.stage.name,
+        )
+
+
+def _is_whole(path: pathlib.Path) -> bool:
+    """Whether all values in an HDF5 file can be read."""
+    try:
+        with h5py.File(path) as file:
+            file.visititems(lambda _, item: item[()] if isinstance(item, h5py.Dataset) else None)
+    except (OSError, RuntimeError, KeyError):
+        return False
+    return True
 
 
 def write_history_csv(history: list[Row], path: pathlib.Path) -> None:
@@ -282,6 +326,9 @@ def _run_stage(run: _Run) -> None:
 
     part = prepare(network, stage, experiment, steps)
     interrupted = _interrupted(run.folder, stage, first_epoch, batch)
+    if interrupted and not _is_whole(point := run.checkpoint(first_epoch, interrupted["step"])):
+        log.warning("%s cannot be read; the epoch begins anew", point)
+        interrupted = None
     first_step = interrupted["step"] if interrupted else 0
     if first_epoch or first_step:
         part.optimizer.build(part.trainable_variables)
@@ -427,7 +474,11 @@ def _interrupted(folder: pathlib.Path, stage: Stage, epoch: int, batch: int) -> 
     path = folder / INTERRUPTED
     if not path.exists():
         return None
-    saved = json.loads(path.read_text("utf-8"))
+    try:
+        saved = dict(json.loads(path.read_text("utf-8")))
+    except (ValueError, TypeError):
+        log.warning("%s is damaged; the epoch begins anew", path)
+        return None
     here = {"stage": stage.name, "epoch": epoch, "batch": batch}
     return saved if saved.items() >= here.items() else None
 
@@ -506,7 +557,8 @@ class _Journal(keras.callbacks.Callback):
         self.run.history.append(row)
         if processes.is_first():
             self._keep("history.json", self.run.history)
-            kept = {epoch, *(best(rows, monitor)["epoch"] for monitor in MONITORS)}
+            # The one before is there for when the last one cannot be read.
+            kept = {epoch - 1, epoch, *(best(rows, monitor)["epoch"] for monitor in MONITORS)}
             keep = {self.run.checkpoint(e) for e in kept}
             for path in self.run.checkpoint(epoch).parent.glob(f"{self.stage.name}-*.weights.h5"):
                 if path not in keep:
