@@ -12,11 +12,10 @@ from PIL import Image
 
 from flowers_model.classifier import Prediction
 from flowers_model.explain import scaled
-from page.text import UNKNOWN, escape, flower, percent
+from page.text import LISTED, WORDS, escape, flower, percent
 
 MASK = 64  # side of a map as it is sent, pixels; the browser smooths it
 SHADE = 0.8  # opacity over the places that the network did not look at
-LISTED = 8  # names of a label set that are told
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,8 +71,8 @@ def render(
     top = prediction.labels[0]
     refused = " data-refused" if prediction.refused else ""
     like = (
-        f"<section class='like'><h3>The labelled photos most like "
-        f"{'it' if truth else 'yours'}</h3><div class='strip'>{alike}</div></section>"
+        f"<section class='like'><h3>{WORDS['like_it' if truth else 'like_yours']}</h3>"
+        f"<div class='strip'>{alike}</div></section>"
         if alike
         else ""
     )
@@ -81,12 +80,12 @@ def render(
         f'<article class="answer"{refused}>'
         f'<div class="head">{_headline(prediction, len(seen), truth, scientific, flowers)}</div>'
         f'<div class="seen">{figures}<button type="button" class="switch" role="switch" '
-        f'aria-checked="false">Where the network looked</button>{_each(seen)}{credit}</div>'
+        f'aria-checked="false">{WORDS["looked"]}</button>{_each(seen)}{credit}</div>'
         f'<div class="said"><ul class="names">{names}</ul>'
-        '<p class="aside">Tap a name to see what spoke for it. '
-        f"Answered in {1000 * seconds:.0f} ms.</p>"
+        f'<p class="aside">{WORDS["tap"]} '
+        f"{WORDS['took'].format(count=round(1000 * seconds))}</p>"
         f'<button type="button" class="more" data-flower="{flowers[top]}">'
-        f"More about {escape(prediction.shown(top))}</button></div>{like}</article>"
+        f"{WORDS['more'].format(name=escape(prediction.shown(top)))}</button></div>{like}</article>"
     )
 
 
@@ -111,13 +110,13 @@ def _figure(number: int, one: Seen, labels: Sequence[str], crop: float) -> str:
     )
     maps = "".join(
         f'<img class="map" data-name="{i}" style="{box}" src="{_mask(one.maps[..., i])}" '
-        f'alt="In light: what spoke for {escape(label)}" hidden>'
+        f'alt="{WORDS["map"].format(name=escape(label))}" hidden>'
         for i, label in enumerate(labels)
     )
     return (
         f'<figure data-seen="{number}" style="--ratio:{width / height:.4f}"'
         f'{" hidden" if number else ""}><img class="whole" src="{one.url}" '
-        f'alt="The photo that was answered">{maps}</figure>'
+        f'alt="{WORDS["answered"]}">{maps}</figure>'
     )
 
 
@@ -127,11 +126,12 @@ def _each(seen: Sequence[Seen]) -> str:
         return ""
     buttons = "".join(
         f'<button type="button" data-seen="{number}" aria-pressed="{str(not number).lower()}">'
-        f'<img src="{one.url}" alt="Photo {number + 1}"><span>{escape(one.label)}</span> '
+        f'<img src="{one.url}" alt="{WORDS["numbered"].format(count=number + 1)}">'
+        f"<span>{escape(one.label)}</span> "
         f"<span>{percent(one.share)}</span></button>"
         for number, one in enumerate(seen)
     )
-    return f'<p class="aside">What each photo says alone</p><div class="each">{buttons}</div>'
+    return f'<p class="aside">{WORDS["alone"]}</p><div class="each">{buttons}</div>'
 
 
 def _name(number: int, label: str, shown: str, share: float, scientific: dict[str, str]) -> str:
@@ -152,31 +152,29 @@ def _headline(
     flowers: dict[str, int],
 ) -> str:
     label, share = prediction.labels[0], prediction.probabilities[0]
-    lines = [f'<p class="eyebrow">{photos} photos together</p>'] if photos > 1 else []
+    together = WORDS["together"].format(count=photos)
+    lines = [f'<p class="eyebrow">{together}</p>'] if photos > 1 else []
     if prediction.refused:
-        lines.append(f'<h2 tabindex="-1">{UNKNOWN}</h2><p>If it is one all the same:</p>')
+        lines.append(f'<h2 tabindex="-1">{WORDS["unknown"]}</h2><p>{WORDS["guess"]}</p>')
     else:
         lines.append(f'<h2 tabindex="-1">{flower(prediction, label)}</h2>')
         if label in scientific:
             lines.append(f'<p class="latin"><i>{escape(scientific[label])}</i></p>')
-        lines.append(f'<p class="sure">{percent(share)} sure</p>')
+        lines.append(f'<p class="sure">{WORDS["sure"].format(share=percent(share))}</p>')
         possible = prediction.label_set or []
         if len(possible) > 1:
             told = "".join(
                 f"<span>{escape(prediction.shown(name))}</span>" for name in possible[:LISTED]
             )
-            more = f"and {len(possible) - LISTED} more" if len(possible) > LISTED else ""
-            lines.append(f'<p class="set">One of these, 9 times out of 10: {told}{more}</p>')
+            rest = WORDS["rest"].format(count=len(possible) - LISTED)
+            more = rest if len(possible) > LISTED else ""
+            lines.append(f'<p class="set">{WORDS["set"]} {told}{more}</p>')
     if truth == label:
-        lines.append('<p class="truth right">✓ That is what the photo is labelled.</p>')
+        lines.append(f'<p class="truth right">{WORDS["right"]}</p>')
     elif truth is not None and prediction.refused and truth not in flowers:
-        lines.append(
-            f'<p class="truth right">✓ The photo is labelled <strong>{escape(truth)}</strong>, '
-            "which the model does not know.</p>"
-        )
+        said = WORDS["strange"].format(name=f"<strong>{escape(truth)}</strong>")
+        lines.append(f'<p class="truth right">{said}</p>')
     elif truth is not None:
-        lines.append(
-            f'<p class="truth">✗ The photo is labelled '
-            f"<strong>{flower(prediction, truth)}</strong>.</p>"
-        )
+        said = WORDS["wrong"].format(name=f"<strong>{flower(prediction, truth)}</strong>")
+        lines.append(f'<p class="truth">{said}</p>')
     return "".join(lines)

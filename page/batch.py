@@ -21,7 +21,7 @@ from flowers_model.errors import UserError
 from flowers_model.photo import decode
 from page import uploads
 from page.examples import file_url
-from page.text import UNKNOWN, escape, flower, percent, sorry
+from page.text import UNKNOWN, WORDS, escape, flower, percent, sorry
 
 if TYPE_CHECKING:
     from page import Page
@@ -169,10 +169,11 @@ def _line(row: Row, url: str) -> str:
     picture = f'<img alt="" src="{url}">'
     guess = f"<strong>{flower(found, found.labels[0])}</strong>"
     if found.refused:
-        guess = f"<p>{UNKNOWN}.</p><p>If it is one: {flower(found, found.labels[0])}</p>"
+        likeliest = WORDS["if_one"].format(name=flower(found, found.labels[0]))
+        guess = f"<p>{UNKNOWN}.</p><p>{likeliest}</p>"
     elif len(found.label_set or []) > 1:
         names = ", ".join(escape(found.shown(label)) for label in found.label_set)
-        guess += f"<p>One of these, 9 times out of 10: {names}</p>"
+        guess += f"<p>{WORDS['set']} {names}</p>"
     share = percent(found.probabilities[0])
     return f"<tr><td>{picture}{name}</td><td>{guess}</td><td>{share}</td></tr>"
 

@@ -11,7 +11,7 @@ import urllib.parse
 import gradio as gr
 
 from flowers_model import bundle
-from page.text import escape
+from page.text import TRIED, escape
 
 
 def file_url(path: str) -> str:
@@ -31,11 +31,6 @@ class Examples:
     """
 
     def __init__(self, folder: pathlib.Path, display_names: dict[str, str]):
-        # The files are copies: what a Hub repo holds are links into a cache, and gradio serves by
-        # the place that a link leads to.
-        room = pathlib.Path(tempfile.mkdtemp(prefix="flowers-gallery-")).resolve()
-        atexit.register(shutil.rmtree, room, ignore_errors=True)
-        gr.set_static_paths(room)
         gallery = bundle.read_gallery(folder)
         self.credits = gallery.credits
         self.files: list[str] = []
@@ -44,6 +39,7 @@ class Examples:
         self.unknown: list[int] = []
         self._shown: list[str] = []
         self._photos = gallery.photos
+        room = self._open_room()
         for number, photo in enumerate(gallery.photos):
             copy = room / f"{number}.jpg"
             shutil.copyfile(folder / "gallery" / photo.file, copy)
@@ -54,6 +50,17 @@ class Examples:
                 self.unknown.append(number)
             else:
                 self.by_class.setdefault(photo.label, []).append(number)
+
+    def _open_room(self) -> pathlib.Path:
+        """The folder for copies of the files, which gradio serves.
+
+        What a Hub repo holds are links into a cache, and gradio goes by the place that a link
+        leads to.
+        """
+        room = pathlib.Path(tempfile.mkdtemp(prefix="flowers-gallery-")).resolve()
+        atexit.register(shutil.rmtree, room, ignore_errors=True)
+        gr.set_static_paths(room)
+        return room
 
     def url(self, number: int) -> str:
         """Where a browser finds a photo."""
@@ -83,6 +90,17 @@ class Examples:
         ]
         said = ", ".join(part for part in parts if part)
         return f'<p class="credit">Photo: {said}</p>' if said else ""
+
+    def some(self) -> str:
+        """A few photos to begin with, as HTML; empty where there are none."""
+        classes = list(self.by_class.values())
+        if len(classes) >= TRIED:  # one each of classes that lie far apart
+            chosen = [classes[len(classes) * i // TRIED][0] for i in range(TRIED)]
+        else:
+            chosen = [photo for photos in classes for photo in photos][:TRIED]
+        words = "Or tap a labelled one" if len(chosen) > 1 else "Or tap this one"
+        photos = "".join(map(self.button, chosen))
+        return f"<h3>{words}</h3><div class='strip'>{photos}</div>" if chosen else ""
 
 
 def _link(text: str | None, address: str | None) -> str:

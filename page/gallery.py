@@ -6,12 +6,15 @@ import csv
 import dataclasses
 import html
 import pathlib
+import urllib.parse
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import gradio as gr
 
 from flowers_model.bundle import BundleError
+from flowers_model.classifier import FlowerClassifier
+from page.examples import Examples
 from page.name import INSIDE
 from page.text import chosen, escape, named
 
@@ -98,57 +101,56 @@ def read_results(folder: pathlib.Path) -> tuple[dict[str, Result], list[tuple[st
     return results, confusions
 
 
-def add(page: Page) -> Opened:
-    """Add the flowers, and the page of the one that is opened."""
-    classifier, examples = page.classifier, page.examples
-    names = classifier.label_names
-    latin = classifier.manifest.scientific_names
-    shown = classifier.manifest.display_names
-    results, confusions = read_results(classifier.folder)
-    script = pathlib.Path(__file__).with_name("gallery.js").read_text("utf-8")
+class Flowers:
+    """A model's flowers as HTML: all of them, and a page of each."""
 
-    def picture(label: str, none: str = f'<span class="none">{FLOWER}</span>') -> str:
-        """A flower's first photo, else what stands for it."""
-        for number in examples.by_class.get(label, []):
-            return f'<img src="{examples.url(number)}" alt="" loading="lazy" decoding="async">'
-        return none
+    def __init__(self, classifier: FlowerClassifier, examples: Examples):
+        self._names = classifier.label_names
+        self._latin = classifier.manifest.scientific_names
+        self._shown = classifier.manifest.display_names
+        self._examples = examples
+        self._results, self._confusions = read_results(classifier.folder)
 
-    def titled(label: str) -> str:
-        name = named(shown, label)
-        return f"{name} <i>{escape(latin[label])}</i>" if label in latin else name
-
-    def card(number: int) -> str:
-        label = names[number]
-        find = html.escape(f"{label} {shown.get(label, '')} {latin.get(label, '')}".lower())
-        result = results.get(label)
-        right = f'<span class="right">{result.recall:.0%} right</span>' if result else ""
+    def index(self) -> str:
+        """All flowers by name, those with photos first, and a search where they are many."""
+        names, examples = self._names, self._examples
+        order = sorted(range(len(names)), key=lambda i: self._shown.get(names[i], names[i]).lower())
+        pictured = "".join(self._card(i) for i in order if names[i] in examples.by_class)
+        others = "".join(self._card(i) for i in order if names[i] not in examples.by_class)
+        if others:
+            title = "<h3>It knows these, too</h3>" if pictured else ""
+            others = f'{title}<ul class="cards plain">{others}</ul>'
+        if examples.unknown:
+            strip = "".join(examples.figure(number, caption=True) for number in examples.unknown)
+            others += (
+                "<h3>It does not know these</h3>"
+                '<p class="aside">Tap one: the model says that it does not look like a flower that '
+                f'it knows.</p><div class="photos">{strip}</div>'
+            )
+        count = f"{len(names)} flowers, {_photos(len(examples.labels))}"
+        search = (
+            '<input type="search" placeholder="Find a flower" '
+            'aria-label="Find a flower by its name">'
+            if len(names) >= SEARCHED
+            else ""
+        )
         return (
-            f'<li data-find="{find}"><button type="button" data-flower="{number}">'
-            f'{picture(label, none="")}<span class="label">{titled(label)}</span>{right}'
-            "</button></li>"
+            f'<div class="find">{search}<p class="aside count" role="status" data-all="{count}">'
+            f'{count}</p></div><ul class="cards">{pictured}</ul>{others}'
         )
 
-    def mixed(title: str, others: list[tuple[str, int]]) -> str:
-        if not others:
-            return ""
-        items = "".join(
-            f'<li><button type="button" data-flower="{names.index(other)}">{picture(other)}'
-            f'<span class="label">{escape(shown.get(other, other))}</span>'
-            f'<span class="right">{_photos(count)}</span></button></li>'
-            for other, count in others[:SHOWN]
-        )
-        return f'<div><h3>{title}</h3><ul class="cards few">{items}</ul></div>'
-
-    def opened(event: gr.EventData) -> str:
-        label = names[chosen(event, "flower", len(names))]
+    def page(self, number: int) -> str:
+        """One flower, by the number of its name."""
+        names, examples = self._names, self._examples
+        label = names[number]
         mine = examples.by_class.get(label, [])
-        result = results.get(label)
+        result = self._results.get(label)
         lines = [
             '<button type="button" class="back">← All flowers</button>',
-            f'<h2 tabindex="-1">{named(shown, label)}</h2>',
+            f'<h2 tabindex="-1">{named(self._shown, label)}</h2>',
         ]
-        if label in latin:
-            lines.append(f'<p class="latin"><i>{escape(latin[label])}</i></p>')
+        if label in self._latin:
+            lines.append(f'<p class="latin"><i>{escape(self._latin[label])}</i></p>')
         if result:
             right = round(result.recall * result.photos)
             lines.append(
@@ -156,6 +158,8 @@ def add(page: Page) -> Opened:
                 f"<strong>{result.recall:.0%}</strong>. Where it says so, it is right in "
                 f"<strong>{result.precision:.0%}</strong>.</p>"
             )
+        if label in self._latin:
+            lines.append(f'<p class="elsewhere">{_elsewhere(self._latin[label])}</p>')
         if mine:
             lines.append(
                 f"<h3>{'Its photos' if len(mine) > 1 else 'Its photo'}</h3>"
@@ -166,45 +170,79 @@ def add(page: Page) -> Opened:
             )
         else:
             lines.append('<p class="aside">The model comes without a photo of it.</p>')
-        taken = [(to, count) for of, to, count in confusions if of == label and to in names]
-        takes = [(of, count) for of, to, count in confusions if to == label and of in names]
+        taken = [(to, n) for of, to, n in self._confusions if of == label and to in names]
+        takes = [(of, n) for of, to, n in self._confusions if to == label and of in names]
         lines.append(
-            f'<div class="mixes">{mixed("What the model takes it for", taken)}'
-            f"{mixed('What the model takes for it', takes)}</div>"
+            f'<div class="mixes">{self._mixed("What the model takes it for", taken)}'
+            f"{self._mixed('What the model takes for it', takes)}</div>"
         )
         return "".join(lines)
 
-    order = sorted(range(len(names)), key=lambda i: shown.get(names[i], names[i]).lower())
-    pictured = "".join(card(i) for i in order if names[i] in examples.by_class)
-    others = "".join(card(i) for i in order if names[i] not in examples.by_class)
-    if others:
-        title = "<h3>It knows these, too</h3>" if pictured else ""
-        others = f'{title}<ul class="cards plain">{others}</ul>'
-    if examples.unknown:
-        strip = "".join(examples.figure(number, caption=True) for number in examples.unknown)
-        others += (
-            "<h3>It does not know these</h3>"
-            '<p class="aside">Tap one: the model says that it does not look like a flower that it '
-            f'knows.</p><div class="photos">{strip}</div>'
+    def _card(self, number: int) -> str:
+        label = self._names[number]
+        latin = self._latin.get(label, "")
+        name = named(self._shown, label)
+        find = html.escape(f"{label} {self._shown.get(label, '')} {latin}".lower())
+        titled = f"{name} <i>{escape(latin)}</i>" if latin else name
+        result = self._results.get(label)
+        right = f'<span class="right">{result.recall:.0%} right</span>' if result else ""
+        return (
+            f'<li data-find="{find}"><button type="button" data-flower="{number}">'
+            f'{self._picture(label, none="")}<span class="label">{titled}</span>{right}'
+            "</button></li>"
         )
-    count = f"{len(names)} flowers, {_photos(len(examples.files))}"
-    search = (
-        '<input type="search" placeholder="Find a flower" aria-label="Find a flower by its name">'
-        if len(names) >= SEARCHED
-        else ""
-    )
+
+    def _picture(self, label: str, none: str = f'<span class="none">{FLOWER}</span>') -> str:
+        """A flower's first photo, else what stands for it."""
+        for number in self._examples.by_class.get(label, []):
+            url = self._examples.url(number)
+            return f'<img src="{url}" alt="" loading="lazy" decoding="async">'
+        return none
+
+    def _mixed(self, title: str, others: list[tuple[str, int]]) -> str:
+        if not others:
+            return ""
+        items = "".join(
+            f'<li><button type="button" data-flower="{self._names.index(other)}">'
+            f"{self._picture(other)}"
+            f'<span class="label">{escape(self._shown.get(other, other))}</span>'
+            f'<span class="right">{_photos(count)}</span></button></li>'
+            for other, count in others[:SHOWN]
+        )
+        return f'<div><h3>{title}</h3><ul class="cards few">{items}</ul></div>'
+
+
+def add(page: Page) -> Opened:
+    """Add the flowers, and the page of the one that is opened."""
+    flowers = Flowers(page.classifier, page.examples)
+    names = page.classifier.label_names
+    script = pathlib.Path(__file__).with_name("gallery.js").read_text("utf-8")
+
+    def opened(event: gr.EventData) -> str:
+        return flowers.page(chosen(event, "flower", len(names)))
+
     with gr.Column(elem_id="flowers"):
         index = gr.HTML(
-            f'<div class="find">{search}<p class="aside count" role="status" data-all="{count}">'
-            f'{count}</p></div><ul class="cards">{pictured}</ul>{others}',
-            js_on_load=script,
-            apply_default_css=False,
-            elem_id="index",
+            flowers.index(), js_on_load=script, apply_default_css=False, elem_id="index"
         )
         flower = gr.HTML("", js_on_load=script, apply_default_css=False, elem_id="flower")
     for part in (index, flower):
         part.open(opened, None, flower, **INSIDE).then(js=OPENED)
     return Opened([index, flower], flower, opened)
+
+
+def _elsewhere(latin: str) -> str:
+    """Links to what others know of a flower; only the visitor's browser follows them."""
+    sites = {
+        "GBIF": "https://www.gbif.org/species/search?q=",
+        "Wikipedia": "https://en.wikipedia.org/w/index.php?search=",
+    }
+    links = (
+        f'<a href="{site}{urllib.parse.quote(latin)}" target="_blank" rel="noopener noreferrer">'
+        f"{name}</a>"
+        for name, site in sites.items()
+    )
+    return f"More about it: {', '.join(links)}"
 
 
 def _photos(count: int) -> str:

@@ -13,7 +13,7 @@ const say = (words, busy = false) => {
 };
 
 const shrunk = async (file) => {
-    if (file.size < LARGE) return file;
+    if (file.size < LARGE || props.stays) return file;
     // What this browser cannot decode (HEIC, mostly) travels as it is.
     const whole = await createImageBitmap(file).catch(() => null);
     const scale = whole && ENOUGH / Math.max(whole.width, whole.height);

@@ -19,13 +19,11 @@ from flowers_model.similar import Similar
 from page import feedback, intake
 from page.answer import Seen, render
 from page.examples import file_url
-from page.text import MOST, chosen, escape, read, sorry
+from page.text import CAUTION, MOST, SIMILAR, chosen, escape, read, sorry
 
 if TYPE_CHECKING:
     from page import Page
 
-TRIED = 9  # labelled photos that the first screen offers
-SIMILAR = 6  # labelled photos that are shown beside an answer
 PREVIEW = 800  # longest side of the photo that the page shows, pixels
 PRIVACY = (
     "Your photos are used for this one answer and kept nowhere: the server deletes them within "
@@ -153,17 +151,13 @@ def add(page: Page) -> Named:
         )
         if page.kept is not None:
             feedback.add(page.kept, classifier.label_names, photos)
-        some = _some(list(examples.by_class.values()))
-        words = "Or tap a labelled one" if len(some) > 1 else "Or tap this one"
+        some = examples.some()
         tried = gr.HTML(
-            f"<h3>{words}</h3><div class='strip'>{''.join(map(examples.button, some))}</div>",
-            js_on_load=CHOOSE,
-            apply_default_css=False,
-            visible=bool(some),
-            elem_id="examples",
+            some, js_on_load=CHOOSE, apply_default_css=False, visible=bool(some), elem_id="examples"
         )
         privacy = PRIVACY if page.kept is None else PRIVACY + UNLESS
-        gr.HTML(f"<p>{privacy}</p>", apply_default_css=False, elem_classes="note")
+        caution = CAUTION.format(count=len(classifier.label_names))
+        gr.HTML(f"<p>{privacy}</p><p>{caution}</p>", apply_default_css=False, elem_classes="note")
 
     # Without gradio's preprocessing, which decodes by other rules: files arrive as they are.
     photos.upload(show, photos, answer, preprocess=False, **INSIDE).then(js=ANSWERED)
@@ -174,11 +168,3 @@ def add(page: Page) -> Named:
     grey = np.full((64, 64, 3), 128, np.uint8)
     look([classifier.prepare(grey)], [grey.shape[:2]], [""], 0)
     return Named(photos, answer, show_example)
-
-
-def _some(classes: list[list[int]]) -> list[int]:
-    """A photo each of classes that lie far apart; further photos where there are few classes."""
-    if len(classes) >= TRIED:
-        step = len(classes) / TRIED
-        return [classes[int(step * i)][0] for i in range(TRIED)]
-    return [photo for photos in classes for photo in photos][:TRIED]

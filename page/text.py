@@ -14,7 +14,37 @@ from flowers_model.errors import UserError
 from flowers_model.photo import decode
 
 MOST = 5  # photos of one plant
+TRIED = 9  # labelled photos that the first screen offers
+SIMILAR = 6  # labelled photos that are shown beside an answer
+LISTED = 8  # names of a label set that are told
 UNKNOWN = "This does not look like a flower I know"
+CAUTION = (
+    "It knows {count} flowers and no others, and it can be wrong: never decide by it what is safe "
+    "to eat or to touch."
+)
+# What an answer says, here and in the page that runs in a browser alone (spaces/static/).
+WORDS = {
+    "unknown": UNKNOWN,
+    "together": "{count} photos together",
+    "guess": "If it is one all the same:",
+    "sure": "{share} sure",
+    "set": "One of these, 9 times out of 10:",
+    "rest": "and {count} more",
+    "right": "✓ That is what the photo is labelled.",
+    "wrong": "✗ The photo is labelled {name}.",
+    "strange": "✓ The photo is labelled {name}, which the model does not know.",
+    "looked": "Where the network looked",
+    "alone": "What each photo says alone",
+    "tap": "Tap a name to see what spoke for it.",
+    "took": "Answered in {count} ms.",
+    "more": "More about {name}",
+    "like_yours": "The labelled photos most like yours",
+    "like_it": "The labelled photos most like it",
+    "map": "In light: what spoke for {name}",
+    "answered": "The photo that was answered",
+    "numbered": "Photo {count}",
+    "if_one": "If it is one: {name}",
+}
 
 
 def read(file: dict | None) -> np.ndarray:
