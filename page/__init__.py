@@ -10,7 +10,7 @@ import dataclasses
 import gradio as gr
 
 from flowers_model.classifier import FlowerClassifier
-from page import api, batch, card, compare, gallery, limits, look, name, server
+from page import api, batch, card, compare, gallery, limits, look, name, server, text
 from page.examples import Examples
 from page.kept import KeptPhotos
 
@@ -45,9 +45,7 @@ def build(
     page = Page(classifiers, Examples(first.folder, first.manifest.display_names), kept)
     with server.Blocks(title=look.TITLE, delete_cache=FORGET) as demo:
         gr.HTML(
-            f"<h1>{look.TITLE}</h1><p>Show a photo and get its name, out of "
-            f"{len(first.label_names)} flowers: how sure that is, where the network looked, and "
-            "photos like it.</p>",
+            f"<h1>{look.TITLE}</h1><p>{text.INTRODUCTION.format(count=len(first.label_names))}</p>",
             apply_default_css=False,
             elem_id="hero",
         )

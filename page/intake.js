@@ -34,7 +34,8 @@ const send = async (files) => {
         say(`These are ${files.length} photos: choose up to ${MOST} of one plant.`);
         return;
     }
-    say(files.length > 1 ? `Sending ${files.length} photos…` : "Sending…", true);
+    const sending = files.length > 1 ? `Sending ${files.length} photos…` : "Sending…";
+    say(props.stays ? "Looking…" : sending, true);
     try {
         props.value = await Promise.all(
             [...files].map(async (file) => ({

@@ -9,7 +9,7 @@ from gradio.data_classes import ListFiles
 
 from page.text import MOST
 
-_HTML = f"""
+HTML = f"""
 <div class="intake">
 <label class="zone">
     <input type="file" accept="image/*,.heic,.heif,.avif" multiple>
@@ -45,7 +45,7 @@ def photos() -> gr.HTML:
     uploaded; None before the first.
     """
     component = gr.HTML(
-        html_template=_HTML,
+        html_template=HTML,
         js_on_load=pathlib.Path(__file__).with_name("intake.js").read_text("utf-8"),
         apply_default_css=False,
         elem_id="photo",

@@ -18,6 +18,10 @@ TRIED = 9  # labelled photos that the first screen offers
 SIMILAR = 6  # labelled photos that are shown beside an answer
 LISTED = 8  # names of a label set that are told
 UNKNOWN = "This does not look like a flower I know"
+INTRODUCTION = (
+    "Show a photo and get its name, out of {count} flowers: how sure that is, where the network "
+    "looked, and photos like it."
+)
 CAUTION = (
     "It knows {count} flowers and no others, and it can be wrong: never decide by it what is safe "
     "to eat or to touch."

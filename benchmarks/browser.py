@@ -1,0 +1,178 @@
+"""The page that runs in a browser, against Python: the same answers, and what they take.
+
+    python benchmarks/browser.py BUNDLE --photos FOLDER [--photos FOLDER] [--count 200]
+
+Writes the site, serves it without compression and with the headers that allow threads, and has
+headless Chromium name the photos: as they are, and as PNG, WebP, GIF, BMP and AVIF in turn, some
+with EXIF's orientation. Beside it, `FlowerClassifier` names the same bytes. Twenty drawn PNGs show
+what is left where no decoder has a say.
+"""
+
+import argparse
+import functools
+import http.server
+import io
+import pathlib
+import shutil
+import sys
+import tempfile
+import threading
+import time
+
+import numpy as np
+from PIL import Image
+from playwright.sync_api import sync_playwright
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT), str(ROOT / "spaces")]
+
+import static_site
+
+from flowers_model.classifier import FlowerClassifier
+
+KINDS = ("as it is", "JPEG", "PNG", "WEBP", "GIF", "BMP", "AVIF")
+ISOLATED = {
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Embedder-Policy": "require-corp",
+}
+ASK = """async ([task, url]) => {
+    window.own ??= new Worker("app/worker.js", {type: "module"});
+    const file = await (await fetch(url)).blob();
+    return new Promise((resolve) => {
+        window.own.onmessage = ({data}) => {
+            if (data.id) resolve(data.error ?? (task === "prepare" ? [...data.result] : {
+                all: data.result.all, score: data.result.prediction.score, ms: data.result.milliseconds}));
+        };
+        window.own.postMessage({id: 1, task, files: [file]});
+    });
+}"""
+
+
+class Handler(http.server.SimpleHTTPRequestHandler):
+    """Serves a folder, and counts what it sends."""
+
+    headers_too: dict[str, str] = {}
+    sent = 0
+
+    def end_headers(self):
+        for name, value in self.headers_too.items():
+            self.send_header(name, value)
+        super().end_headers()
+
+    def copyfile(self, source, outputfile):
+        data = source.read()
+        Handler.sent += len(data)
+        outputfile.write(data)
+
+    def log_message(self, *_):
+        pass
+
+
+def variants(paths: list[pathlib.Path]) -> list[tuple[str, bytes]]:
+    """Kind and bytes of each photo, the kinds in turn; every third one of JPEG and PNG lies."""
+    found = []
+    for number, path in enumerate(paths):
+        kind = KINDS[number % len(KINDS)]
+        data = path.read_bytes()
+        if kind != "as it is":
+            exif = Image.Exif()
+            if kind in ("JPEG", "PNG", "WEBP") and number % 3 == 0:
+                exif[0x0112] = number % 8 + 1
+            file = io.BytesIO()
+            picture = Image.open(io.BytesIO(data)).convert("RGB")
+            settings = {"quality": 90} if kind in ("JPEG", "WEBP", "AVIF") else {}
+            picture.save(file, kind, **settings, **({"exif": exif} if exif else {}))
+            data = file.getvalue()
+        found.append((kind, data))
+    return found
+
+
+def drawn() -> list[tuple[str, bytes]]:
+    """Twenty PNGs of smooth colours with noise, of many sizes."""
+    random = np.random.default_rng(0)
+    found = []
+    for _ in range(20):
+        height, width = random.integers(40, 900, 2)
+        down, across = np.mgrid[0:height, 0:width] / 90
+        pixels = 127 + 100 * np.sin(down[..., None] * random.random(3) + across[..., None])
+        pixels = (pixels + random.normal(0, 12, (height, width, 3))).clip(0, 255)
+        file = io.BytesIO()
+        Image.fromarray(pixels.astype(np.uint8)).save(file, "PNG")
+        found.append(("drawn PNG", file.getvalue()))
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("bundle", type=pathlib.Path)
+    parser.add_argument("--photos", type=pathlib.Path, action="append", required=True)
+    parser.add_argument("--count", type=int, default=200)
+    options = parser.parse_args()
+    classifier = FlowerClassifier.from_pretrained(options.bundle)
+    paths = sorted(p for folder in options.photos for p in folder.rglob("*.jp*g"))
+    paths = [paths[i * len(paths) // options.count] for i in range(options.count)]
+    photos = variants(paths) + drawn()
+    with tempfile.TemporaryDirectory() as room, sync_playwright() as playwright:
+        site = pathlib.Path(room, "site")
+        static_site.write(site, options.bundle)
+        (site / "photos").mkdir()
+        for number, (_, data) in enumerate(photos):
+            (site / f"photos/{number}").write_bytes(data)
+        server = http.server.ThreadingHTTPServer(
+            ("127.0.0.1", 0), functools.partial(Handler, directory=site)
+        )
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}/"
+        browser = playwright.chromium.launch(
+            executable_path=shutil.which("chromium"), args=["--headless", "--no-sandbox"]
+        )
+        for headers, threads in (({}, 1), (ISOLATED, 2)):
+            Handler.headers_too, Handler.sent = headers, 0
+            page = browser.new_page()
+            started = time.perf_counter()
+            page.goto(url)
+            page.set_input_files("#photo .zone input", paths[0])
+            page.wait_for_selector("#answer h2")
+            first = time.perf_counter() - started
+            page.wait_for_timeout(1500)
+            print(
+                f"{threads} thread(s), {'' if page.evaluate('crossOriginIsolated') else 'not '}"
+                f"isolated: start to first answer {first:.1f} s, {Handler.sent / 1000:.0f} kB"
+            )
+            times = []
+            for number in range(30):
+                times.append(page.evaluate(ASK, ["look", f"photos/{number}"])["ms"])
+            print(f"  {np.median(times[5:]):.0f} ms a photo, median")
+            if threads == 1:
+                compare(classifier, page, photos)
+            page.close()
+
+
+def compare(classifier: FlowerClassifier, page, photos: list[tuple[str, bytes]]) -> None:
+    """Print how far the browser's answers are from Python's, by kind of file."""
+    rows: dict[str, list] = {}
+    for number, (kind, data) in enumerate(photos):
+        mine = classifier.prepare(data)
+        answers = classifier.answer(mine[None])
+        theirs = page.evaluate(ASK, ["look", f"photos/{number}"])
+        pixels = np.array(page.evaluate(ASK, ["prepare", f"photos/{number}"]), int)
+        if not isinstance(theirs, dict):
+            print(f"  photo {number}, {kind}: {theirs}")
+            continue
+        difference = np.abs(np.array(theirs["all"]) - answers.probabilities[0]).max()
+        same = np.argmax(theirs["all"]) == answers.probabilities[0].argmax()
+        refused = (theirs["score"] > 1) == (answers.refusal_scores[0] > 1)
+        apart = np.abs(pixels - mine.reshape(-1).astype(int))
+        rows.setdefault(kind, []).append((same, refused, difference, apart.mean(), apart.max()))
+    real = [row for kind, of in rows.items() if kind != "drawn PNG" for row in of]
+    for kind, of in [*rows.items(), ("all real photos", real)]:
+        same, refused, difference, mean, most = (np.array(one, float) for one in zip(*of, strict=True))
+        print(
+            f"  {kind:16} {len(of):4}  same name {same.mean():.1%}  same refusal "
+            f"{refused.mean():.1%}  probability within 0.02: {(difference <= 0.02).mean():.1%}, "
+            f"at most {difference.max():.1e}  pixels: mean {mean.mean():.3f}, most {most.max():.0f}"
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,166 @@
+// The page: its tabs and addresses, and what goes between its parts and the network.
+
+import {begin as beginBatch} from "./batch.js";
+import {PhotoError} from "./photo.js";
+import {escape, Renderer} from "./render.js";
+import intake from "./page/intake.js";
+import answerScript from "./page/answer.js";
+import galleryScript from "./page/gallery.js";
+
+const find = (selector) => document.querySelector(selector);
+const [answer, index, flower, loading] = ["#answer", "#index", "#flower", "#loading"].map(find);
+const site = await (await fetch("site.json")).json();
+const renderer = new Renderer(site);
+
+// The network.
+
+const worker = new Worker(new URL("worker.js", import.meta.url), {type: "module"});
+const waiting = new Map();
+let last = 0;
+
+const ask = (task, files) =>
+    new Promise((resolve, reject) => {
+        waiting.set(++last, {resolve, reject});
+        worker.postMessage({id: last, task, files});
+    });
+
+worker.onmessage = ({data}) => {
+    if (data.ready) {
+        loading.hidden = true;
+        document.documentElement.dataset.ready = "";
+    } else if (data.failed) {
+        loading.hidden = false;
+        loading.firstChild.textContent = `Sorry, the model could not be opened: ${data.failed}. Try again later.`;
+        loading.querySelector("progress").hidden = true;
+    } else if (data.progress !== undefined) {
+        const megabytes = (bytes) => (bytes / 1e6).toFixed(1);
+        loading.firstChild.textContent = `Fetching the model, once: ${megabytes(data.progress)} of ${megabytes(data.total)} MB`;
+        Object.assign(loading.querySelector("progress"), {value: data.progress, max: data.total});
+    } else {
+        const {resolve, reject} = waiting.get(data.id);
+        waiting.delete(data.id);
+        if (data.error) reject(data.photo ? new PhotoError(data.error) : new Error(data.error));
+        else resolve(data.result);
+    }
+};
+worker.onerror = () => {
+    loading.hidden = false;
+    loading.firstChild.textContent = "Sorry, this browser is too old for this page: a newer one is needed.";
+};
+
+// Naming a flower.
+
+let urls = [];
+
+async function show(files, known = null) {
+    try {
+        const result = await ask("look", files);
+        urls.forEach((url) => URL.revokeObjectURL(url));
+        urls = result.seen.map(({picture}) => URL.createObjectURL(picture));
+        answer.innerHTML = renderer.answer(result, urls, known);
+        renderer.shade(answer, result);
+    } catch (error) {
+        const said = error instanceof PhotoError ? `Sorry, ${error.message}.` : "Sorry, that did not work. Please load the page again.";
+        answer.innerHTML = `<p class="sorry" role="alert" tabindex="-1">${escape(said)}</p>`;
+        if (!(error instanceof PhotoError)) console.error(error);
+    }
+    document.dispatchEvent(new Event("answered"));
+}
+
+async function showLabelled(number) {
+    const photo = await fetch(site.photos[number].url).catch(() => null);
+    if (photo?.ok) await show([await photo.blob()], number);
+}
+
+const photos = {stays: true};
+intake(find("#photo"), () => {
+    if (location.hash) go("", false);
+    show(photos.value.map(({file}) => file));
+}, photos, async (file) => ({file}));
+
+const events = {choose: ({photo}) => go(`photo=${photo}`), open: (event) => go(`flower=${encodeURIComponent(site.flowers[event.flower])}`)};
+const trigger = (name, data) => events[name](data);
+answerScript(answer, trigger);
+for (const place of [index, flower]) galleryScript(place, trigger);
+find("#examples")?.addEventListener("click", (event) => {
+    const button = event.target.closest("[data-photo]");
+    if (button) trigger("choose", {photo: Number(button.dataset.photo)});
+});
+beginBatch(find("#panel-many"), renderer, ask);
+
+// Tabs, and an address for each of them, each flower and each labelled photo.
+
+const tabs = [...document.querySelectorAll("[role=tab]")];
+
+function select(name) {
+    for (const tab of tabs) {
+        const chosen = tab.id === `tab-${name}`;
+        tab.setAttribute("aria-selected", String(chosen));
+        tab.tabIndex = chosen ? 0 : -1;
+        find(`#panel-${tab.id.slice(4)}`).hidden = !chosen;
+    }
+}
+
+let pages = null; // of all flowers, once one is opened
+
+async function follow() {
+    const address = new URLSearchParams(location.hash.slice(1));
+    const wanted = site.flowers.indexOf(address.get("flower"));
+    const number = Number(address.get("photo") ?? -1);
+    const place = find("#flowers");
+    delete place.dataset.open;
+    if (wanted >= 0) {
+        select("gallery");
+        pages ??= await (await fetch("flowers.json")).json();
+        flower.innerHTML = pages[wanted];
+        place.dataset.open = "yes";
+        place.scrollIntoView();
+        flower.querySelector("h2").focus({preventScroll: true});
+    } else if (number in site.photos) {
+        select("name");
+        await showLabelled(number);
+    } else {
+        const name = [...address.keys()][0];
+        select(tabs.some((tab) => tab.id === `tab-${name}`) ? name : "name");
+    }
+}
+
+// Gives the page another address, and follows it.
+function go(address, following = true) {
+    history.pushState(null, "", address ? `#${address}` : location.pathname + location.search);
+    tell();
+    if (following) follow();
+}
+
+// Within huggingface.co's frame the address is the frame's owner's:
+// https://huggingface.co/docs/hub/spaces-handle-url-parameters
+function tell() {
+    if (parent !== window) parent.postMessage({queryString: "", hash: location.hash}, "https://huggingface.co");
+}
+
+for (const [i, tab] of tabs.entries()) {
+    tab.addEventListener("click", () => go(tab.id === "tab-name" ? "" : tab.id.slice(4)));
+    tab.addEventListener("keydown", ({key}) => {
+        const to = {ArrowLeft: i - 1, ArrowRight: i + 1, Home: 0, End: tabs.length - 1}[key];
+        if (to === undefined) return;
+        const next = tabs[(to + tabs.length) % tabs.length];
+        next.click();
+        next.focus();
+    });
+}
+addEventListener("popstate", () => {
+    tell();
+    follow();
+});
+if (location.hash) {
+    // So that the way back from a flower that was sent as a link leads to all of them.
+    const sent = location.hash;
+    if (sent.startsWith("#flower=")) {
+        history.replaceState(null, "", "#gallery");
+        history.pushState(null, "", sent);
+    }
+    follow();
+}
+
+// Without a network, the next time.
+navigator.serviceWorker?.register("service-worker.js").catch(() => {});

@@ -1,0 +1,5 @@
+// Light or dark as the visitor's system is, before anything is drawn.
+const dark = matchMedia("(prefers-color-scheme: dark)");
+const follow = () => document.documentElement.classList.toggle("dark", dark.matches);
+dark.addEventListener("change", follow);
+follow();

@@ -1,0 +1,115 @@
+// What a model makes of its network's outputs: flowers_model/classifier.py and uncertainty.py.
+
+export function softmax(logits, temperature = 1) {
+    const scaled = Array.from(logits, (logit) => logit / temperature);
+    const highest = scaled.reduce((a, b) => Math.max(a, b));
+    const powers = scaled.map((value) => Math.exp(value - highest));
+    const sum = powers.reduce((a, b) => a + b);
+    return powers.map((power) => power / sum);
+}
+
+// A vector divided by its length.
+export function direction(vector) {
+    const length = Math.sqrt(vector.reduce((sum, value) => sum + value * value, 0));
+    return Array.from(vector, (value) => value / Math.max(length, 1e-12));
+}
+
+const dot = (a, b) => a.reduce((sum, value, i) => sum + value * b[i], 0);
+
+// Numbers by size, the largest first; among equals the first.
+export const ranked = (values) => [...values.keys()].sort((a, b) => values[b] - values[a] || a - b);
+
+export class Judge {
+    // means: the directions of the classes' mean embeddings, where refusal goes by them.
+    constructor({class_names, calibration}, means) {
+        this.names = class_names;
+        this.calibration = calibration;
+        this.means = means;
+    }
+
+    // What one photo says: probabilities of all names, and the refusal score, above 1 is refused.
+    of(logits, embedding) {
+        const probabilities = softmax(logits, this.calibration.temperature);
+        return {probabilities, embedding, score: this.#score(logits, embedding)};
+    }
+
+    // What photos of one plant say together, as one.
+    together(answers) {
+        const mean = (values) => values.reduce((a, b) => a + b) / values.length;
+        const logs = this.names.map((_, k) =>
+            mean(answers.map((one) => Math.log(Math.max(one.probabilities[k], 2.2250738585072014e-308)))),
+        );
+        const directions = answers.map((one) => direction(one.embedding));
+        return {
+            probabilities: softmax(logs),
+            embedding: directions[0].map((_, i) => mean(directions.map((one) => one[i]))),
+            score: answers[0].score === null ? null : mean(answers.map((one) => one.score)),
+        };
+    }
+
+    // The likeliest names, and what is known of them.
+    predict({probabilities, score}, top) {
+        const order = ranked(probabilities);
+        const limit = this.calibration.label_sets?.limit;
+        let before = 0;
+        const set = order.filter((k, rank) => {
+            const kept = rank === 0 || before <= limit;
+            before += probabilities[k];
+            return kept;
+        });
+        return {
+            numbers: order.slice(0, top),
+            labels: order.slice(0, top).map((k) => this.names[k]),
+            probabilities: order.slice(0, top).map((k) => probabilities[k]),
+            refused: score !== null && score > 1,
+            score,
+            set: limit === undefined ? null : set.map((k) => this.names[k]),
+        };
+    }
+
+    #score(logits, embedding) {
+        const {refusal, temperature} = this.calibration;
+        if (!refusal) return null;
+        let raw;
+        if (refusal.score === "distance") {
+            const mine = direction(embedding);
+            raw = -this.means.reduce((most, mean) => Math.max(most, dot(mine, mean)), -Infinity);
+        } else {
+            const scaled = Array.from(logits, (logit) => logit / temperature);
+            const highest = scaled.reduce((a, b) => Math.max(a, b));
+            const total = scaled.reduce((sum, value) => sum + Math.exp(value - highest), 0);
+            raw = refusal.score === "probability" ? -1 / total : -temperature * (highest + Math.log(total));
+        }
+        return (raw - refusal.center) / (refusal.threshold - refusal.center);
+    }
+}
+
+// The numbers of the nearest of `known` directions to an embedding, the nearest first. Of a single
+// one it would say nothing that it is the nearest.
+export function nearest(known, embedding) {
+    if (known.length < 2) return [];
+    const mine = direction(embedding);
+    return ranked(known.map((one) => dot(one, mine)));
+}
+
+// A matrix that NumPy wrote, as rows.
+export function readRows(buffer) {
+    const view = new DataView(buffer);
+    const start = 10 + view.getUint16(8, true); // format 1.0
+    const head = new TextDecoder("latin1").decode(new Uint8Array(buffer, 10, start - 10));
+    const [, type] = head.match(/'descr': '<(f\d)'/) ?? [];
+    const [, rows, columns] = head.match(/'fortran_order': False, 'shape': \((\d+), (\d+)\)/) ?? [];
+    const read = {f2: half, f4: (v, at) => v.getFloat32(at, true), f8: (v, at) => v.getFloat64(at, true)}[type];
+    if (!read || rows === undefined) throw new Error("this is no matrix of NumPy's");
+    const bytes = Number(type[1]);
+    return Array.from({length: Number(rows)}, (_, y) =>
+        Array.from({length: Number(columns)}, (_, x) => read(view, start + bytes * (y * columns + x))),
+    );
+}
+
+function half(view, at) {
+    const bits = view.getUint16(at, true);
+    const [exponent, fraction] = [(bits >> 10) & 31, bits & 1023];
+    const size = exponent ? (1 + fraction / 1024) * 2 ** (exponent - 15) : fraction * 2 ** -24;
+    return bits & 0x8000 ? -size : size;
+}

@@ -1,0 +1,182 @@
+// A file becomes an upright photo, by the rules of flowers_model/photo.py: EXIF's orientation, the
+// first picture, white where it is transparent, no colour management, nothing cut short.
+
+import {fit} from "./fit.js";
+
+const MAX_PIXELS = 120e6;
+const TYPES = {jpeg: "JPEG", png: "PNG", webp: "WebP", gif: "GIF", bmp: "BMP", avif: "AVIF"};
+const NEEDED = "a photo as JPEG, PNG, WebP, AVIF, GIF or BMP is needed";
+
+// What a person can put right; the message goes into "Sorry, ….".
+export class PhotoError extends Error {}
+
+const text = (bytes, from, to) => String.fromCharCode(...bytes.subarray(from, to));
+
+function kind(bytes) {
+    const start = text(bytes, 0, 12);
+    if (start.startsWith("\xff\xd8\xff")) return "jpeg";
+    if (start.startsWith("\x89PNG\r\n\x1a\n")) return "png";
+    if (start.startsWith("GIF8")) return "gif";
+    if (start.startsWith("BM")) return "bmp";
+    if (start.startsWith("RIFF") && start.endsWith("WEBP")) return "webp";
+    if (start.startsWith("II*\0") || start.startsWith("MM\0*")) return "tiff";
+    if (start.slice(4, 8) !== "ftyp") return null;
+    const brands = text(bytes, 8, Math.min(bytes.length, new DataView(bytes.buffer).getUint32(0)));
+    if (/avif|avis/.test(brands)) return "avif";
+    return /hei[cxms]|hev[cxms]|mif1|msf1/.test(brands) ? "heic" : null;
+}
+
+// The pieces of a JPEG (before its picture), PNG or WebP: name and content of each; `whole` tells
+// whether the file has its end. Browsers show half a photo as if it were one.
+function pieces(bytes, type) {
+    const view = new DataView(bytes.buffer);
+    const found = [];
+    const add = (name, start, size) => found.push({name, data: bytes.subarray(start, start + size)});
+    if (type === "jpeg") {
+        let at = 2;
+        while (at + 4 <= bytes.length && bytes[at] === 0xff && found.at(-1)?.name !== 0xda) {
+            if (bytes[at + 1] === 0xff) at++; // padding
+            else {
+                const size = view.getUint16(at + 2);
+                add(bytes[at + 1], at + 4, size - 2);
+                at += 2 + size;
+            }
+        }
+        while (at + 1 < bytes.length && !(bytes[at] === 0xff && bytes[at + 1] === 0xd9)) at++;
+        return {found, whole: at + 1 < bytes.length};
+    }
+    const png = type === "png";
+    let at = png ? 8 : 12;
+    while (at + 8 <= bytes.length && found.at(-1)?.name !== "IEND") {
+        const size = png ? view.getUint32(at) : view.getUint32(at + 4, true);
+        add(png ? text(bytes, at + 4, at + 8) : text(bytes, at, at + 4), at + 8, size);
+        at += 8 + size + (png ? 4 : size % 2);
+    }
+    return {found, whole: at <= bytes.length && (!png || found.at(-1)?.name === "IEND")};
+}
+
+// EXIF's orientation, 1 to 8; 1 where there is none.
+function orientation(found, type) {
+    const names = {jpeg: 0xe1, png: "eXIf", webp: "EXIF"};
+    for (let {name, data} of found) {
+        if (name !== names[type]) continue;
+        if (text(data, 0, 6) === "Exif\0\0") data = data.subarray(6);
+        else if (type === "jpeg") continue;
+        try {
+            const view = new DataView(data.buffer, data.byteOffset, data.length);
+            const little = view.getUint16(0) === 0x4949;
+            const entries = view.getUint32(4, little);
+            for (let i = 0; i < view.getUint16(entries, little); i++) {
+                const at = entries + 2 + 12 * i;
+                const value = view.getUint16(at + 8, little);
+                if (view.getUint16(at, little) === 0x112) return value >= 1 && value <= 8 ? value : 1;
+            }
+        } catch (error) {
+            if (!(error instanceof RangeError)) throw error; // damaged EXIF; the photo may be good
+        }
+        return 1;
+    }
+    return 1;
+}
+
+// Some browsers turn JPEGs even where they are asked not to. This one, 2 by 1, says: turn me.
+const LYING =
+    "/9j/4AAQSkZJRgABAQAAAQABAAD/4QAiRXhpZgAATU0AKgAAAAgAAQESAAMAAAABAAYAAAAAAAD/2wBDABsSFBcUERsXFhceHBsgKEIrKCUlKFE6PTBCYFVlZF9VXVtqeJmBanGQc1tdhbWGkJ6jq62rZ4C8ybqmx5moq6T/wAALCAABAAIBAREA/8QAFAABAAAAAAAAAAAAAAAAAAAAAP/EABQQAQAAAAAAAAAAAAAAAAAAAAD/2gAIAQEAAD8AP//Z";
+let stubborn = null;
+const turnsAnyway = () =>
+    (stubborn ??= createImageBitmap(
+        new Blob([Uint8Array.from(atob(LYING), (c) => c.charCodeAt(0))], {type: "image/jpeg"}),
+        {imageOrientation: "none"},
+    ).then((bitmap) => bitmap.height === 2));
+
+// How the stored picture, w by h, is laid on the upright one, as of `setTransform`.
+const TURNS = {
+    1: () => [1, 0, 0, 1, 0, 0],
+    2: (w) => [-1, 0, 0, 1, w, 0],
+    3: (w, h) => [-1, 0, 0, -1, w, h],
+    4: (w, h) => [1, 0, 0, -1, 0, h],
+    5: () => [0, 1, 1, 0, 0, 0],
+    6: (w, h) => [0, 1, -1, 0, h, 0],
+    7: (w, h) => [0, -1, -1, 0, h, w],
+    8: (w) => [0, -1, 1, 0, 0, w],
+};
+
+export class Photo {
+    constructor(bitmap, turn) {
+        this.bitmap = bitmap;
+        const {width, height} = bitmap;
+        this.matrix = TURNS[turn](width, height);
+        [this.width, this.height] = turn > 4 ? [height, width] : [width, height];
+    }
+
+    // A canvas on which a part of the upright photo is drawn, `scale` times as large, on white.
+    #canvas(left, top, right, bottom, scale = 1) {
+        const size = (length) => Math.max(1, Math.round(scale * length));
+        const canvas = new OffscreenCanvas(size(right - left), size(bottom - top));
+        const context = canvas.getContext("2d", {willReadFrequently: scale === 1});
+        context.fillStyle = "white";
+        context.fillRect(0, 0, canvas.width, canvas.height);
+        context.imageSmoothingEnabled = scale !== 1;
+        context.imageSmoothingQuality = "high";
+        context.scale(canvas.width / (right - left), canvas.height / (bottom - top));
+        context.translate(-left, -top);
+        context.transform(...this.matrix);
+        context.drawImage(this.bitmap, 0, 0);
+        return {canvas, context};
+    }
+
+    // The network's input: RGB, 0..255, `size` by `size`.
+    fit(size, crop) {
+        const read = (...box) => {
+            const {canvas, context} = this.#canvas(...box);
+            return context.getImageData(0, 0, canvas.width, canvas.height).data;
+        };
+        return fit(read, this.width, this.height, size, crop);
+    }
+
+    // A JPEG to show, of which no side is longer than `most`; of the middle square alone where asked.
+    picture(most, square = false) {
+        const {width, height} = this;
+        const side = Math.min(width, height);
+        const [left, top] = square ? [Math.floor((width - side) / 2), Math.floor((height - side) / 2)] : [0, 0];
+        const [right, bottom] = square ? [left + side, top + side] : [width, height];
+        const scale = Math.min(1, most / Math.max(right - left, bottom - top));
+        const {canvas} = this.#canvas(left, top, right, bottom, scale);
+        return canvas.convertToBlob({type: "image/jpeg", quality: 0.9});
+    }
+
+    close() {
+        this.bitmap.close();
+    }
+}
+
+// Raises PhotoError for what is no photo that this browser can read, or not a whole one.
+export async function decode(blob) {
+    const bytes = new Uint8Array(await blob.arrayBuffer());
+    if (!bytes.length) throw new PhotoError(`this photo is empty; ${NEEDED}`);
+    const type = kind(bytes);
+    if (type === null) throw new PhotoError(`this photo cannot be read as a photo; ${NEEDED}`);
+    const {found, whole} = ["jpeg", "png", "webp"].includes(type) ? pieces(bytes, type) : {whole: true};
+    if (!whole) throw new PhotoError("this photo is damaged or cut short; a whole photo file is needed");
+    let turn = found ? orientation(found, type) : 1;
+    if (type === "jpeg" && turn > 1 && (await turnsAnyway())) turn = 1;
+    const settings = {imageOrientation: found ? "none" : "from-image", colorSpaceConversion: "none"};
+    let bitmap;
+    try {
+        bitmap = await createImageBitmap(new Blob([bytes], {type: `image/${type}`}), settings);
+    } catch {
+        if (type === "heic" || type === "tiff")
+            throw new PhotoError(
+                `this browser cannot read ${type.toUpperCase()} photos; send it as JPEG, or open this page in Safari`,
+            );
+        throw new PhotoError(`this ${TYPES[type]} is damaged, or too large for this browser; ${NEEDED}`);
+    }
+    const pixels = bitmap.width * bitmap.height;
+    if (pixels > MAX_PIXELS) {
+        bitmap.close();
+        throw new PhotoError(
+            `this photo is too large (${Math.round(pixels / 1e6)} megapixels); at most ${MAX_PIXELS / 1e6} megapixels are fine`,
+        );
+    }
+    return new Photo(bitmap, turn);
+}

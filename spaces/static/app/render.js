@@ -1,0 +1,132 @@
+// An answer as HTML, as page/answer.py writes it. All that a bundle says is escaped.
+
+import {enlarge} from "./fit.js";
+
+const MASK = 64; // side of a map as it is drawn, pixels; the browser smooths it
+const SHADE = 0.8; // opacity over the places that the network did not look at
+
+const SIGNS = {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#x27;"};
+export const escape = (value) =>
+    String(value).trim().replace(/\s+/g, " ").replace(/[&<>"']/g, (sign) => SIGNS[sign]);
+
+// A probability as HTML: never 0 %, nor 100 %, which no model can be sure of.
+export const percent = (share) =>
+    share > 0.995 ? "&gt;99%" : share < 0.005 ? "&lt;1%" : `${(100 * share).toFixed(0)}%`;
+
+export class Renderer {
+    // site: what spaces/static_site.py writes.
+    constructor(site) {
+        this.site = site;
+    }
+
+    say(name, values = {}) {
+        return this.site.words[name].replace(/\{(\w+)\}/g, (_, key) => values[key]);
+    }
+
+    // A class as it is shown.
+    shown(label) {
+        return escape(label);
+    }
+
+    latin(label, tag = "") {
+        const name = this.site.scientific_names[label];
+        return name ? `${tag && `<${tag}>`}<i>${escape(name)}</i>${tag && `</${tag}>`}` : "";
+    }
+
+    photo(number) {
+        const {url, label} = this.site.photos[number];
+        const name = this.shown(label);
+        return `<button type="button" class="photo" data-photo="${number}" title="${name}"><img
+            src="${escape(url)}" alt="" loading="lazy" decoding="async"><span
+            class="caption">${name}</span></button>`;
+    }
+
+    // Args:
+    //     result: of the worker, with the addresses of the photos as `urls`.
+    //     known: the number of a labelled photo, null for a visitor's own.
+    answer({prediction, seen, alike, milliseconds, crop}, urls, known) {
+        const truth = known === null ? null : this.site.photos[known].label;
+        const names = prediction.labels.map((label, i) => this.#name(i, label, prediction.probabilities[i]));
+        const figures = seen.map((one, i) => this.#figure(i, one, urls[i], prediction.labels, crop));
+        const like = alike.filter((number) => number !== known).slice(0, this.site.similar);
+        const strip = like.map((number) => this.photo(number)).join("");
+        const title = this.say(truth === null ? "like_yours" : "like_it");
+        return `<article class="answer" ${prediction.refused ? "data-refused" : ""}>
+            <div class="head">${this.#headline(prediction, seen.length, truth)}</div>
+            <div class="seen">${figures.join("")}<button type="button" class="switch" role="switch"
+                aria-checked="false">${this.say("looked")}</button>${this.#each(seen, urls)}</div>
+            <div class="said"><ul class="names">${names.join("")}</ul>
+            <p class="aside">${this.say("tap")} ${this.say("took", {count: Math.round(milliseconds)})}</p>
+            <button type="button" class="more" data-flower="${prediction.numbers[0]}">${this.say("more", {name: this.shown(prediction.labels[0])})}</button></div>
+            ${strip && `<section class="like"><h3>${title}</h3><div class="strip">${strip}</div></section>`}
+            </article>`;
+    }
+
+    // The maps of an answer that is in the page, as shades that leave free the places that spoke for
+    // a name.
+    shade(place, {prediction, seen}) {
+        for (const canvas of place.querySelectorAll("canvas.map")) {
+            const {data, dims} = seen[canvas.closest("figure").dataset.seen].maps;
+            const [, height, width, names] = dims;
+            const name = prediction.numbers[canvas.dataset.name];
+            const values = Array.from({length: height * width}, (_, i) => data[i * names + name]);
+            const low = Math.min(...values);
+            const range = Math.max(Math.max(...values) - low, 1e-6);
+            const heat = enlarge(values.map((value) => (value - low) / range), width, height, MASK);
+            const shade = new ImageData(MASK, MASK);
+            heat.forEach((one, i) => {
+                shade.data[4 * i + 3] = 255 * SHADE * (1 - Math.min(1, Math.max(0, one)));
+            });
+            canvas.getContext("2d").putImageData(shade, 0, 0);
+        }
+    }
+
+    #figure(number, {width, height}, url, labels, crop) {
+        const side = crop * Math.min(height, width);
+        const share = (length) => ((100 * side) / length).toFixed(2);
+        const box = `left:${50 - share(width) / 2}%;top:${50 - share(height) / 2}%;width:${share(width)}%;height:${share(height)}%`;
+        const maps = labels.map(
+            (label, i) => `<canvas class="map" data-name="${i}" style="${box}" width="${MASK}"
+                height="${MASK}" role="img" aria-label="${this.say("map", {name: this.shown(label)})}" hidden></canvas>`,
+        );
+        return `<figure data-seen="${number}" style="--ratio:${(width / height).toFixed(4)}"
+            ${number ? "hidden" : ""}><img class="whole" src="${url}" alt="${this.say("answered")}">${maps.join("")}</figure>`;
+    }
+
+    #each(seen, urls) {
+        if (seen.length === 1) return "";
+        const buttons = seen.map(
+            ({alone}, i) => `<button type="button" data-seen="${i}" aria-pressed="${!i}"><img
+                src="${urls[i]}" alt="${this.say("numbered", {count: i + 1})}"><span>${this.shown(alone.labels[0])}</span>
+                <span>${percent(alone.probabilities[0])}</span></button>`,
+        );
+        return `<p class="aside">${this.say("alone")}</p><div class="each">${buttons.join("")}</div>`;
+    }
+
+    #name(number, label, share) {
+        return `<li><button type="button" data-name="${number}" aria-pressed="false">
+            <span class="label">${this.shown(label)} ${this.latin(label)}</span>
+            <span class="share">${percent(share)}</span>
+            <span class="bar"><span style="width:${(100 * share).toFixed(1)}%"></span></span></button></li>`;
+    }
+
+    #headline({labels, probabilities, refused, set}, photos, truth) {
+        const lines = photos > 1 ? [`<p class="eyebrow">${this.say("together", {count: photos})}</p>`] : [];
+        if (refused) lines.push(`<h2 tabindex="-1">${this.say("unknown")}</h2><p>${this.say("guess")}</p>`);
+        else {
+            lines.push(`<h2 tabindex="-1">${this.shown(labels[0])}</h2>`);
+            if (this.latin(labels[0])) lines.push(`<p class="latin">${this.latin(labels[0])}</p>`);
+            lines.push(`<p class="sure">${this.say("sure", {share: percent(probabilities[0])})}</p>`);
+            if (set?.length > 1) {
+                const {listed} = this.site;
+                const told = set.slice(0, listed).map((name) => `<span>${this.shown(name)}</span>`);
+                const rest = set.length > listed ? this.say("rest", {count: set.length - listed}) : "";
+                lines.push(`<p class="set">${this.say("set")} ${told.join("")}${rest}</p>`);
+            }
+        }
+        if (truth === labels[0]) lines.push(`<p class="truth right">${this.say("right")}</p>`);
+        else if (truth !== null)
+            lines.push(`<p class="truth">${this.say("wrong")} <strong>${this.shown(truth)}</strong>.</p>`);
+        return lines.join("");
+    }
+}

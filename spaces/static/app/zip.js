@@ -1,0 +1,66 @@
+// The photos in a ZIP, read one at a time as page/uploads.py reads them: nothing is unpacked to a
+// disk, and bytes are counted as they come out.
+
+import {PhotoError} from "./photo.js";
+
+const FILE = 50 * 2 ** 20; // bytes of one photo
+
+export const isZip = async (file) => {
+    const start = new Uint8Array(await file.slice(0, 4).arrayBuffer());
+    return start[0] === 0x50 && start[1] === 0x4b && (start[2] === 3 || start[2] === 5);
+};
+
+const clutter = (name) => {
+    const parts = name.split("/");
+    const last = parts.at(-1);
+    return last.startsWith(".") || parts.includes("__MACOSX") || ["Thumbs.db", "desktop.ini"].includes(last);
+};
+
+// Name and `read` of each file in it; `read` gives a Blob, or raises PhotoError.
+export async function members(file) {
+    const damaged = new PhotoError("this ZIP is damaged or cut short; a whole one is needed");
+    const tail = await file.slice(Math.max(0, file.size - 66000)).arrayBuffer();
+    const end = new DataView(tail);
+    let at = tail.byteLength - 22;
+    while (at >= 0 && end.getUint32(at) !== 0x504b0506) at--;
+    if (at < 0) throw damaged;
+    const [size, start] = [end.getUint32(at + 12, true), end.getUint32(at + 16, true)];
+    const list = new DataView(await file.slice(start, start + size).arrayBuffer());
+    const found = [];
+    for (let i = 0; i + 46 <= list.byteLength; ) {
+        if (list.getUint32(i) !== 0x504b0102) throw damaged;
+        const [flags, method] = [list.getUint16(i + 8, true), list.getUint16(i + 10, true)];
+        const packed = list.getUint32(i + 20, true);
+        const [long, extra, comment] = [28, 30, 32].map((offset) => list.getUint16(i + offset, true));
+        const place = list.getUint32(i + 42, true);
+        const name = new TextDecoder().decode(new Uint8Array(list.buffer, i + 46, Math.min(long, list.byteLength - i - 46)));
+        if (!name.endsWith("/") && !clutter(name))
+            found.push({name, read: () => read(file, place, packed, method, flags, damaged)});
+        i += 46 + long + extra + comment;
+    }
+    return found;
+}
+
+async function read(file, place, packed, method, flags, damaged) {
+    if (flags & 1) throw new PhotoError("it is encrypted; a ZIP without a password is needed");
+    if (method !== 0 && method !== 8)
+        throw new PhotoError("it is compressed in a way that is not read here; an ordinary ZIP is needed");
+    const head = new DataView(await file.slice(place, place + 30).arrayBuffer());
+    if (head.byteLength < 30 || head.getUint32(0) !== 0x504b0304) throw damaged;
+    const start = place + 30 + head.getUint16(26, true) + head.getUint16(28, true);
+    let stream = file.slice(start, start + packed).stream();
+    if (method === 8) stream = stream.pipeThrough(new DecompressionStream("deflate-raw"));
+    const parts = [];
+    let bytes = 0;
+    try {
+        for (const reader = stream.getReader(); ; ) {
+            const {done, value} = await reader.read();
+            if (done) return new Blob(parts);
+            parts.push(value);
+            bytes += value.length;
+            if (bytes > FILE) throw new PhotoError(`it is too large; at most ${FILE / 2 ** 20} MB are fine`);
+        }
+    } catch (error) {
+        throw error instanceof PhotoError ? error : new PhotoError("it is damaged in the ZIP; a whole photo is needed");
+    }
+}

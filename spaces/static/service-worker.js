@@ -1,0 +1,40 @@
+// After one visit the page opens without a network. What it consists of is kept as a whole and
+// belongs together: a new version takes over when no page of the old one is open any more. The
+// model and its runtime are kept by the worker, which checks them (app/worker.js).
+
+const VERSION = "{{version}}";
+const FILES = {{shell}};
+
+self.addEventListener("install", (event) => {
+    const fetched = FILES.map((path) => new Request(path, {cache: "no-cache"}));
+    event.waitUntil(caches.open(VERSION).then((cache) => cache.addAll(fetched)));
+});
+
+self.addEventListener("activate", (event) => {
+    const forget = async () => {
+        for (const name of await caches.keys())
+            if (name.startsWith("flowers-page-") && name !== VERSION) await caches.delete(name);
+        const kept = await caches.open("flowers-files");
+        const {files} = await (await caches.match("site.json")).json();
+        const wanted = Object.entries(files).map(([path, {sha256}]) => new URL(`${path}?sha256=${sha256}`, registration.scope).href);
+        for (const {url} of await kept.keys()) if (!wanted.includes(url)) await kept.delete(url);
+        await clients.claim();
+    };
+    event.waitUntil(forget());
+});
+
+self.addEventListener("fetch", (event) => {
+    const {request} = event;
+    const url = new URL(request.url);
+    if (request.method !== "GET" || url.origin !== location.origin || url.searchParams.has("sha256")) return;
+    const answer = async () => {
+        const cache = await caches.open(VERSION);
+        const kept = await cache.match(request, {ignoreSearch: request.mode === "navigate"});
+        if (kept) return kept;
+        const fetched = await fetch(request);
+        // Photos of the gallery, as they are seen.
+        if (fetched.ok && url.pathname.includes("/model/gallery/")) await cache.put(request, fetched.clone());
+        return fetched;
+    };
+    event.respondWith(answer());
+});

@@ -1,0 +1,289 @@
+"""The page that runs in the visitor's browser alone: `python spaces/static_site.py DIR`.
+
+It writes a folder that any web host can serve as it is, `python -m http.server` too: the files of
+`spaces/static/`, a bundle, and the runtime, onnxruntime-web, which npm fetches. The page's words,
+its style and all that is known beforehand come from `page/`, as HTML.
+
+    index.html  flowers.json  site.json   the page; one page a flower; what its scripts go by
+    service-worker.js                     keeps the page for when there is no network
+    app/                                  scripts and styles
+    runtime/                              onnxruntime-web; its WebAssembly is sent compressed
+    model/                                of the bundle: model.onnx, classifier.json, refusal.npy,
+                                          gallery/, the report's figures
+"""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import hashlib
+import json
+import os
+import pathlib
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+from collections.abc import Sequence
+
+# `python spaces/static_site.py` puts spaces/ on the path, and the project's root is what is wanted.
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
+os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+
+from flowers_model.classifier import DEFAULT, FlowerClassifier
+from flowers_model.command import Parser, reporting_mistakes
+from flowers_model.errors import UserError
+from flowers_model.files import cache_folder, replacing
+from page import card, intake, look, text
+from page.examples import Examples
+from page.gallery import Flowers
+
+HERE = pathlib.Path(__file__).resolve().parent
+ROOT = HERE.parent
+FILES = {"LICENSE", "flowers.json", "index.html", "service-worker.js", "site.json", "thumbnail.png"}
+FOLDERS = {"app", "model", "runtime"}
+
+RUNTIME = "onnxruntime-web"
+VERSION = "1.30.0"
+# As `npm view onnxruntime-web@1.30.0 dist.integrity` tells.
+SHA512 = "q0y+JrrtukXSzsBWEMccVfqX25LRmosXHF+CaRJmg8pZClzcV7svNc4rKY3jL02Vb7QmRMDs1SigqR4CXAfKYQ=="
+SCRIPTS = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs")
+WASM = "ort-wasm-simd-threaded.wasm"
+
+PRIVACY = (
+    "Your photos stay on this device: the network runs in your browser, and after this visit also "
+    "without a connection."
+)
+
+
+class Photos(Examples):
+    """A gallery's photos, copied into the site."""
+
+    def __init__(self, folder: pathlib.Path, site: pathlib.Path):
+        self._room = site / "model/gallery"
+        super().__init__(folder)
+
+    def _open_room(self) -> pathlib.Path:
+        self._room.mkdir(parents=True)
+        return self._room
+
+    def url(self, number: int) -> str:
+        return f"model/gallery/{number}.jpg"
+
+
+def write(folder: pathlib.Path, model: str | os.PathLike, address: str = "") -> None:
+    """Write the site of a bundle, which does not exist yet.
+
+    Args:
+        model: as `FlowerClassifier.from_pretrained` takes it.
+        address: where it will be, `https://…/`, for previews of its links.
+
+    Raises:
+        UserError: for a model that cannot be opened, and where the runtime cannot be had.
+    """
+    classifier = FlowerClassifier.from_pretrained(model)
+    shutil.copytree(HERE / "static", folder, ignore=shutil.ignore_patterns("README.md"))
+    shutil.copyfile(ROOT / "LICENSE", folder / "LICENSE")
+    shutil.copyfile(ROOT / "docs/page.png", folder / "thumbnail.png")
+    _write_runtime(folder / "runtime")
+    checked = ["runtime/ort.wasm.bin", *_write_model(classifier.folder, folder)]
+
+    photos = Photos(classifier.folder, folder)
+    if (embeddings := classifier.folder / "gallery/embeddings.npy").is_file():
+        shutil.copyfile(embeddings, folder / "model/gallery/embeddings.npy")
+        checked.append("model/gallery/embeddings.npy")
+    flowers = Flowers(classifier, photos)
+    names = classifier.label_names
+    _write_json(folder / "flowers.json", [flowers.page(i) for i in range(len(names))])
+    site = {
+        "words": text.WORDS,
+        "similar": text.SIMILAR,
+        "listed": text.LISTED,
+        "flowers": names,
+        "scientific_names": classifier.manifest.scientific_names,
+        "photos": [{"url": photos.url(i), "label": label} for i, label in enumerate(photos.labels)],
+        "files": {path: _checks(folder / path) for path in checked},
+    }
+    _write_json(folder / "site.json", site)
+
+    (folder / "app/theme.css").write_text(_theme(), "utf-8", newline="\n")
+    shutil.copyfile(ROOT / "page/style.css", folder / "app/style.css")
+    for name in ("intake", "answer", "gallery"):
+        _write_script(ROOT / "page" / f"{name}.js", folder / "app/page" / f"{name}.js")
+    introduction = text.INTRODUCTION.format(count=len(names))
+    some = photos.some()
+    parts = {
+        "title": look.TITLE,
+        "description": introduction,
+        "address": address,
+        "introduction": introduction,
+        "intake": intake.HTML,
+        "examples": f'<div id="examples">{some}</div>' if some else "",
+        "privacy": PRIVACY,
+        "caution": text.CAUTION.format(count=len(names)),
+        "flowers": flowers.index(),
+        "card": card.describe(classifier) + _figures(folder),
+    }
+    _fill(folder / "index.html", parts)
+    shell = sorted(
+        path.relative_to(folder).as_posix()
+        for path in folder.rglob("*")
+        if path.suffix in (".html", ".js", ".mjs", ".css", ".json", ".svg")
+        and not path.is_relative_to(folder / "model")
+        and path.name != "service-worker.js"
+    )
+    digest = hashlib.sha256(b"".join((folder / path).read_bytes() for path in shell)).hexdigest()
+    version = f"flowers-page-{digest[:16]}"
+    _fill(folder / "service-worker.js", {"version": version, "shell": json.dumps(["./", *shell])})
+
+
+def replace(folder: pathlib.Path, model: str | os.PathLike) -> None:
+    """Write the site of a bundle, also in the place of an earlier one.
+
+    Raises:
+        UserError: as `write`, where something else is in its place, and where it cannot be written.
+    """
+    try:
+        if folder.exists() and {path.name for path in folder.iterdir()} not in (
+            set(),
+            FILES | FOLDERS,
+        ):
+            raise UserError(
+                f"{str(folder)!r} holds something else than this page: "
+                "give a new or an empty folder"
+            )
+        with replacing(folder.resolve()) as temporary:
+            write(temporary, model)
+    except OSError as error:
+        raise UserError(f"cannot write {str(folder)!r}: {error.strerror or error}") from error
+
+
+def _write_model(bundle: pathlib.Path, folder: pathlib.Path) -> list[str]:
+    """Copy what is served of a bundle, apart from its gallery; returns what the page must check."""
+    names = ["classifier.json", "model.onnx", "refusal.npy"]
+    names = [name for name in names if (bundle / name).is_file()]
+    figures = [f"report/{name}.png" for name in card.FIGURES]
+    (folder / "model/report").mkdir(parents=True)
+    for name in [*names, *(name for name in figures if (bundle / name).is_file())]:
+        shutil.copyfile(bundle / name, folder / "model" / name)
+    return [f"model/{name}" for name in names]
+
+
+def _figures(folder: pathlib.Path) -> str:
+    return "".join(
+        f'<h3>{title}</h3><img class="figure" src="model/report/{name}.png" alt="{title}" '
+        'loading="lazy">'
+        for name, title in card.FIGURES.items()
+        if (folder / f"model/report/{name}.png").is_file()
+    )
+
+
+def _write_script(source: pathlib.Path, target: pathlib.Path) -> None:
+    """Make a module of a script of gradio's page, which runs as the body of such a function."""
+    target.parent.mkdir(exist_ok=True)
+    body = source.read_text("utf-8")
+    head = "export default (element, trigger, props, upload) => {\n"
+    target.write_text(f"{head}{body}}};\n", "utf-8", newline="\n")
+
+
+def _theme() -> str:
+    """The colours of gradio's page, as the style sheet calls them."""
+    names = [
+        *("body_background_fill", "body_text_color", "body_text_color_subdued", "link_text_color"),
+        *("background_fill_primary", "border_color_primary", "color_accent", "primary_600"),
+        *("radius_lg", "radius_md"),
+    ]
+
+    def rule(selector: str, ending: str) -> str:
+        values = {name: getattr(look.THEME, name + ending, None) for name in names}
+        lines = "".join(
+            f"    --{name.replace('_', '-')}: {value};\n" for name, value in values.items() if value
+        )
+        return f"{selector} {{\n{lines}}}\n"
+
+    return rule(":root", "") + rule(".dark", "_dark")
+
+
+def _fill(path: pathlib.Path, parts: dict[str, str]) -> None:
+    """Put the parts into the places `{{name}}` of a file."""
+    whole = re.sub(r"\{\{(\w+)\}\}", lambda place: parts[place[1]], path.read_text("utf-8"))
+    path.write_text(whole, "utf-8", newline="\n")
+
+
+def _write_json(path: pathlib.Path, value: object) -> None:
+    line = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    path.write_text(line, "utf-8", newline="\n")
+
+
+def _checks(path: pathlib.Path) -> dict:
+    data = path.read_bytes()
+    return {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+
+
+def _write_runtime(folder: pathlib.Path) -> None:
+    """Write what the page needs of onnxruntime-web.
+
+    The WebAssembly is compressed here, since not every host does so, and called .bin, since some
+    hosts would have browsers take a .gz apart.
+    """
+    with tarfile.open(_fetch_runtime()) as archive:
+        for name in SCRIPTS:
+            (folder / name).write_bytes(archive.extractfile(f"package/dist/{name}").read())
+        wasm = archive.extractfile(f"package/dist/{WASM}").read()
+    (folder / "ort.wasm.bin").write_bytes(gzip.compress(wasm, 9, mtime=0))
+
+
+def _fetch_runtime() -> pathlib.Path:
+    """onnxruntime-web as npm fetches it, in the cache; what is pinned above, or an error."""
+    kept = cache_folder() / f"{RUNTIME}-{VERSION}.tgz"
+    if not kept.is_file() or _sha512(kept) != SHA512:
+        npm = shutil.which("npm")
+        if npm is None:
+            raise UserError(
+                f"the page in the browser needs npm, to fetch {RUNTIME}: install Node.js "
+                "(https://nodejs.org), which has it"
+            )
+        with tempfile.TemporaryDirectory() as room:
+            command = [npm, "pack", f"{RUNTIME}@{VERSION}", "--pack-destination", room]
+            done = subprocess.run(command, capture_output=True, text=True, cwd=room)
+            packed = pathlib.Path(room, kept.name)
+            if done.returncode or not packed.is_file():
+                reason = " ".join((done.stderr or done.stdout).split())
+                raise UserError(f"npm cannot fetch {RUNTIME}@{VERSION}: {reason[:200]}")
+            if _sha512(packed) != SHA512:
+                raise UserError(
+                    f"npm fetched another {RUNTIME}@{VERSION} than the one that this project "
+                    "knows; check npm's registry"
+                )
+            with replacing(kept) as temporary:
+                shutil.copyfile(packed, temporary)
+    return kept
+
+
+def _sha512(path: pathlib.Path) -> str:
+    return base64.b64encode(hashlib.sha512(path.read_bytes()).digest()).decode()
+
+
+@reporting_mistakes
+def main(arguments: Sequence[str]) -> int:
+    """Run the command; returns the exit status."""
+    parser = Parser(description="Write the page that runs in the visitor's browser alone.")
+    parser.add_argument("folder", metavar="DIR", type=pathlib.Path, help="new, or an earlier one")
+    parser.add_argument(
+        "--model",
+        metavar="PATH|USER/MODEL[@REVISION]",
+        default=DEFAULT,
+        help="a bundle's folder or a Hub repo (default: the model that comes with the code)",
+    )
+    options = parser.parse_args(arguments)
+    replace(options.folder, options.model)
+    folder = shlex.quote(str(options.folder))
+    print(f"any web host can serve {folder}; to see it: python -m http.server -d {folder}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
