@@ -18,13 +18,14 @@ import sys
 import tempfile
 import threading
 import time
+import typing
 
 import numpy as np
 from PIL import Image
 from playwright.sync_api import sync_playwright
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT), str(ROOT / "spaces")]
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "spaces"))
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
 import static_site
 
@@ -40,8 +41,11 @@ ASK = """async ([task, url]) => {
     const file = await (await fetch(url)).blob();
     return new Promise((resolve) => {
         window.own.onmessage = ({data}) => {
-            if (data.id) resolve(data.error ?? (task === "prepare" ? [...data.result] : {
-                all: data.result.all, score: data.result.prediction.score, ms: data.result.milliseconds}));
+            const {id, error, result} = data;
+            if (error) resolve(error);
+            else if (task === "prepare" && id) resolve([...result]);
+            else if (id) resolve({
+                all: result.all, score: result.prediction.score, ms: result.milliseconds});
         };
         window.own.postMessage({id: 1, task, files: [file]});
     });
@@ -51,7 +55,7 @@ ASK = """async ([task, url]) => {
 class Handler(http.server.SimpleHTTPRequestHandler):
     """Serves a folder, and counts what it sends."""
 
-    headers_too: dict[str, str] = {}
+    headers_too: typing.ClassVar[dict[str, str]] = {}
     sent = 0
 
     def end_headers(self):
@@ -166,7 +170,9 @@ def compare(classifier: FlowerClassifier, page, photos: list[tuple[str, bytes]])
         rows.setdefault(kind, []).append((same, refused, difference, apart.mean(), apart.max()))
     real = [row for kind, of in rows.items() if kind != "drawn PNG" for row in of]
     for kind, of in [*rows.items(), ("all real photos", real)]:
-        same, refused, difference, mean, most = (np.array(one, float) for one in zip(*of, strict=True))
+        same, refused, difference, mean, most = (
+            np.array(one, float) for one in zip(*of, strict=True)
+        )
         print(
             f"  {kind:16} {len(of):4}  same name {same.mean():.1%}  same refusal "
             f"{refused.mean():.1%}  probability within 0.02: {(difference <= 0.02).mean():.1%}, "

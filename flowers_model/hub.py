@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import pathlib
+import re
 import textwrap
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -50,6 +51,10 @@ log = logging.getLogger(__name__)
 
 class HubError(UserError):
     """What keeps a bundle from being published or fetched."""
+
+
+class PlanError(HubError):
+    """What the account's plan does not have."""
 
 
 def fetch(source: str | os.PathLike, revision: str | None = None) -> pathlib.Path:
@@ -196,13 +201,14 @@ def publish_space(
     repo_id: str,
     patterns: Sequence[str],
     message: str,
+    sdk: str = "gradio",
     private: bool = False,
     hardware: str | None = None,
     variables: Mapping[str, str] | None = None,
     secrets: Mapping[str, str] | None = None,
     restart: bool = False,
 ) -> str:
-    """Put a folder into a Gradio Space, in one commit on its main branch.
+    """Put a folder into a Space, in one commit on its main branch.
 
     Args:
         folder: what the Space is to hold.
@@ -211,6 +217,7 @@ def publish_space(
             those of the Space that the folder does not have are deleted in the same commit. All
             others stay. What the Space has already makes no commit.
         message: the commit's.
+        sdk: `"gradio"` or `"static"`, of a Space that is made.
         private: make it a private Space. One that is public already is refused, not changed.
         hardware: what it runs on, as the Hub names it; by default as it is.
         variables: environment variables of the Space; those that it has already stay as they are.
@@ -221,12 +228,13 @@ def publish_space(
         The Space's URL.
 
     Raises:
-        HubError: for all that keeps it from being published.
+        PlanError: for a Space that the account's plan does not have; none is made then.
+        HubError: for all else that keeps it from being published.
     """
     check_login(repo_id, "space")
     api = _api()
     try:
-        _persist(_make_ready, api, repo_id, private, None, "space")
+        _persist(_make_ready, api, repo_id, private, None, "space", sdk, hardware)
         # Before the commit, which has the Space built and started.
         known = _persist(api.get_space_variables, repo_id) if variables else {}
         for name, value in (variables or {}).items():
@@ -307,6 +315,22 @@ def check_published(repo_id: str, revision: str | None = None) -> huggingface_hu
         return _look_up(api, repo_id, revision)
     except TROUBLE as error:
         _explain(error, f"cannot look up {repo_id}@{revision}", api, repo_id, revision)
+
+
+def list_space(repo_id: str) -> list[str] | None:
+    """The names of a Space's files; None where there is no such Space.
+
+    Raises:
+        HubError: for all that keeps it from being looked up.
+    """
+    api = _api()
+    try:
+        info = _persist(api.repo_info, repo_id, repo_type="space", timeout=TIMEOUT)
+    except errors.RepositoryNotFoundError:
+        return None
+    except TROUBLE as error:
+        _explain(error, f"cannot look up the Space {repo_id}", api, repo_id, repo_type="space")
+    return [file.rfilename for file in info.siblings]
 
 
 def check_login(repo_id: str, repo_type: str = "model") -> None:
@@ -470,14 +494,21 @@ def _make_ready(
     private: bool,
     tag: str | None,
     repo_type: str = "model",
+    sdk: str | None = None,
+    hardware: str | None = None,
 ) -> None:
     try:
         info = api.repo_info(repo_id, repo_type=repo_type, timeout=TIMEOUT)
     except errors.RepositoryNotFoundError:
-        # Not private=False: an organization may have its own default.
-        sdk = "gradio" if repo_type == "space" else None
+        # Not private=False: an organization may have its own default. With the hardware, since it
+        # decides whether the account may have such a Space.
         api.create_repo(
-            repo_id, private=private or None, repo_type=repo_type, space_sdk=sdk, exist_ok=True
+            repo_id,
+            private=private or None,
+            repo_type=repo_type,
+            space_sdk=sdk,
+            space_hardware=hardware,
+            exist_ok=True,
         )
         return
     if private and not info.private:
@@ -577,7 +608,9 @@ def _explain(
     reason = _reason(error, api, repo_id, revision, repo_type)
     if reason is None:
         raise error
-    raise HubError(f"{failed}: {reason}") from error
+    response = getattr(_root(error), "response", None)
+    kind = PlanError if response is not None and response.status_code == 402 else HubError
+    raise kind(f"{failed}: {reason}") from error
 
 
 def _reason(
@@ -624,6 +657,13 @@ def _status_reason(error: errors.HfHubHTTPError, wish: str) -> str:
     said = _one_line(error.server_message or "no reason given")
     if status == 401:
         return "the Hub wants a valid token; run `hf auth login` or correct HF_TOKEN"
+    if status == 402:
+        return f"the account's plan does not have it ({said}); see https://huggingface.co/pricing"
+    if status == 403 and re.search(r"verif|days|standing", said, re.IGNORECASE):
+        return (
+            f"the Hub refuses this account ({said}); verify its address at "
+            "https://huggingface.co/settings/account, or wait until it is old enough"
+        )
     if status == 403:
         return f"the Hub forbids it ({said}); use a token that may {wish}"
     if status == 429:

@@ -1,21 +1,31 @@
 """Make a Hugging Face Space of the page: `python spaces/deploy.py USER/SPACE --model USER/MODEL`.
 
-A Space is a folder: the page, the packages that it needs, the Space's card, its own lean
-requirements, and `model.txt`, which tells the page its models. With `--dry-run DIR` that folder is
-written, and nothing is sent anywhere. Deploying again changes only what changed.
+There are three kinds of them (https://huggingface.co/docs/hub/spaces-overview):
+
+- `gradio`: the page as `python app.py` serves it. On the Hub's free hardware it takes PRO.
+- `static`: the page that runs in the visitor's browser alone. Free for every account.
+- `zerogpu`: the page of gradio's on ZeroGPU. Free for two Spaces of an account that is over 30 days
+  old and has a verified address (https://huggingface.co/docs/hub/spaces-zerogpu).
+
+Without `--kind` a Space stays of the kind that it is; a new one is `gradio`, or `static` where the
+account may not have that. A Space is a folder: with `--dry-run DIR` it is written, and nothing is
+sent anywhere. Deploying again changes only what changed.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
 import pathlib
+import re
 import shlex
 import shutil
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 
-# `python spaces/deploy.py` puts spaces/ on the path, and the project's root is what is wanted.
+# `python spaces/deploy.py` puts spaces/ on the path, and the project's root is wanted, too.
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
 from flowers_model import bundle, hub
@@ -26,24 +36,32 @@ from flowers_model.files import replacing
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent
+KINDS = ("gradio", "static", "zerogpu")
 FILES = {"LICENSE", "README.md", "app.py", "model.txt", "requirements.txt", "thumbnail.png"}
 PACKAGES = {"flowers_model", "page"}
-NAMES = FILES | PACKAGES
+# Of a Space on ZeroGPU.
+ENTRY = "zero.py"
+ZERO_HARDWARE = "zero-a10g"
+ZERO_PYTHON = "3.12.12"
+ZERO_REQUIREMENT = "spaces>=0.51,<1"
+ZERO_CARD = f"suggested_hardware: {ZERO_HARDWARE}\n"
 
 
 def _parser() -> Parser:
-    parser = Parser(description="Make a Hugging Face Space of the page.")
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("space", metavar="USER/SPACE", help="made where it does not exist")
     parser.add_argument(
         "--model",
         metavar="USER/MODEL[@REVISION]",
         action="append",
         required=True,
-        help="the published model that the page shows; given again, the page compares them",
+        help="the published model that the page shows; given again, the page compares them. "
+        "A static Space shows one, which may also be a bundle's folder",
     )
+    parser.add_argument("--kind", choices=KINDS, help="which of them; see above")
     parser.add_argument("--private", action="store_true", help="a Space that only you can see")
     parser.add_argument(
-        "--hardware", metavar="NAME", help="what it runs on, such as cpu-basic (default: as it is)"
+        "--hardware", metavar="NAME", help="what it runs on, such as t4-small (default: as it is)"
     )
     parser.add_argument(
         "--variable",
@@ -69,35 +87,74 @@ def _parser() -> Parser:
 
 
 def assemble(
-    folder: pathlib.Path, space: str, models: Sequence[str], preload: Sequence[str] | None = None
+    folder: pathlib.Path,
+    space: str,
+    models: Sequence[str],
+    preload: Sequence[str] | None = None,
+    kind: str = "gradio",
 ) -> None:
     """Write a Space's folder, which does not exist yet.
 
     Args:
         space: `USER/SPACE`.
-        models: `USER/MODEL[@REVISION]` of each that it shows; it is about the first of them.
+        models: `USER/MODEL[@REVISION]` of each that it shows; it is about the first of them. Of a
+            static Space, one, or a bundle's folder.
         preload: what the Hub is to fetch when it builds the Space, so that it starts at once; by
             default the models that have no revision.
+        kind: one of `KINDS`.
     """
-    # Its models come from the Hub, not with the code.
+    names = [name for name in map(hub.split_name, models) if name]
+    if preload is None:
+        preload = [repo_id for repo_id, revision in names if revision is None]
+    repo_ids = list(dict.fromkeys(repo_id for repo_id, _ in names))
+    if kind == "static":
+        import static_site  # and with it gradio, in seconds
+
+        host = re.sub(r"[^a-z0-9]+", "-", space.lower())
+        static_site.write(folder, models[0], f"https://{host}.static.hf.space/")
+        card = (HERE / "static/README.md").read_text("utf-8")
+    else:
+        _copy_page(folder, models)
+        card = (HERE / "README.md").read_text("utf-8")
+    if kind == "zerogpu":
+        shutil.copyfile(HERE / ENTRY, folder / ENTRY)
+        with open(folder / "requirements.txt", "a", encoding="utf-8", newline="\n") as file:
+            file.write(f"{ZERO_REQUIREMENT}\n")
+        card = card.replace("app_file: app.py\n", f"app_file: {ENTRY}\n{ZERO_CARD}")
+        card = re.sub('python_version: ".*"', f'python_version: "{ZERO_PYTHON}"', card)
+    card = card.replace("preload_from_hub:\n- USER/MODEL\n", _yaml("preload_from_hub", preload))
+    card = card.replace("models:\n- USER/MODEL\n", _yaml("models", repo_ids))
+    link = "[USER/MODEL](https://huggingface.co/USER/MODEL)"
+    links = [link.replace("USER/MODEL", repo_id) for repo_id in repo_ids]
+    card = card.replace(link, " and ".join(links) or "its owner's model")
+    (folder / "README.md").write_text(card.replace("USER/SPACE", space), "utf-8", newline="\n")
+
+
+def _copy_page(folder: pathlib.Path, models: Sequence[str]) -> None:
+    """Copy the page that `app.py` serves, and tell it its models, which come from the Hub."""
     unwanted = shutil.ignore_patterns("__pycache__", ".*", DEFAULT.name)
     for package in PACKAGES:
         shutil.copytree(ROOT / package, folder / package, ignore=unwanted)
     for file in (ROOT / "app.py", ROOT / "LICENSE", HERE / "requirements.txt"):
         shutil.copyfile(file, folder / file.name)
     shutil.copyfile(ROOT / "docs" / "page.png", folder / "thumbnail.png")
-    names = [hub.split_name(model) for model in models]
-    if preload is None:
-        preload = [repo_id for repo_id, revision in names if revision is None]
-    repo_ids = list(dict.fromkeys(repo_id for repo_id, _ in names))
-    card = (HERE / "README.md").read_text("utf-8")
-    card = card.replace("preload_from_hub:\n- USER/MODEL\n", _yaml("preload_from_hub", preload))
-    card = card.replace("models:\n- USER/MODEL\n", _yaml("models", repo_ids))
-    link = "[USER/MODEL](https://huggingface.co/USER/MODEL)"
-    links = [link.replace("USER/MODEL", repo_id) for repo_id in repo_ids]
-    card = card.replace(link, " and ".join(links)).replace("USER/SPACE", space)
-    (folder / "README.md").write_text(card, "utf-8", newline="\n")
     (folder / "model.txt").write_text("".join(f"{m}\n" for m in models), "utf-8", newline="\n")
+
+
+def _contents(kind: str) -> tuple[set[str], set[str]]:
+    """The files and the folders of a Space's folder."""
+    if kind == "static":
+        import static_site
+
+        return static_site.FILES | {"README.md"}, static_site.FOLDERS
+    return FILES | ({ENTRY} if kind == "zerogpu" else set()), PACKAGES
+
+
+def _kind_of(files: Collection[str]) -> str:
+    """The kind of a Space that holds these."""
+    if "site.json" in files:
+        return "static"
+    return "zerogpu" if ENTRY in files else "gradio"
 
 
 def _yaml(name: str, values: Sequence[str]) -> str:
@@ -105,27 +162,30 @@ def _yaml(name: str, values: Sequence[str]) -> str:
     return "".join([f"{name}:\n", *(f"- {value}\n" for value in values)]) if values else ""
 
 
-def write(folder: pathlib.Path, space: str, models: Sequence[str]) -> None:
+def write(folder: pathlib.Path, space: str, models: Sequence[str], kind: str = "gradio") -> None:
     """Write a Space's folder, also in the place of an earlier one.
 
     Raises:
         UserError: where something else is in its place, and where it cannot be written.
     """
     try:
-        if folder.exists() and {path.name for path in folder.iterdir()} not in (set(), NAMES):
+        held = {path.name for path in folder.iterdir()} if folder.exists() else set()
+        if held and held != set.union(*_contents(_kind_of(held))):
             raise UserError(
                 f"{str(folder)!r} holds something else than a Space; give a new or an empty folder"
             )
         with replacing(folder.resolve()) as temporary:
-            assemble(temporary, space, models)
+            assemble(temporary, space, models, kind=kind)
     except OSError as error:
         raise UserError(f"cannot write {str(folder)!r}: {error.strerror or error}") from error
 
 
-def deploy(space: str, models: Sequence[str], **settings) -> str:
+def deploy(space: str, models: Sequence[str], kind: str | None = None, **settings) -> str:
     """Push a Space of published models, in one commit; returns its URL.
 
     Args:
+        kind: one of `KINDS`; None for what the Space is, or the account may have, of which standard
+            error is told.
         settings: as of `flowers_model.hub.publish_space`.
 
     Raises:
@@ -134,19 +194,43 @@ def deploy(space: str, models: Sequence[str], **settings) -> str:
     hub.check_login(space, "space")
     preload = []
     for model in models:
+        if kind == "static" and os.path.isdir(model):
+            continue
         repo_id, revision = hub.split_name(model)
         info = hub.check_published(repo_id, revision)
         if info.private:
+            if kind == "static" and not settings.get("private"):
+                raise UserError(
+                    f"{model} is private, and a static Space would show it to everyone: "
+                    "give --private, too"
+                )
             continue  # it would be fetched without a token
         # With a revision, the Hub wants a commit, and the files by name.
         files = ",".join(sorted(bundle.REQUIRED_FILES))
         preload.append(f"{repo_id} {files} {info.sha}" if revision else repo_id)
+    known = hub.list_space(space)
+    chosen = kind or (_kind_of(known) if known is not None else "gradio")
+    if chosen == "zerogpu":
+        settings["hardware"] = ZERO_HARDWARE
+    files, folders = map(set.union, _contents(chosen), _contents(_kind_of(known or ())))
     with tempfile.TemporaryDirectory() as room:
         folder = pathlib.Path(room, "space")
-        assemble(folder, space, models, preload)
-        patterns = [*FILES, *(f"{package}/*" for package in PACKAGES)]
+        assemble(folder, space, models, preload, chosen)
+        patterns = [*files, *(f"{name}/*" for name in folders)]
         message = f"Show {' and '.join(models)}"
-        return hub.publish_space(folder, space, patterns, message, **settings)
+        sdk = "static" if chosen == "static" else "gradio"
+        try:
+            return hub.publish_space(folder, space, patterns, message, sdk, **settings)
+        except hub.PlanError as error:
+            if kind is not None or known is not None or len(models) > 1 or _of_a_server(settings):
+                raise UserError(f"{error}; --kind static is free") from error
+            print(f"a static Space, since {str(error).partition(': ')[2]}", file=sys.stderr)
+    return deploy(space, models, "static", **settings)
+
+
+def _of_a_server(settings: Mapping) -> list[str]:
+    """Those of the settings that a static Space has no use for."""
+    return [name for name in ("hardware", "variables", "secrets", "restart") if settings.get(name)]
 
 
 def _variables(pairs: Sequence[str]) -> dict[str, str]:
@@ -172,31 +256,43 @@ def main(arguments: Sequence[str]) -> int:
     options = _parser().parse_args(arguments)
     if not hub.is_repo_id(options.space):
         raise UserError(f"{options.space!r} is no name for a Space: give USER/SPACE")
+    static = options.kind == "static"
     for model in options.model:
-        if hub.split_name(model) is None:
+        if hub.split_name(model) is None and not (static and os.path.isdir(model)):
             raise UserError(
                 f"{model!r} is no model on the Hub: give USER/MODEL or USER/MODEL@REVISION "
                 "(`python train/run.py --push-to USER/MODEL` publishes one)"
             )
+    settings = {
+        "private": options.private,
+        "hardware": options.hardware,
+        "variables": _variables(options.variable),
+        "secrets": _secrets(options.secret),
+        "restart": options.restart,
+    }
+    if static and len(options.model) > 1:
+        raise UserError("a static Space shows one model: give --model once")
+    if static and (useless := _of_a_server(settings)):
+        flag = useless[0].removesuffix("s")
+        raise UserError(f"a static Space has no server: leave out --{flag}, or give another --kind")
+    if options.kind == "zerogpu" and options.hardware not in (None, ZERO_HARDWARE):
+        raise UserError(
+            "--kind zerogpu runs on ZeroGPU: leave out --hardware, or give --kind gradio"
+        )
     if options.dry_run is None:
-        print(
-            deploy(
-                options.space,
-                options.model,
-                private=options.private,
-                hardware=options.hardware,
-                variables=_variables(options.variable),
-                secrets=_secrets(options.secret),
-                restart=options.restart,
-            )
-        )
+        print(deploy(options.space, options.model, options.kind, **settings))
     else:
-        write(options.dry_run, options.space, options.model)
+        write(options.dry_run, options.space, options.model, options.kind or "gradio")
         folder = shlex.quote(str(options.dry_run))
-        print(
-            f"{folder} is what {options.space} would be; in an environment of its own:\n"
-            f"cd {folder} && pip install -r requirements.txt && python app.py"
-        )
+        print(f"{folder} is what {options.space} would be; ", end="")
+        if static:
+            print(f"to see it:\npython -m http.server -d {folder}")
+        else:
+            start = ENTRY if options.kind == "zerogpu" else "app.py"
+            print(
+                "in an environment of its own:\n"
+                f"cd {folder} && pip install -r requirements.txt && python {start}"
+            )
     return 0
 
 

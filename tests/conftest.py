@@ -1,9 +1,15 @@
 """Every test runs offline, with caches, tokens and homes in a temporary folder."""
 
+import json
 import os
+import pathlib
+import shutil
+import subprocess
 import sys
+import tarfile
 import tempfile
 import uuid
+from collections.abc import Callable
 
 import pytest
 
@@ -26,7 +32,8 @@ os.environ.update(
 os.environ.setdefault("KERAS_BACKEND", "jax")
 for _name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_ENDPOINT", "HF_HUB_OFFLINE"):
     os.environ.pop(_name, None)
-sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+_root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+sys.path[:0] = [_root, os.path.join(_root, "spaces")]
 
 
 @pytest.fixture(scope="session")
@@ -51,3 +58,48 @@ def float32_again():
 def repo_id() -> str:
     """A repo of its own for every test, for they share the Hub's cache."""
     return f"ada/flowers-{uuid.uuid4().hex[:8]}"
+
+
+@pytest.fixture(scope="session")
+def axe(pytestconfig) -> Callable[[object], list[str]]:
+    """What axe-core, fetched once from the npm registry, finds seriously wrong with a page."""
+    with tarfile.open(npm_package(pytestconfig, "axe-core", "4.10.3")) as opened:
+        script = opened.extractfile("package/axe.min.js").read().decode()
+
+    def findings(page) -> list[str]:
+        page.evaluate(script)
+        result = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+        return [
+            json.dumps([one["id"], one["help"], [node["html"][:200] for node in one["nodes"]]])
+            for one in result["violations"]
+            if one["impact"] in ("serious", "critical")
+        ]
+
+    return findings
+
+
+@pytest.fixture(scope="session")
+def web_runtime(pytestconfig) -> str:
+    """The folder with onnxruntime-web, fetched once from the npm registry, for `FLOWERS_DATA`."""
+    import static_site
+
+    return str(npm_package(pytestconfig, static_site.RUNTIME, static_site.VERSION).parent)
+
+
+def npm_package(pytestconfig, name: str, version: str) -> pathlib.Path:
+    room = pathlib.Path(pytestconfig.cache.mkdir(name))
+    archive = room / f"{name}-{version}.tgz"
+    if not archive.exists():
+        npm = shutil.which("npm")
+        if npm is None:
+            pytest.skip(f"npm is not installed, which fetches {name}")
+        fetched = subprocess.run(
+            [npm, "pack", f"{name}@{version}", "--silent", "--pack-destination", room],
+            capture_output=True,
+            text=True,
+            timeout=120,
+            cwd=room,
+        )
+        if fetched.returncode:
+            pytest.skip(f"{name} cannot be fetched: {fetched.stderr.strip()[:200]}")
+    return archive

@@ -138,6 +138,8 @@ class Token:
     user: str
     write: bool
     organizations: tuple[str, ...]
+    pro: bool = True
+    trouble: str | None = None  # why the account may have no Space on ZeroGPU
 
     def owns(self, id: str) -> bool:
         return id.split("/")[0] in (self.user, *self.organizations)
@@ -229,9 +231,15 @@ class HubServer:
                 connection.shutdown(socket.SHUT_RDWR)
 
     def add_token(
-        self, token: str, user: str, write: bool = False, organizations: tuple[str, ...] = ()
+        self,
+        token: str,
+        user: str,
+        write: bool = False,
+        organizations: tuple[str, ...] = (),
+        pro: bool = True,
+        trouble: str | None = None,
     ) -> None:
-        self.tokens[token] = Token(user, write, organizations)
+        self.tokens[token] = Token(user, write, organizations, pro, trouble)
 
     def repo(self, id: str, type: str = "model") -> Repo:
         return self.repos[type, id]
@@ -439,6 +447,19 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if not caller.write:
             raise RefusalError(403, "You must use a write token to upload to a repository.")
 
+    def check_plan(self, caller: Token, sdk: str, hardware: str) -> None:
+        """https://huggingface.co/docs/hub/spaces-overview: "Static Spaces are free for everyone."
+
+        Those that run on free hardware take PRO, or ZeroGPU, which takes an account in good
+        standing (https://huggingface.co/docs/hub/spaces-zerogpu). Paid hardware is paid.
+        """
+        if hardware not in ("cpu-basic", "cpu-upgrade", "t4-small", "zero-a10g"):
+            raise RefusalError(400, f"There is no hardware called {hardware}")
+        if hardware == "zero-a10g" and caller.trouble:
+            raise RefusalError(403, caller.trouble)
+        if sdk != "static" and hardware == "cpu-basic" and not caller.pro:
+            raise RefusalError(402, "Gradio and Docker Spaces on cpu-basic require PRO")
+
     # Accounts and repos.
 
     @route("GET", "/api/whoami-v2")
@@ -477,8 +498,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if repo:
             url = f"{self.hub.url}/{repo.path}"
             raise RefusalError(409, f"You already created this {type} repo: {id}", url=url)
+        if type == "space":
+            self.check_plan(caller, asked["sdk"], asked.get("hardware") or "cpu-basic")
         private = asked.get("visibility") == "private"
         repo = self.hub.repos[type, id] = Repo(id, type, private, asked.get("sdk"))
+        repo.hardware = asked.get("hardware") or repo.hardware
         return {"url": f"{self.hub.url}/{repo.path}", "name": id, "id": id}
 
     @route("DELETE", "/api/repos/delete")
@@ -550,8 +574,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def request_hardware(self, body: bytes, repo: Repo) -> dict:
         self.check_may_write(repo.id)
         flavor = json.loads(body)["flavor"]
-        if flavor not in ("cpu-basic", "cpu-upgrade", "t4-small"):
-            raise RefusalError(400, f"There is no hardware called {flavor}")
+        self.check_plan(self.caller(), repo.sdk, flavor)
         repo.hardware = flavor
         return self.runtime(body, repo)
 

@@ -1,5 +1,6 @@
 """The Space: its card, its requirements, and the command that assembles and pushes it."""
 
+import dataclasses
 import importlib.metadata
 import importlib.util
 import os
@@ -135,7 +136,7 @@ DOCUMENTED = {
     "sdk_version": lambda it: re.fullmatch(r"\d+\.\d+\.\d+", it),
     "suggested_hardware": lambda it: isinstance(it, str),
     "suggested_storage": ("small", "medium", "large").__contains__,
-    "app_file": lambda it: (ROOT / it).is_file(),
+    "app_file": lambda it: (ROOT / it).is_file() or (ROOT / "spaces/static" / it).is_file(),
     "app_build_command": lambda it: isinstance(it, str),
     "app_port": lambda it: isinstance(it, int),
     "base_path": lambda it: it.startswith("/"),
@@ -160,14 +161,15 @@ DOCUMENTED = {
     "tags": lambda it: all(isinstance(one, str) for one in it),
     "license": lambda it: isinstance(it, str),
 }
-NEEDED = {"title", "emoji", "sdk", "sdk_version", "python_version", "app_file", "models", "license"}
+NEEDED = {"title", "emoji", "sdk", "app_file", "models", "license"}
 NEEDED |= {"short_description", "tags", "thumbnail"}
 
 
 def check_card(text: str) -> dict:
     """The front matter, once it is what the Hub documents."""
     fields = card(text)
-    assert set(DOCUMENTED) > set(fields) >= NEEDED
+    needed = NEEDED if fields["sdk"] == "static" else NEEDED | {"sdk_version", "python_version"}
+    assert set(DOCUMENTED) > set(fields) >= needed
     assert [name for name, value in fields.items() if not DOCUMENTED[name](value)] == []
     assert huggingface_hub.SpaceCard(text).data.to_dict() == fields
     return fields
@@ -465,3 +467,131 @@ def test_the_command_works_from_anywhere_and_ends_with_one_line_and_status_2(tmp
     assert result.returncode == 2
     assert result.stdout == ""
     assert re.fullmatch(r"error: .*--model; --help lists what there is\n", result.stderr)
+
+
+# Kinds of Spaces, and which of them an account may have.
+
+
+YOUNG = "ZeroGPU Spaces require an account older than 30 days"
+UNVERIFIED = "Verify your email address to host ZeroGPU Spaces"
+
+
+def space_of(server, monkeypatch, user: str, **account) -> str:
+    """Log in another account; the name of a Space that it may make."""
+    server.add_token(f"hf_tokenOf{user}", user, write=True, **account)
+    helpers.use_hub(server, monkeypatch, f"hf_tokenOf{user}")
+    return f"{user}/which-flower"
+
+
+def test_a_free_account_gets_a_static_space_and_is_told_why(
+    server, monkeypatch, web_runtime, capsys
+):
+    monkeypatch.setenv("FLOWERS_DATA", web_runtime)
+    space = space_of(server, monkeypatch, "grace", pro=False)
+    assert deploy.main([space, "--model", f"{MODEL}@v1"]) == 0
+    out, err = capsys.readouterr()
+    assert out == f"{server.url}/spaces/{space}\n"
+    assert err == (
+        "a static Space, since the account's plan does not have it (Gradio and Docker Spaces on "
+        "cpu-basic require PRO); see https://huggingface.co/pricing\n"
+    )
+    made = server.repo(space, "space")
+    assert made.sdk == "static"
+    files = made.files()
+    fields = check_card(files["README.md"].decode())
+    assert (fields["sdk"], fields["app_file"], fields["models"]) == (
+        "static",
+        "index.html",
+        [MODEL],
+    )
+    assert files["model/model.onnx"] == server.repo(MODEL).files()["model.onnx"]
+    assert b"https://grace-which-flower.static.hf.space/thumbnail.png" in files["index.html"]
+    # Deployed again, it stays what it is, and nothing changes.
+    head = made.head()
+    assert deploy.main([space, "--model", f"{MODEL}@v1"]) == 0
+    assert made.head() == head
+
+
+def test_what_only_a_server_has_is_not_dropped_in_silence(server, monkeypatch, capsys):
+    space = space_of(server, monkeypatch, "grace", pro=False)
+    for more in (["--kind", "gradio"], ["--variable", "A=1"], ["--model", MODEL]):
+        line = refusal(capsys, space, "--model", MODEL, *more)
+        assert line.startswith(f"cannot publish to {space}: the account's plan does not have it (")
+        assert line.endswith("; --kind static is free")
+        assert ("space", space) not in server.repos
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--kind", "static", "--model", MODEL], "a static Space shows one model: give --model"),
+        (["--kind", "static", "--hardware", "t4-small"], "leave out --hardware, or give another"),
+        (["--kind", "static", "--variable", "A=1"], "leave out --variable, or give another --kind"),
+        (
+            ["--kind", "zerogpu", "--hardware", "t4-small"],
+            "leave out --hardware, or give --kind gr",
+        ),
+        (["--kind", "docker"], "invalid choice: 'docker'"),
+    ],
+)
+def test_what_does_not_go_with_a_kind_is_told(server, capsys, arguments, message):
+    assert message in refusal(capsys, SPACE, "--model", MODEL, *arguments)
+    assert ("space", SPACE) not in server.repos
+
+
+def test_a_private_model_is_not_shown_to_everyone_in_silence(server, bundle_folder, capsys):
+    server.put("ada/secret-flowers", contents(bundle_folder), private=True)
+    line = refusal(capsys, SPACE, "--kind", "static", "--model", "ada/secret-flowers")
+    assert "is private, and a static Space would show it to everyone: give --private" in line
+    assert ("space", SPACE) not in server.repos
+
+
+def test_zerogpu_is_asked_for_with_all_that_it_wants(server, monkeypatch, capsys):
+    space = space_of(server, monkeypatch, "grace", pro=False)
+    assert deploy.main([space, "--model", MODEL, "--kind", "zerogpu"]) == 0
+    made = server.repo(space, "space")
+    assert (made.sdk, made.hardware) == ("gradio", "zero-a10g")
+    files = made.files()
+    fields = card(files["README.md"].decode())
+    assert fields["app_file"] in files
+    assert fields["python_version"] in ("3.12.12", "3.10.13")
+    assert fields["suggested_hardware"] == "zero-a10g"
+    assert b"@spaces.GPU" in files["zero.py"]
+    needed = files["requirements.txt"].decode().splitlines()
+    assert needed[:-1] == requirements("spaces/requirements.txt")
+    assert Requirement(needed[-1]).name == "spaces"
+    # Deployed again without --kind it stays what it is; as another kind, nothing is left behind.
+    assert deploy.main([space, "--model", MODEL]) == 0
+    assert made.files() == files
+    server.tokens["hf_tokenOfgrace"] = dataclasses.replace(
+        server.tokens["hf_tokenOfgrace"], pro=True
+    )
+    assert deploy.main([space, "--model", MODEL, "--kind", "gradio"]) == 0
+    assert set(made.files()) == set(files) - {"zero.py"}
+
+
+@pytest.mark.parametrize(("trouble", "name"), [(YOUNG, "young"), (UNVERIFIED, "unverified")])
+def test_an_account_that_zerogpu_does_not_take_is_told_what_would_do(
+    server, monkeypatch, capsys, trouble, name
+):
+    space = space_of(server, monkeypatch, name, pro=False, trouble=trouble)
+    line = refusal(capsys, space, "--model", MODEL, "--kind", "zerogpu")
+    assert f"the Hub refuses this account ({trouble}); verify its address at https://" in line
+    assert "wait until it is old enough" in line
+    assert ("space", space) not in server.repos
+
+
+def test_a_dry_run_of_each_kind_writes_what_it_says(
+    bundle_folder, web_runtime, monkeypatch, tmp_path, capsys
+):
+    monkeypatch.setenv("FLOWERS_DATA", web_runtime)
+    folder = tmp_path / "space"
+    command = [SPACE, "--dry-run", str(folder)]
+    model = str(bundle_folder)
+    assert deploy.main([*command, "--kind", "static", "--model", model]) == 0
+    assert f"python -m http.server -d {folder}" in capsys.readouterr().out
+    assert "models" not in card((folder / "README.md").read_text("utf-8"))
+    assert deploy.main([*command, "--kind", "zerogpu", "--model", MODEL]) == 0
+    assert "pip install -r requirements.txt && python zero.py" in capsys.readouterr().out
+    assert not (folder / "index.html").exists()
+    assert refusal(capsys, *command, "--model", model).startswith(f"{model!r} is no model on the")

@@ -24,15 +24,18 @@ const ask = (task, files) =>
         worker.postMessage({id: last, task, files});
     });
 
+let failed = false;
+
 worker.onmessage = ({data}) => {
     if (data.ready) {
         loading.hidden = true;
         document.documentElement.dataset.ready = "";
     } else if (data.failed) {
-        loading.hidden = false;
+        failed = true;
         loading.firstChild.textContent = `Sorry, the model could not be opened: ${data.failed}. Try again later.`;
         loading.querySelector("progress").hidden = true;
     } else if (data.progress !== undefined) {
+        if (failed) return; // other files may still be on their way
         const megabytes = (bytes) => (bytes / 1e6).toFixed(1);
         loading.firstChild.textContent = `Fetching the model, once: ${megabytes(data.progress)} of ${megabytes(data.total)} MB`;
         Object.assign(loading.querySelector("progress"), {value: data.progress, max: data.total});

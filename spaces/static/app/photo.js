@@ -21,7 +21,7 @@ function kind(bytes) {
     if (start.startsWith("RIFF") && start.endsWith("WEBP")) return "webp";
     if (start.startsWith("II*\0") || start.startsWith("MM\0*")) return "tiff";
     if (start.slice(4, 8) !== "ftyp") return null;
-    const brands = text(bytes, 8, Math.min(bytes.length, new DataView(bytes.buffer).getUint32(0)));
+    const brands = text(bytes, 8, Math.min(bytes.length, new DataView(bytes.buffer).getUint32(0), 80));
     if (/avif|avis/.test(brands)) return "avif";
     return /hei[cxms]|hev[cxms]|mif1|msf1/.test(brands) ? "heic" : null;
 }
@@ -55,39 +55,50 @@ function pieces(bytes, type) {
     return {found, whole: at <= bytes.length && (!png || found.at(-1)?.name === "IEND")};
 }
 
-// EXIF's orientation, 1 to 8; 1 where there is none.
-function orientation(found, type) {
+// The check sum of a PNG's chunk, CRC-32.
+function crc(bytes) {
+    let sum = ~0;
+    for (const byte of bytes) {
+        sum ^= byte;
+        for (let bit = 0; bit < 8; bit++) sum = (sum >>> 1) ^ (sum & 1 ? 0xedb88320 : 0);
+    }
+    return ~sum >>> 0;
+}
+
+// EXIF's orientation, 1 to 8; 1 where there is none. It is taken out of the file's bytes, for some
+// browsers go by it, in some formats, whatever they are asked for.
+function takeOrientation(found, type) {
     const names = {jpeg: 0xe1, png: "eXIf", webp: "EXIF"};
     for (let {name, data} of found) {
         if (name !== names[type]) continue;
+        const chunk = data;
         if (text(data, 0, 6) === "Exif\0\0") data = data.subarray(6);
         else if (type === "jpeg") continue;
+        let turn = 1;
         try {
             const view = new DataView(data.buffer, data.byteOffset, data.length);
             const little = view.getUint16(0) === 0x4949;
             const entries = view.getUint32(4, little);
             for (let i = 0; i < view.getUint16(entries, little); i++) {
                 const at = entries + 2 + 12 * i;
-                const value = view.getUint16(at + 8, little);
-                if (view.getUint16(at, little) === 0x112) return value >= 1 && value <= 8 ? value : 1;
+                if (view.getUint16(at, little) !== 0x112) continue;
+                turn = view.getUint16(at + 8, little);
+                view.setUint16(at + 8, 1, little);
+                break;
             }
         } catch (error) {
             if (!(error instanceof RangeError)) throw error; // damaged EXIF; the photo may be good
         }
-        return 1;
+        // A PNG's chunk has a check sum, which is not right any more.
+        if (type === "png") {
+            const {buffer, byteOffset, length} = chunk;
+            const sum = crc(new Uint8Array(buffer, byteOffset - 4, length + 4));
+            new DataView(buffer).setUint32(byteOffset + length, sum);
+        }
+        return turn >= 1 && turn <= 8 ? turn : 1;
     }
     return 1;
 }
-
-// Some browsers turn JPEGs even where they are asked not to. This one, 2 by 1, says: turn me.
-const LYING =
-    "/9j/4AAQSkZJRgABAQAAAQABAAD/4QAiRXhpZgAATU0AKgAAAAgAAQESAAMAAAABAAYAAAAAAAD/2wBDABsSFBcUERsXFhceHBsgKEIrKCUlKFE6PTBCYFVlZF9VXVtqeJmBanGQc1tdhbWGkJ6jq62rZ4C8ybqmx5moq6T/wAALCAABAAIBAREA/8QAFAABAAAAAAAAAAAAAAAAAAAAAP/EABQQAQAAAAAAAAAAAAAAAAAAAAD/2gAIAQEAAD8AP//Z";
-let stubborn = null;
-const turnsAnyway = () =>
-    (stubborn ??= createImageBitmap(
-        new Blob([Uint8Array.from(atob(LYING), (c) => c.charCodeAt(0))], {type: "image/jpeg"}),
-        {imageOrientation: "none"},
-    ).then((bitmap) => bitmap.height === 2));
 
 // How the stored picture, w by h, is laid on the upright one, as of `setTransform`.
 const TURNS = {
@@ -158,9 +169,9 @@ export async function decode(blob) {
     if (type === null) throw new PhotoError(`this photo cannot be read as a photo; ${NEEDED}`);
     const {found, whole} = ["jpeg", "png", "webp"].includes(type) ? pieces(bytes, type) : {whole: true};
     if (!whole) throw new PhotoError("this photo is damaged or cut short; a whole photo file is needed");
-    let turn = found ? orientation(found, type) : 1;
-    if (type === "jpeg" && turn > 1 && (await turnsAnyway())) turn = 1;
-    const settings = {imageOrientation: found ? "none" : "from-image", colorSpaceConversion: "none"};
+    // An AVIF or HEIC is turned by what its format itself says, in browsers as in Python.
+    const turn = found ? takeOrientation(found, type) : 1;
+    const settings = {imageOrientation: "from-image", colorSpaceConversion: "none"};
     let bitmap;
     try {
         bitmap = await createImageBitmap(new Blob([bytes], {type: `image/${type}`}), settings);

@@ -1,0 +1,474 @@
+"""The page that runs in the visitor's browser alone, in headless Chromium, and how it is made."""
+
+import base64
+import contextlib
+import functools
+import http.server
+import io
+import json
+import pathlib
+import shutil
+import threading
+import zipfile
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import static_site
+from helpers import COLOURS, photo, write_tiny_bundle
+from PIL import Image
+from test_app import encoded, heic, lying
+
+from flowers_model import bundle
+from flowers_model.classifier import FlowerClassifier, predictions
+from flowers_model.uncertainty import raw_score
+from page import batch
+from page.answer import render
+
+playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+if CHROMIUM is None:
+    pytest.skip("no Chromium is installed", allow_module_level=True)
+
+EVIL = '<img src=x onerror="window.hacked=1">'
+
+
+class Handler(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+
+@contextlib.contextmanager
+def served(folder: pathlib.Path) -> Iterator[str]:
+    handler = functools.partial(Handler, directory=folder)
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory) -> pathlib.Path:
+    """A bundle with refusal, label sets, embeddings, and markup in a name."""
+    folder = write_tiny_bundle(tmp_path_factory.mktemp("bundle"))
+    manifest = bundle.read_manifest(folder)
+    manifest.class_names = ["blue iris", "poppy", EVIL]
+    manifest.scientific_names = {"poppy": "Papaver rhoeas"}
+    gallery = bundle.read_gallery(folder)
+    gallery.photos[2].label = EVIL
+    bundle.write_json(folder / "gallery/index.json", gallery)
+    bundle.write_json(folder / bundle.MANIFEST, manifest)
+    classifier = FlowerClassifier.from_pretrained(folder)
+    photos = [folder / "gallery" / one.file for one in gallery.photos]
+    known = classifier.answer(np.stack([classifier.prepare(path) for path in photos])).embeddings
+    np.save(folder / "gallery/embeddings.npy", known.astype(np.float16))
+    np.save(folder / "refusal.npy", known)
+    dark = classifier.answer(classifier.prepare(photo((0, 0, 0), 5))[None]).embeddings
+    [raw] = raw_score("distance", None, dark, 1.0, known)
+    manifest.calibration.refusal = bundle.Refusal(
+        score="distance", center=-1, threshold=raw - 1e-4, keeps=0.95, auroc={}
+    )
+    manifest.calibration.label_sets = bundle.LabelSets(coverage=0.9, limit=0.9)
+    bundle.write_json(folder / bundle.MANIFEST, manifest)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def classifier(model) -> FlowerClassifier:
+    return FlowerClassifier.from_pretrained(model)
+
+
+@pytest.fixture(scope="module")
+def site(model, web_runtime, tmp_path_factory) -> pathlib.Path:
+    folder = tmp_path_factory.mktemp("site") / "site"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FLOWERS_DATA", web_runtime)
+        assert static_site.main([str(folder), "--model", str(model)]) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator["playwright.Browser"]:
+    with playwright.sync_playwright() as running:
+        browser = running.chromium.launch(
+            executable_path=CHROMIUM, args=["--headless", "--no-sandbox", "--disable-gpu"]
+        )
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def server(site) -> Iterator[str]:
+    with served(site) as url:
+        yield url
+
+
+@contextlib.contextmanager
+def opened(browser, url: str, **context) -> Iterator["playwright.Page"]:
+    """The page on a phone. Nothing may be asked of another host, fail, or run from a bundle."""
+    context = browser.new_context(viewport={"width": 390, "height": 844}, **context)
+    page = context.new_page()
+    page.set_default_timeout(30_000)
+    page.add_init_script(
+        "let answers = 0; document.addEventListener('answered', () => {"
+        " document.documentElement.dataset.answers = ++answers })"
+    )
+    requests, faults = [], []
+    context.on("request", lambda request: requests.append(request.url))
+    page.on("pageerror", lambda error: faults.append(str(error)))
+    page.on("response", lambda answer: faults.append(answer.url) if answer.status >= 400 else None)
+    page.goto(url)
+    yield page
+    assert page.evaluate("window.hacked") is None
+    context.close()
+    home = url.partition("#")[0]
+    assert [one for one in requests if not one.startswith((home, "data:", f"blob:{home}"))] == []
+    assert faults == []
+
+
+@pytest.fixture(scope="module")
+def page(server, browser) -> Iterator["playwright.Page"]:
+    """One page for the tests that leave it as good as they found it."""
+    with opened(browser, server) as page:
+        yield page
+
+
+def upload(page, *photos: bytes) -> str:
+    """Show photos to the page; what the answer says."""
+    page.click("#tab-name")
+    before = int(page.evaluate("document.documentElement.dataset.answers ?? 0"))
+    files = [
+        {"name": f"{i}", "mimeType": "image/jpeg", "buffer": data} for i, data in enumerate(photos)
+    ]
+    page.set_input_files("#photo .zone input", files)
+    # Not `wait_for_function`: the page lets no text be run as a script.
+    page.wait_for_selector(f"html[data-answers='{before + 1}']", state="attached")
+    return page.inner_text("#answer").strip()
+
+
+def ask(page, task: str, data: bytes) -> dict | list:
+    """What the page's worker makes of a photo."""
+    return page.evaluate(
+        """async ([task, text]) => {
+            window.own ??= new Worker("app/worker.js", {type: "module"});
+            const bytes = Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
+            return new Promise((resolve, reject) => {
+                window.own.onmessage = ({data: {id, error, result}}) => {
+                    if (error) reject(error);
+                    if (id) resolve(task === "prepare" ? [...result]
+                        : {all: result.all, ...result.prediction, alike: result.alike});
+                };
+                window.own.postMessage({id: 1, task, files: [new Blob([bytes])]});
+            });
+        }""",
+        [task, base64.b64encode(data).decode()],
+    )
+
+
+def seethrough() -> bytes:
+    """A photo that fades away, over colours that must not be seen."""
+    picture = Image.open(io.BytesIO(encoded("PNG"))).convert("RGBA")
+    picture.putalpha(Image.linear_gradient("L").resize(picture.size))
+    file = io.BytesIO()
+    picture.save(file, "PNG")
+    return file.getvalue()
+
+
+# The same answers as Python's.
+
+
+@pytest.mark.parametrize(
+    ("data", "tolerance"),
+    [
+        (encoded("PNG"), 0),
+        (lying(), 0),
+        (encoded("BMP"), 0),
+        (encoded("GIF"), 0),
+        (encoded("WEBP", lossless=True), 0),
+        (
+            encoded(
+                "JPEG", exif=b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x07\0\0"
+            ),
+            3,
+        ),
+        (encoded("AVIF", quality=95), 3),
+        (seethrough(), 1),
+    ],
+    ids=["png", "lying", "bmp", "gif", "webp", "jpeg", "avif", "transparent"],
+)
+def test_the_network_sees_what_it_sees_in_python(page, classifier, data, tolerance):
+    mine = classifier.prepare(data).reshape(-1).astype(int)
+    theirs = np.array(ask(page, "prepare", data))
+    assert np.abs(mine - theirs).max() <= tolerance
+
+
+@pytest.mark.parametrize("size", [(33, 40), (32, 32), (641, 480), (20, 300)])
+def test_photos_of_all_sizes_are_fitted_to_the_last_bit(page, classifier, size):
+    noise = np.random.default_rng(size[0]).integers(0, 256, (*size, 3), np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(noise).save(file, "PNG")
+    assert ask(page, "prepare", file.getvalue()) == list(classifier.prepare(noise).reshape(-1))
+
+
+def test_an_answer_is_pythons_in_all_its_parts(page, classifier):
+    for data in (encoded("PNG"), photo((0, 0, 0), 5), photo(COLOURS["poppy"], 3)):
+        found = ask(page, "look", classifier_png(data))
+        [expected] = classifier.classify(data)
+        assert found["labels"] == expected.labels
+        assert found["probabilities"] == pytest.approx(expected.probabilities, abs=1e-5)
+        assert found["refused"] == expected.refused
+        assert found["score"] == pytest.approx(expected.refusal_score, abs=1e-4)
+        assert found["set"] == expected.label_set
+
+
+def classifier_png(data: bytes) -> bytes:
+    """The same pixels without loss, for decoders of JPEG differ by a little."""
+    file = io.BytesIO()
+    Image.open(io.BytesIO(data)).save(file, "PNG")
+    return file.getvalue()
+
+
+def test_an_answer_says_what_gradios_page_says(page, classifier):
+    data = encoded("PNG")
+    said = upload(page, data)
+    [prediction] = classifier.classify(data)
+    numbers = {label: i for i, label in enumerate(classifier.label_names)}
+    html = render(prediction, [], 1.0, None, {"poppy": "Papaver rhoeas"}, numbers, "", 0)
+    parts = [".head", ".names", ".switch", ".more"]
+    texts = """([html, parts]) => {
+        const place = html ? new DOMParser().parseFromString(html, "text/html") : document;
+        const text = (one) => place.querySelector(`.answer ${one}`).textContent;
+        return parts.map((one) => text(one).replace(/\\s/g, ""));
+    }"""
+    assert page.evaluate(texts, [None, parts]) == page.evaluate(texts, [html, parts])
+    assert f"{prediction.probabilities[0]:.0%} sure" in said
+    assert "One of these, 9 times out of 10:" in said
+
+
+def test_several_photos_of_one_plant_give_one_answer(page, classifier):
+    photos = [classifier_png(photo(COLOURS["poppy"], 3)), encoded("PNG")]
+    each = classifier.answer(np.stack([classifier.prepare(data) for data in photos]))
+    [whole] = predictions(classifier.together(each), classifier.label_names, top=3)
+    said = upload(page, *photos)
+    assert "2 photos together" in said
+    assert page.text_content("#answer h2") == whole.labels[0]
+    assert f"{whole.probabilities[0]:.0%} sure" in said
+    assert page.locator("#answer .each button").count() == 2
+    page.set_input_files(
+        "#photo .zone input",
+        [{"name": "x", "mimeType": "image/png", "buffer": photos[0]}] * 6,
+    )
+    page.wait_for_selector("#photo :text('These are 6 photos: choose up to 5 of one plant')")
+
+
+def test_where_the_network_looked_and_photos_alike_are_shown(page, model):
+    upload(page, (model / "gallery/1.jpg").read_bytes())
+    page.click("#answer [role=switch]")
+    shown = page.locator("#answer canvas.map:not([hidden])")
+    assert shown.get_attribute("data-name") == "0"
+    # Somewhere it is light, elsewhere dark.
+    shades = shown.evaluate(
+        "c => [...c.getContext('2d').getImageData(0, 0, 64, 64).data].filter((_, i) => i % 4 == 3)"
+    )
+    assert min(shades) == 0
+    assert max(shades) == 204
+    assert page.locator("#answer .like .photo").first.get_attribute("data-photo") == "1"
+    page.locator("#answer .like .photo").first.click()
+    page.wait_for_selector("#answer .truth")
+    assert page.url.endswith("#photo=1")
+
+
+def test_what_does_not_look_like_a_known_flower_is_said_so(page):
+    said = upload(page, photo((0, 0, 0), 5))
+    assert said.startswith("This does not look like a flower I know")
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"", "this photo is empty; a photo as JPEG"),
+        (b"no photo at all", "cannot be read as a photo; a photo as JPEG, PNG, WebP, AVIF"),
+        (encoded("JPEG")[:-300], "damaged or cut short; a whole photo file is needed"),
+        (encoded("PNG")[:-300], "damaged or cut short; a whole photo file is needed"),
+        (encoded("WEBP")[:-300], "damaged or cut short; a whole photo file is needed"),
+        (heic(), "this browser cannot read HEIC photos; send it as JPEG, or open"),
+        (encoded("TIFF"), "this browser cannot read TIFF photos; send it as JPEG, or open"),
+    ],
+    ids=["empty", "text", "jpeg", "png", "webp", "heic", "tiff"],
+)
+def test_what_cannot_be_read_is_said_in_a_sentence(page, data, message):
+    said = upload(page, data)
+    assert said.startswith("Sorry, ")
+    assert message in said
+
+
+# Many at once.
+
+
+def test_many_photos_and_a_zip_give_the_table_that_python_gives(page, classifier):
+    photos = {
+        "=a.png": classifier_png(photo(COLOURS["poppy"], 1)),
+        "b.png": classifier_png(photo((0, 0, 0), 5)),
+        "note.txt": b"hello",
+    }
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in photos.items():
+            archive.writestr(name, data)
+        archive.writestr("__MACOSX/._b.png", b"clutter")
+    page.click("#tab-many")
+    files = [
+        {"name": "c.png", "mimeType": "image/png", "buffer": encoded("PNG")},
+        {"name": "d.zip", "mimeType": "application/zip", "buffer": packed.getvalue()},
+    ]
+    page.set_input_files("#panel-many input[type=file]", files)
+    page.wait_for_selector("#many-tools:not([hidden])")
+    assert page.inner_text("#many-status").startswith("3 photos named in ")
+    assert "1 could not be." in page.inner_text("#many-status")
+    with page.expect_download() as download:
+        page.click("#many-save")
+    mine = download.value.path().read_text("utf-8-sig").splitlines()
+    rows = [
+        batch.Row(name, classifier.classify(data, 1)[0])
+        for name, data in (("c.png", encoded("PNG")), *photos.items())
+        if name != "note.txt"
+    ]
+    expected = batch.write_csv(rows).splitlines()
+    assert mine[0] == expected[0]
+    for one, other in zip(mine[1:], expected[1:], strict=False):
+        mine_cells, cells = one.split('","'), other.split('","')
+        assert mine_cells[:2] == cells[:2]
+        assert [float(mine_cells[2])] == pytest.approx([float(cells[2])], abs=1e-5)
+        assert mine_cells[3] == cells[3]
+        assert mine_cells[5:] == cells[5:]
+    assert mine[2].startswith('"\'=a.png"')
+    assert "cannot be read as a photo" in mine[4]
+    page.check("[name=refused]")
+    refused = sum(row.prediction.refused for row in rows)
+    assert page.locator("#many-table tbody tr").count() == refused > 0
+    page.uncheck("[name=refused]")
+    page.select_option("[name=sort]", "most")
+    shares = page.locator("#many-table tbody td:nth-child(3)").all_inner_texts()
+    assert shares == sorted(shares, key=lambda share: -int(share.strip("<>%")))
+
+
+# The page around it.
+
+
+def test_each_flower_and_photo_has_an_address_and_the_way_back_leads_to_all(browser, server):
+    with opened(browser, f"{server}#flower=poppy") as page:
+        page.wait_for_selector("#flower h2 >> visible=true")
+        assert page.text_content("#flower h2") == "poppy"
+        links = [link.get_attribute("href") for link in page.locator(".elsewhere a").all()]
+        assert [link for link in links if link.endswith("Papaver%20rhoeas")] == links != []
+        page.click("#flower .back")
+        page.wait_for_selector("#index >> visible=true")
+        page.click("#index [data-flower='0']")
+        page.wait_for_selector("#flower h2:text('blue iris')")
+        assert page.url.endswith("#flower=blue%20iris")
+        page.click("#flower .photo")
+        page.wait_for_selector("#answer .truth")
+        assert page.url.endswith("#photo=0")
+
+
+def test_after_one_visit_it_works_without_a_network(browser, site):
+    with served(site) as url, opened(browser, url) as page:
+        page.wait_for_selector("html[data-ready]", state="attached")
+        page.evaluate(
+            "new Promise((done) => { const there = () => navigator.serviceWorker.controller "
+            "&& done(true); there(); navigator.serviceWorker.oncontrollerchange = there })"
+        )
+        page.context.set_offline(True)
+        page.reload()
+        said = upload(page, encoded("PNG"))
+        assert "sure" in said
+        page.click("#tab-gallery")
+        page.click("#index [data-flower='1']")
+        page.wait_for_selector("#flower h2:text('poppy')")
+        page.context.set_offline(False)
+
+
+def test_a_model_that_arrives_damaged_is_not_used(browser, site, tmp_path):
+    copy = shutil.copytree(site, tmp_path / "site")
+    data = bytearray((copy / "model/model.onnx").read_bytes())
+    data[-1] ^= 1
+    (copy / "model/model.onnx").write_bytes(data)
+    with served(copy) as url, opened(browser, url) as page:
+        page.wait_for_selector("#loading:has-text('model/model.onnx arrived damaged')")
+
+
+def test_the_tabs_are_used_by_keys(page):
+    page.click("#tab-name")
+    for key, tab in (("ArrowRight", "gallery"), ("End", "card"), ("ArrowRight", "name")):
+        page.keyboard.press(key)
+        assert page.evaluate("document.activeElement.id") == f"tab-{tab}"
+        assert page.locator(f"#panel-{tab}").is_visible()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_there_is_no_serious_hindrance_for_anyone(browser, server, axe, scheme):
+    with opened(browser, server, color_scheme=scheme) as page:
+        assert axe(page) == []
+        upload(page, encoded("PNG"), encoded("JPEG"))
+        page.click("#answer [role=switch]")
+        assert axe(page) == []
+        for tab in ("gallery", "many", "card"):
+            page.click(f"#tab-{tab}")
+            assert axe(page) == []
+            width = page.evaluate("document.documentElement.scrollWidth")
+            assert width == 390
+
+
+# How it is made.
+
+
+def test_the_site_asks_for_no_other_place_and_lists_what_it_keeps(site):
+    shell = (site / "service-worker.js").read_text("utf-8")
+    listed = json.loads(shell.partition("const FILES = ")[2].partition(";")[0])
+    assert all((site / path).exists() for path in listed)
+    assert "{{" not in (site / "index.html").read_text("utf-8") + shell
+    files = json.loads((site / "site.json").read_text("utf-8"))["files"]
+    assert {"model/model.onnx", "model/refusal.npy", "runtime/ort.wasm.bin"} < set(files)
+
+
+def test_a_site_takes_the_place_of_an_earlier_one_and_of_nothing_else(
+    site, model, web_runtime, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setenv("FLOWERS_DATA", web_runtime)
+    copy = shutil.copytree(site, tmp_path / "site")
+    (copy / "app/stale.js").write_text("")
+    assert static_site.main([str(copy), "--model", str(model)]) == 0
+    written = {path.relative_to(copy): path.read_bytes() for path in copy.rglob("*.*")}
+    assert written == {path.relative_to(site): path.read_bytes() for path in site.rglob("*.*")}
+    (copy / "mine.txt").write_text("mine")
+    assert static_site.main([str(copy), "--model", str(model)]) == 2
+    assert "holds something else than this page: give a new" in capsys.readouterr().err
+
+
+def test_without_npm_and_with_another_package_one_line_says_so(
+    model, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setenv("FLOWERS_DATA", str(tmp_path / "cache"))
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    monkeypatch.setenv("PATH", str(tools))
+    command = [str(tmp_path / "site"), "--model", str(model)]
+    assert static_site.main(command) == 2
+    error = capsys.readouterr().err
+    assert error == (
+        "error: the page in the browser needs npm, to fetch onnxruntime-web: install Node.js "
+        "(https://nodejs.org), which has it\n"
+    )
+    npm = tools / "npm"
+    name = f"{static_site.RUNTIME}-{static_site.VERSION}.tgz"
+    npm.write_text(f'#!/bin/sh\necho other > "$4/{name}"\n')
+    npm.chmod(0o755)
+    assert static_site.main(command) == 2
+    assert "npm fetched another onnxruntime-web@" in capsys.readouterr().err
+    npm.write_text("#!/bin/sh\necho no such host >&2\nexit 1\n")
+    assert static_site.main(command) == 2
+    assert "npm cannot fetch onnxruntime-web@1.30.0: no such host" in capsys.readouterr().err
+    assert not (tmp_path / "site").exists()
