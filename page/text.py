@@ -47,6 +47,7 @@ WORDS = {
     "map": "In light: what spoke for {name}",
     "answered": "The photo that was answered",
     "numbered": "Photo {count}",
+    "own": "“{name}” in the data set",
     "if_one": "If it is one: {name}",
 }
 
@@ -97,7 +98,7 @@ def named(display_names: dict[str, str], label: str) -> str:
     """As `flower`, by the manifest's display names."""
     if label not in display_names:
         return escape(label)
-    own = f'<small class="own">“{escape(label)}” in the data set</small>'
+    own = f'<small class="own">{WORDS["own"].format(name=escape(label))}</small>'
     return f"{escape(display_names[label])} {own}"
 
 

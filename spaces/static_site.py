@@ -62,9 +62,9 @@ PRIVACY = (
 class Photos(Examples):
     """A gallery's photos, copied into the site."""
 
-    def __init__(self, folder: pathlib.Path, site: pathlib.Path):
+    def __init__(self, classifier: FlowerClassifier, site: pathlib.Path):
         self._room = site / "model/gallery"
-        super().__init__(folder)
+        super().__init__(classifier.folder, classifier.manifest.display_names)
 
     def _open_room(self) -> pathlib.Path:
         self._room.mkdir(parents=True)
@@ -91,7 +91,7 @@ def write(folder: pathlib.Path, model: str | os.PathLike, address: str = "") -> 
     _write_runtime(folder / "runtime")
     checked = ["runtime/ort.wasm.bin", *_write_model(classifier.folder, folder)]
 
-    photos = Photos(classifier.folder, folder)
+    photos = Photos(classifier, folder)
     if (embeddings := classifier.folder / "gallery/embeddings.npy").is_file():
         shutil.copyfile(embeddings, folder / "model/gallery/embeddings.npy")
         checked.append("model/gallery/embeddings.npy")
@@ -104,7 +104,11 @@ def write(folder: pathlib.Path, model: str | os.PathLike, address: str = "") -> 
         "listed": text.LISTED,
         "flowers": names,
         "scientific_names": classifier.manifest.scientific_names,
-        "photos": [{"url": photos.url(i), "label": label} for i, label in enumerate(photos.labels)],
+        "display_names": classifier.manifest.display_names,
+        "photos": [
+            {"url": photos.url(i), "label": label, "credit": photos.credit(i)}
+            for i, label in enumerate(photos.labels)
+        ],
         "files": {path: _checks(folder / path) for path in checked},
     }
     _write_json(folder / "site.json", site)

@@ -20,7 +20,7 @@ from PIL import Image
 from test_app import encoded, heic, lying
 
 from flowers_model import bundle
-from flowers_model.classifier import FlowerClassifier, predictions
+from flowers_model.classifier import FlowerClassifier
 from flowers_model.uncertainty import raw_score
 from page import batch
 from page.answer import render
@@ -57,6 +57,7 @@ def model(tmp_path_factory) -> pathlib.Path:
     manifest = bundle.read_manifest(folder)
     manifest.class_names = ["blue iris", "poppy", EVIL]
     manifest.scientific_names = {"poppy": "Papaver rhoeas"}
+    manifest.display_names = {"blue iris": "flag"}
     gallery = bundle.read_gallery(folder)
     gallery.photos[2].label = EVIL
     bundle.write_json(folder / "gallery/index.json", gallery)
@@ -236,7 +237,7 @@ def test_an_answer_says_what_gradios_page_says(page, classifier):
     said = upload(page, data)
     [prediction] = classifier.classify(data)
     numbers = {label: i for i, label in enumerate(classifier.label_names)}
-    html = render(prediction, [], 1.0, None, {"poppy": "Papaver rhoeas"}, numbers, "", 0)
+    html = render(prediction, [], 1.0, None, "", {"poppy": "Papaver rhoeas"}, numbers, "", 0)
     parts = [".head", ".names", ".switch", ".more"]
     texts = """([html, parts]) => {
         const place = html ? new DOMParser().parseFromString(html, "text/html") : document;
@@ -251,10 +252,10 @@ def test_an_answer_says_what_gradios_page_says(page, classifier):
 def test_several_photos_of_one_plant_give_one_answer(page, classifier):
     photos = [classifier_png(photo(COLOURS["poppy"], 3)), encoded("PNG")]
     each = classifier.answer(np.stack([classifier.prepare(data) for data in photos]))
-    [whole] = predictions(classifier.together(each), classifier.label_names, top=3)
+    [whole] = classifier.predictions(classifier.together(each), top=3)
     said = upload(page, *photos)
     assert "2 photos together" in said
-    assert page.text_content("#answer h2") == whole.labels[0]
+    assert page.text_content("#answer h2").startswith(whole.shown(whole.labels[0]))
     assert f"{whole.probabilities[0]:.0%} sure" in said
     assert page.locator("#answer .each button").count() == 2
     page.set_input_files(
@@ -367,7 +368,7 @@ def test_each_flower_and_photo_has_an_address_and_the_way_back_leads_to_all(brow
         page.click("#flower .back")
         page.wait_for_selector("#index >> visible=true")
         page.click("#index [data-flower='0']")
-        page.wait_for_selector("#flower h2:text('blue iris')")
+        page.wait_for_selector("#flower h2:text('flag')")
         assert page.url.endswith("#flower=blue%20iris")
         page.click("#flower .photo")
         page.wait_for_selector("#answer .truth")

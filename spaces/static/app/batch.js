@@ -42,12 +42,12 @@ export function begin(place, renderer, ask) {
     const line = ({name, prediction: found, problem, url}) => {
         const file = `<span class="file"><bdi>${escape(name)}</bdi></span>`;
         if (!found) return `<tr><td>${file}</td><td colspan="2" class="problem">Sorry, ${escape(problem)}.</td></tr>`;
-        const label = renderer.shown(found.labels[0]);
+        const label = renderer.named(found.labels[0]);
         let guess = `<strong>${label}</strong>`;
         if (found.refused)
             guess = `<p>${renderer.say("unknown")}.</p><p>${renderer.say("if_one", {name: label})}</p>`;
         else if (found.set?.length > 1)
-            guess += `<p>${renderer.say("one_of", {names: found.set.map((one) => renderer.shown(one)).join(", ")})}</p>`;
+            guess += `<p>${renderer.say("set")} ${found.set.map((one) => renderer.shown(one)).join(", ")}</p>`;
         return `<tr><td><img alt="" src="${url}">${file}</td><td>${guess}</td><td>${percent(found.probabilities[0])}</td></tr>`;
     };
 

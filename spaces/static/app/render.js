@@ -23,14 +23,20 @@ export class Renderer {
         return this.site.words[name].replace(/\{(\w+)\}/g, (_, key) => values[key]);
     }
 
-    // A class as it is shown.
+    // What to call a class.
     shown(label) {
-        return escape(label);
+        return escape(this.site.display_names[label] ?? label);
     }
 
-    latin(label, tag = "") {
+    // The same, with its own name in small print where that misleads.
+    named(label) {
+        if (!this.site.display_names[label]) return escape(label);
+        return `${this.shown(label)} <small class="own">${this.say("own", {name: escape(label)})}</small>`;
+    }
+
+    latin(label) {
         const name = this.site.scientific_names[label];
-        return name ? `${tag && `<${tag}>`}<i>${escape(name)}</i>${tag && `</${tag}>`}` : "";
+        return name ? `<i>${escape(name)}</i>` : "";
     }
 
     photo(number) {
@@ -54,7 +60,7 @@ export class Renderer {
         return `<article class="answer" ${prediction.refused ? "data-refused" : ""}>
             <div class="head">${this.#headline(prediction, seen.length, truth)}</div>
             <div class="seen">${figures.join("")}<button type="button" class="switch" role="switch"
-                aria-checked="false">${this.say("looked")}</button>${this.#each(seen, urls)}</div>
+                aria-checked="false">${this.say("looked")}</button>${this.#each(seen, urls)}${known === null ? "" : this.site.photos[known].credit}</div>
             <div class="said"><ul class="names">${names.join("")}</ul>
             <p class="aside">${this.say("tap")} ${this.say("took", {count: Math.round(milliseconds)})}</p>
             <button type="button" class="more" data-flower="${prediction.numbers[0]}">${this.say("more", {name: this.shown(prediction.labels[0])})}</button></div>
@@ -105,7 +111,7 @@ export class Renderer {
 
     #name(number, label, share) {
         return `<li><button type="button" data-name="${number}" aria-pressed="false">
-            <span class="label">${this.shown(label)} ${this.latin(label)}</span>
+            <span class="label">${this.named(label)} ${this.latin(label)}</span>
             <span class="share">${percent(share)}</span>
             <span class="bar"><span style="width:${(100 * share).toFixed(1)}%"></span></span></button></li>`;
     }
@@ -114,7 +120,7 @@ export class Renderer {
         const lines = photos > 1 ? [`<p class="eyebrow">${this.say("together", {count: photos})}</p>`] : [];
         if (refused) lines.push(`<h2 tabindex="-1">${this.say("unknown")}</h2><p>${this.say("guess")}</p>`);
         else {
-            lines.push(`<h2 tabindex="-1">${this.shown(labels[0])}</h2>`);
+            lines.push(`<h2 tabindex="-1">${this.named(labels[0])}</h2>`);
             if (this.latin(labels[0])) lines.push(`<p class="latin">${this.latin(labels[0])}</p>`);
             lines.push(`<p class="sure">${this.say("sure", {share: percent(probabilities[0])})}</p>`);
             if (set?.length > 1) {
@@ -125,8 +131,11 @@ export class Renderer {
             }
         }
         if (truth === labels[0]) lines.push(`<p class="truth right">${this.say("right")}</p>`);
-        else if (truth !== null)
-            lines.push(`<p class="truth">${this.say("wrong")} <strong>${this.shown(truth)}</strong>.</p>`);
+        else if (truth !== null) {
+            const strange = refused && !this.site.flowers.includes(truth);
+            const name = `<strong>${this.named(truth)}</strong>`;
+            lines.push(`<p class="truth ${strange ? "right" : ""}">${this.say(strange ? "strange" : "wrong", {name})}</p>`);
+        }
         return lines.join("");
     }
 }
