@@ -480,6 +480,7 @@ def space_of(server, monkeypatch, user: str, **account) -> str:
     """Log in another account; the name of a Space that it may make."""
     server.add_token(f"hf_tokenOf{user}", user, write=True, **account)
     helpers.use_hub(server, monkeypatch, f"hf_tokenOf{user}")
+    server.repos.pop(("space", f"{user}/which-flower"), None)
     return f"{user}/which-flower"
 
 
