@@ -1,7 +1,11 @@
 """How fast networks train on this machine: JAX as `train/run.py` sets it up, and everybody else.
 
     pip install -r benchmarks/requirements.txt
-    python benchmarks/training.py [MODEL …] [--rounds 7] [--batch-size 32] [--json FILE]
+    python benchmarks/training.py [MODEL …] [--rounds 7] [--batch-size 32 256] [--json FILE]
+
+On a machine with an NVIDIA card all of it runs there: JAX as it comes (float32, in TF32 by itself)
+and in the precision that `--precision auto` chooses; PyTorch in bfloat16 by autocast, with
+torch.compile and without. TensorFlow, the CPU's build, stays out.
 
 Each contender runs in a process of its own, in the environment that it comes with: Keras on JAX
 as it is, and with `train/environment.py` and `train/xla_cpu.py`; Keras on TensorFlow; PyTorch with
@@ -15,10 +19,12 @@ of the process.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import pathlib
 import resource
+import shutil
 import statistics
 import subprocess
 import sys
@@ -33,6 +39,7 @@ MODELS = {  # Keras's network and timm's
     "MobileNet075": "mobilenetv1_075",
 }
 CONTENDERS = ("jax_stock", "jax_fast", "tensorflow", "torch")
+ON_A_CARD = ("jax_stock", "jax_fast", "torch", "torch_compiled")
 
 
 def photos(batch_size: int):
@@ -44,9 +51,14 @@ def photos(batch_size: int):
 
 
 def keras_network(model: str, fast: bool):
-    """The network with random weights, with `train/xla_cpu.py` or without."""
-    from flowers_model import network as networks
+    """The network with random weights, as `train/run.py` sets it up or as it comes."""
+    import keras
 
+    from flowers_model import network as networks
+    from train import precision
+
+    if fast:
+        keras.config.set_dtype_policy(precision.policy("auto"))
     alpha = {"MobileNet075": 0.75}.get(model)
     backbone = model.removesuffix("075")
     network = networks.build(backbone, CLASSES, SIZE, alpha=alpha)
@@ -71,9 +83,12 @@ def keras_contender(model: str, batch_size: int, fast: bool):
     return lambda: network.predict_on_batch(x), lambda: network.train_on_batch(x, y)
 
 
-def torch_contender(model: str, batch_size: int):
+def torch_contender(model: str, batch_size: int, compiled: bool):
     import timm
     import torch
+
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    autocast = torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda")
 
     if model == "MobileNet075":  # timm registers no such width
         network = timm.models.efficientnet._gen_mobilenet_v1(
@@ -81,25 +96,28 @@ def torch_contender(model: str, batch_size: int):
         )
     else:
         network = timm.create_model(MODELS[model], num_classes=CLASSES)
-    network = network.to(memory_format=torch.channels_last)
+    network = network.to(device, memory_format=torch.channels_last)
+    if compiled:
+        network = torch.compile(network)
     optimizer = torch.optim.AdamW(network.parameters(), 1e-4)
     loss = torch.nn.CrossEntropyLoss()
     x, y = photos(batch_size)
-    y = torch.from_numpy(y)
+    y = torch.from_numpy(y).to(device)
 
     def batch():
-        scaled = torch.from_numpy(x).permute(0, 3, 1, 2) / 127.5 - 1
+        scaled = torch.from_numpy(x).to(device).permute(0, 3, 1, 2) / 127.5 - 1
         return scaled.contiguous(memory_format=torch.channels_last)
 
     def forward():
         network.eval()
-        with torch.inference_mode():
-            return network(batch()).numpy()
+        with torch.inference_mode(), autocast:
+            return network(batch()).float().cpu().numpy()
 
     def step():
         network.train()
         optimizer.zero_grad()
-        value = loss(network(batch()), y)
+        with autocast:
+            value = loss(network(batch()), y)
         value.backward()
         optimizer.step()
         return value.item()
@@ -110,8 +128,8 @@ def torch_contender(model: str, batch_size: int):
 def work(contender: str, model: str, batch_size: int) -> None:
     """Serve a contender: a line in asks for "forward" or "step", a line out gives its seconds."""
     out, sys.stdout = sys.stdout, sys.stderr
-    if contender == "torch":
-        forward, step = torch_contender(model, batch_size)
+    if contender.startswith("torch"):
+        forward, step = torch_contender(model, batch_size, contender == "torch_compiled")
     else:
         forward, step = keras_contender(model, batch_size, contender == "jax_fast")
     functions = {"forward": forward, "step": step}
@@ -133,6 +151,7 @@ class Contender:
         for variable in ("XLA_FLAGS", "GLIBC_TUNABLES", "JAX_COMPILATION_CACHE_DIR"):
             environment.pop(variable, None)
         environment["KERAS_BACKEND"] = name.split("_")[0]
+        environment["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"  # they share the card
         command = [sys.executable, __file__, "--work", name, model, str(batch_size)]
         self.process = subprocess.Popen(
             command,
@@ -185,28 +204,33 @@ def main() -> None:
     )
     parser.add_argument("models", nargs="*", default=list(MODELS), metavar="MODEL")
     parser.add_argument("--rounds", type=int, default=7, help="steps that each one takes")
-    parser.add_argument("--batch-size", type=int, default=32)
+    parser.add_argument(
+        "--batch-size", type=int, nargs="+", help="(32; on a card 32 and 256)", metavar="N"
+    )
     parser.add_argument("--json", metavar="FILE", help="write all figures there")
     arguments = parser.parse_args()
     for model in arguments.models:
         if model not in MODELS:
             parser.error(f"no network is called {model}; there are {', '.join(MODELS)}")
-    contenders = list(CONTENDERS)
+    card = shutil.which("nvidia-smi") is not None
+    contenders = list(ON_A_CARD if card else CONTENDERS)
+    sizes = arguments.batch_size or ([32, 256] if card else [32])
     try:
         import timm  # noqa: F401
         import torch  # noqa: F401
     except ImportError:
         print("without PyTorch: pip install -r benchmarks/requirements.txt", file=sys.stderr)
-        contenders.remove("torch")
+        contenders = [name for name in contenders if not name.startswith("torch")]
 
     results = {}
-    for model in arguments.models:
-        figures = compare(model, contenders, arguments.rounds, arguments.batch_size)
-        results[model] = figures
-        print(f"\n{model}: {'forward/s':>27} {'step/s':>8} {'first step s':>13} {'peak MB':>8}")
+    for model, size in itertools.product(arguments.models, sizes):
+        figures = compare(model, contenders, arguments.rounds, size)
+        title = f"{model}, {size} a batch"
+        results[title] = figures
+        print(f"\n{title:40} {'forward/s':>9} {'step/s':>8} {'first step s':>13} {'peak MB':>8}")
         for name in contenders:
             print(
-                f"  {name:12} {figures[f'{name}_forward']:25.1f} {figures[f'{name}_step']:8.1f}"
+                f"  {name:23} {figures[f'{name}_forward']:25.1f} {figures[f'{name}_step']:8.1f}"
                 f" {figures[f'{name}_first_step_seconds']:13.1f} {figures[f'{name}_peak_mb']:8.0f}"
             )
         for name, value in figures.items():

@@ -3,17 +3,19 @@
 import csv
 import os
 import pathlib
+import shutil
 import sys
 
 import nbclient
 import nbformat
 import pytest
-from helpers import photo, use_hub
+from helpers import photo, use_hub, write_photo_folder
 from hub_server import HubServer
 from test_tfrecord import record, write_shard
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+GPU = ROOT / "notebooks/colab_gpu.ipynb"
+PETALS = sorted(set((ROOT / "notebooks").glob("*.ipynb")) - {GPU})
 TINY = (
     " --backbone ConvNet --weights none --filters 4,8 --image-size 24 --batch-size 32 --gallery 1"
     " --epochs-head 1 --epochs-finetune 1"
@@ -33,15 +35,23 @@ def petals(tmp_path_factory):
     return folder.parent
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_a_notebook_trains_shows_publishes_and_predicts(path, petals, tmp_path, monkeypatch):
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory):
+    """A ZIP of a folder of photos."""
+    room = tmp_path_factory.mktemp("zip")
+    write_photo_folder(room / "all/photos", {"": 12})
+    return shutil.make_archive(str(room / "photos"), "zip", room / "all")
+
+
+def execute(path, data, room, monkeypatch) -> list[dict]:
+    """Run a notebook, which publishes `ada/NAME`; what its cells show."""
     notebook = nbformat.read(path, as_version=4)
     assert not any(cell.get("outputs") for cell in notebook.cells)
     # What papermill does: values of the tagged cell are replaced by a cell behind it.
     [place] = [
         i for i, c in enumerate(notebook.cells) if "parameters" in c.metadata.get("tags", ())
     ]
-    values = f"DATA = {str(petals)!r}\nOUTPUT = {str(tmp_path)!r}\nMODEL = 'ada/petals'\n"
+    values = f"DATA = {str(data)!r}\nOUTPUT = {str(room)!r}\nMODEL = 'ada/{path.stem}'\n"
     values += f"FLAGS += {TINY!r}"
     notebook.cells.insert(place + 1, nbformat.v4.new_code_cell(values))
     folder = os.path.dirname(sys.executable)
@@ -53,14 +63,22 @@ def test_a_notebook_trains_shows_publishes_and_predicts(path, petals, tmp_path, 
         nbclient.NotebookClient(
             notebook, timeout=300, resources={"metadata": {"path": str(ROOT)}}
         ).execute()
-        assert "classifier.json" in hub.repo("ada/petals").head().files
-    shown = [
-        output["data"]["text/html"]
-        for cell in notebook.cells
-        for output in cell.get("outputs", ())
-        if "text/html" in output.get("data", {})
-    ]
+        assert "classifier.json" in hub.repo(f"ada/{path.stem}").head().files
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]
+    shown = [o["data"]["text/html"] for o in outputs if "text/html" in o.get("data", {})]
     assert len(shown) == 1
-    assert "104 classes" in shown[0]
+    assert "classes" in shown[0]
+    return outputs
+
+
+@pytest.mark.parametrize("path", PETALS, ids=lambda path: path.stem)
+def test_a_notebook_trains_shows_publishes_and_predicts(path, petals, tmp_path, monkeypatch):
+    outputs = execute(path, petals, tmp_path, monkeypatch)
+    assert any("104 classes" in output.get("data", {}).get("text/html", "") for output in outputs)
     with open(tmp_path / "submission.csv", newline="", encoding="utf-8") as file:
         assert [row["id"] for row in csv.DictReader(file)] == ["id0", "id1", "id2"]
+
+
+def test_a_zip_of_photos_becomes_a_published_model_with_a_link(archive, tmp_path, monkeypatch):
+    outputs = execute(GPU, archive, tmp_path, monkeypatch)
+    assert outputs[-1]["text"].strip().endswith("/ada/colab_gpu")
