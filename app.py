@@ -17,8 +17,13 @@ import signal
 import sys
 from collections.abc import Sequence
 
+from flowers_model import files
+
 # Read by gradio when it is imported; without it, every start would be reported to its makers.
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+
+# On a machine of several people, gradio's own choice belongs to whoever was first.
+os.environ.setdefault("GRADIO_TEMP_DIR", str(files.own_folder() / "page"))
 
 import gradio as gr
 

@@ -5,6 +5,10 @@
 >>> classifier.classify("photo.jpg")
 """
 
-from flowers_model.classifier import FlowerClassifier, Prediction
+from flowers_model import files
+
+files.settle()  # before the libraries that have caches are imported
+
+from flowers_model.classifier import FlowerClassifier, Prediction  # noqa: E402
 
 __all__ = ["FlowerClassifier", "Prediction"]

@@ -16,7 +16,7 @@ from PIL import Image, ImageDraw, ImageFont
 from flowers_model.classifier import FlowerClassifier, Photo, softmax
 from flowers_model.command import Parser, reporting_mistakes
 from flowers_model.errors import UserError
-from flowers_model.files import replacing
+from flowers_model.files import check_output, replacing
 from flowers_model.photo import decode, fit
 
 TOP = 4  # names whose maps are shown
@@ -169,6 +169,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--model", required=True, metavar="BUNDLE|USER/MODEL[@REVISION]")
     parser.add_argument("--output", required=True, type=pathlib.Path, metavar="DIR")
     options = parser.parse_args(arguments)
+    check_output(options.output / "top.jpg")
     classifier = FlowerClassifier.from_pretrained(options.model)
     each = [
         _captioned(picture, f"{name}  {probability:.1%}")

@@ -1,11 +1,18 @@
 """Files that are there whole or not at all."""
 
 import contextlib
+import getpass
+import logging
 import os
 import pathlib
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
+
+from flowers_model.errors import UserError
+
+log = logging.getLogger("flowers")
 
 
 @contextlib.contextmanager
@@ -34,6 +41,66 @@ def replacing(path: str | os.PathLike) -> Iterator[pathlib.Path]:
         shutil.rmtree(room, ignore_errors=True)
 
 
+def check_output(path: str | os.PathLike) -> None:
+    """Check, before the work, that a file or folder can be written at `path`.
+
+    Raises:
+        UserError: where it cannot.
+    """
+    place = pathlib.Path(path).absolute().parent
+    while not os.path.lexists(place):
+        place = place.parent
+    try:
+        with tempfile.TemporaryFile(dir=place):
+            return
+    except NotADirectoryError:
+        reason = f"{place} is a file"
+    except OSError as error:
+        reason = f"{place}: {error.strerror}"
+    raise UserError(f"{str(path)!r} cannot be written ({reason}): give a place that can")
+
+
+def own_folder() -> pathlib.Path:
+    """A folder for temporary files that is this user's alone, and the same in every process."""
+    user = os.getuid() if hasattr(os, "getuid") else getpass.getuser()
+    folder = pathlib.Path(tempfile.gettempdir(), f"flowers-{user}")
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        about = folder.lstat()
+        if not stat.S_ISDIR(about.st_mode) or about.st_uid != getattr(os, "getuid", lambda: 0)():
+            raise PermissionError  # somebody else's, who could put anything there
+    except OSError:
+        folder = pathlib.Path(tempfile.mkdtemp(prefix="flowers-"))
+    return folder
+
+
+def settle() -> None:
+    """Where there is no home, as for random users of containers, have caches in `own_folder`.
+
+    Libraries look for their caches below the home when they are imported.
+    """
+    home = pathlib.Path(os.path.expanduser("~"))
+    if home.is_absolute() and (_can_be_made(home / ".cache") or (home / ".cache").is_dir()):
+        return
+    os.environ["HOME"] = str(own_folder())
+    log.warning("no cache can be kept in the home %s; it goes to %s", home, os.environ["HOME"])
+
+
 def cache_folder() -> pathlib.Path:
-    """Where what can be had again is kept: `$FLOWERS_DATA`, or `~/.cache/flowers`."""
-    return pathlib.Path(os.environ.get("FLOWERS_DATA") or "~/.cache/flowers").expanduser()
+    """Where what can be had again is kept: `$FLOWERS_DATA`, or `~/.cache/flowers`.
+
+    Where such a folder can neither be found nor made, it is in `own_folder`.
+    """
+    folder = pathlib.Path(os.environ.get("FLOWERS_DATA") or "~/.cache/flowers").expanduser()
+    if not folder.is_dir() and not _can_be_made(folder):
+        other = own_folder() / "cache"
+        log.warning("%s cannot be made; what can be had again goes to %s", folder, other)
+        os.environ["FLOWERS_DATA"] = str(other)
+        return other
+    return folder
+
+
+def _can_be_made(folder: pathlib.Path) -> bool:
+    while not os.path.lexists(folder):
+        folder = folder.parent
+    return folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)

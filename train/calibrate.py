@@ -35,6 +35,7 @@ from flowers_model.bundle import Calibration, LabelSets, Refusal
 from flowers_model.classifier import softmax
 from flowers_model.command import Parser, reporting_mistakes
 from flowers_model.errors import UserError
+from flowers_model.files import check_output
 from flowers_model.uncertainty import probability_before, raw_score
 
 if TYPE_CHECKING:
@@ -277,6 +278,7 @@ def _recalibrate(options: argparse.Namespace) -> None:
 
     if options.output.exists():
         raise UserError(f"--output {str(options.output)!r} is there already; give a new folder")
+    check_output(options.output)
     folder = hub.fetch(options.model)
     manifest = bundle.check(folder)
     strange = outliers(options.outliers)

@@ -31,7 +31,7 @@ from PIL import Image
 
 from flowers_model.command import Parser, reporting_mistakes
 from flowers_model.errors import UserError
-from flowers_model.files import replacing
+from flowers_model.files import check_output, replacing
 from flowers_model.photo import PhotoError, decode, fit
 from train.pipeline import progress, readable
 from train.sources import Source, Split, open_source
@@ -262,6 +262,7 @@ def main(arguments: list[str]) -> int:
     """Run the command; returns the exit status."""
     try:
         options = _parser().parse_args(arguments)
+        check_output(options.output / "classes.txt")
         source = open_source(options.data, options.seed, skip_bad=options.skip_bad)
         if options.skip_bad:
             # Before the first shard is written, as the shards' names hold their counts.

@@ -21,7 +21,7 @@ from flowers_model.bundle import Interval, Metrics
 from flowers_model.classifier import Answers, softmax
 from flowers_model.command import Parser, reporting_mistakes
 from flowers_model.errors import UserError
-from flowers_model.files import replacing
+from flowers_model.files import check_output, replacing
 from train.calibrate import others_auroc
 from train.ensemble import TTA, Ensemble, open_for
 from train.others import outlier_pictures
@@ -250,6 +250,7 @@ def _evaluate(
     ours = (output / "metrics.json").is_file()
     if output.exists() and not ours and not (output.is_dir() and not any(output.iterdir())):
         raise UserError(f"--output {str(output)!r} holds something else; give a new folder")
+    check_output(output)
     ensemble = Ensemble.open(options.model, options.tta)
     manifest = ensemble.models[0].manifest
     opened = [open_for(manifest, spec, options.split, ensemble.records()) for spec in options.data]

@@ -22,7 +22,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from flowers_model.command import Parser, reporting_mistakes
 from flowers_model.errors import UserError
-from flowers_model.files import replacing
+from flowers_model.files import check_output, replacing
 from flowers_model.photo import PhotoError, decode, fit
 from train import duplicates
 from train.duplicates import Pair
@@ -201,6 +201,7 @@ def explore(
     """
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise UserError(f"--output {str(folder)!r} is there already; give a new folder")
+    check_output(folder / "index.html")
     policies = {name: _augmentation(name) for name in augment}
     source = open_source(spec, seed, skip_bad=skip_bad)
     found = survey(source)

@@ -68,12 +68,15 @@ def _features(network: keras.Model, photos: np.ndarray, title: str) -> np.ndarra
             strict=True,
         )
     if missing:
-        with replacing(path) as temporary:
-            np.savez(
-                temporary,
-                digests=np.frombuffer(b"".join(known), np.uint8).reshape(-1, 16),
-                features=np.stack(list(known.values())),
-            )
+        try:
+            with replacing(path) as temporary:
+                np.savez(
+                    temporary,
+                    digests=np.frombuffer(b"".join(known), np.uint8).reshape(-1, 16),
+                    features=np.stack(list(known.values())),
+                )
+        except OSError as error:
+            log.warning("features of %s are not kept (%s); set FLOWERS_DATA", title, error)
     else:
         log.info("features of %s: all %d were kept in %s", title, len(own), path)
     found = np.array([known[digest] for digest in digests.values()], np.float32)

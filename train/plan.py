@@ -16,6 +16,7 @@ import hashlib
 import importlib.metadata
 import importlib.util
 import json
+import logging
 import math
 import os
 import pathlib
@@ -26,12 +27,14 @@ from typing import TYPE_CHECKING
 
 from flowers_model.command import Parser, reporting_mistakes
 from flowers_model.errors import UserError
-from flowers_model.files import cache_folder, replacing
+from flowers_model.files import cache_folder, check_output, replacing
 from train.experiment import Experiment, load_preset, preset_names
 from train.pipeline import progress
 
 if TYPE_CHECKING:
     import jax
+
+log = logging.getLogger("flowers")
 
 # A v5e chip, https://cloud.google.com/tpu/docs/v5e: bfloat16 operations a second; bytes a second of
 # its memory, and to the other chips, each way.
@@ -266,8 +269,11 @@ def compile_step(
         kept = json.loads(path.read_text("utf-8"))
         return kept and Step(**kept)
     step = _compile(experiment, classes, topology, batch, quick)
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(step and dataclasses.asdict(step)), "utf-8")
+    try:
+        with replacing(path) as temporary:
+            temporary.write_text(json.dumps(step and dataclasses.asdict(step)), "utf-8")
+    except OSError as error:
+        log.warning("the plan is not kept (%s); set FLOWERS_DATA", error)
     return step
 
 
@@ -496,6 +502,8 @@ def main(arguments: list[str]) -> int:
     chosen = names if options.preset == "all" else [options.preset]
     experiments = {name: load_preset(name).EXPERIMENT for name in chosen}
     chips_of(options.topology)
+    if options.picture:
+        check_output(options.picture)
     for name, experiment in experiments.items():
         if experiment.precision == "auto":
             experiment = dataclasses.replace(experiment, precision="mixed_bfloat16")

@@ -20,7 +20,7 @@ import numpy as np
 
 from flowers_model.command import Parser, reporting_mistakes
 from flowers_model.errors import UserError
-from flowers_model.files import replacing
+from flowers_model.files import check_output, replacing
 from flowers_model.photo import PhotoError, decode
 from train.ensemble import CHUNK, TTA, Ensemble, open_for
 from train.pipeline import progress
@@ -143,6 +143,10 @@ def main(arguments: list[str]) -> int:
     output = options.output
     if output is not None and not options.kaggle and output.suffix not in (".csv", ".jsonl"):
         raise UserError(f"--output {str(output)!r} must end in .csv or .jsonl")
+    if options.kaggle:
+        output = output or pathlib.Path("submission.csv")
+    if output is not None:
+        check_output(output)
     ensemble = Ensemble.open(options.model, options.tta)
     if options.kaggle:
         from train.kaggle import write_submission

@@ -21,6 +21,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 from flowers_model.command import Parser
 from flowers_model.errors import UserError
+from flowers_model.files import check_output
 from train import environment, processes
 from train.experiment import (
     Experiment,
@@ -192,6 +193,7 @@ def _assemble(
             raise UserError("--resume takes all settings from the run; leave the other flags out")
         folder = pathlib.Path(options["resume"])
         preset, experiment, command = read_settings(folder)
+        check_output(folder / "experiment.json")
         command = " ".join([command, *map(shlex.quote, _flags(settings))])
         return folder, preset, dataclasses.replace(experiment, **settings), command
     preset = options["preset"]
@@ -203,6 +205,7 @@ def _assemble(
         raise UserError(f"--output {str(folder)!r} is a file; give a folder")
     command = shlex.join(["python", "train/run.py", *arguments])
     if processes.is_first():
+        check_output(folder / "experiment.json")
         write_settings(folder, preset, experiment, command)
     return folder, preset, experiment, command
 

@@ -30,7 +30,7 @@ from flowers_model import bundle
 from flowers_model.command import Parser, reporting_mistakes
 from flowers_model.engine import open_engine
 from flowers_model.errors import UserError
-from flowers_model.files import replacing
+from flowers_model.files import check_output, replacing
 from train import pipeline
 from train.experiment import (
     Experiment,
@@ -352,6 +352,7 @@ def main(arguments: list[str]) -> int:
     try:
         options, shared = parser.parse_known_args(arguments)
         folder, grid = options.output, dict(map(_varied, options.vary))
+        check_output(folder / "leaderboard.md")
         planned = runs(folder, options.preset, shared, grid, options.seeds)
         left = [run for run in planned if not run.is_done]
         print(f"{len(planned)} runs, {len(planned) - len(left)} of them done, in {folder}")
