@@ -173,6 +173,14 @@ class Manifest(pydantic.BaseModel):
                 return f"{split} top-1 {figures.top1:.3f} ({figures.count} photos)"
         return "not measured"
 
+    @property
+    def misleading(self) -> str:
+        """For the card, what classes show whose names say something else; may be empty."""
+        if not self.display_names:
+            return ""
+        each = ", ".join(f"{name} is {shown}" for name, shown in self.display_names.items())
+        return f"Some of them mislead; by what the photos show, {each}. "
+
 
 class GalleryPhoto(pydantic.BaseModel):
     """A photo of the gallery; of some it is told who took them, and under what terms."""

@@ -78,6 +78,7 @@ def test_names_mend_what_oxfords_classes_show_and_nobody_elses():
     assert display(oxford)["pelargonium"] == "blue hibiscus"
     assert scientific(oxford)["pelargonium"] == "Alyogyne huegelii"
     assert scientific(oxford)["watercress"] == "Tropaeolum majus"
+    assert display(oxford)["orange dahlia"] == "Mexican sunflower"
     assert set(display(oxford)) < set(oxford)
     assert len(set(display(oxford).values()) | set(oxford)) == len(oxford) + len(display(oxford))
     for others in (petals104(), ("mallow", "rose"), (*oxford, "tulip")):

@@ -22,12 +22,12 @@ def trained(tmp_path, monkeypatch):
     photos = tmp_path / "photos"
     photos.mkdir()
     classifier = FlowerClassifier.from_pretrained(folder)
-    rows = ["file,class,author,source,licence,licence_url"]
+    rows = ["file,class,author,source,licence,licence_url,changes"]
     for number, colour in enumerate(COLOURS.values()):
         (photos / f"{number}.jpg").write_bytes(photo(colour, number))
         [said] = classifier.classify(photos / f"{number}.jpg")
         label = said.labels[0 if number else 1]  # the first one is labelled wrongly
-        rows.append(f"{number}.jpg,{label},Ann,https://example.org/{number},CC BY 2.0,")
+        rows.append(f"{number}.jpg,{label},Ann,https://example.org/{number},CC BY 2.0,,cropped")
     (photos / "credits.csv").write_text("\n".join(rows), "utf-8")
     (photos / "README.md").write_text("Terms.", "utf-8")
     monkeypatch.setattr(release, "PHOTOS", photos)
@@ -45,7 +45,7 @@ def test_a_released_bundle_shows_photos_that_it_answers_rightly(trained, tmp_pat
     assert [shown.file for shown in gallery.photos] == ["1.jpg", "2.jpg"]
     assert "left out: 0.jpg" in caplog.text
     assert gallery.photos[0].author == "Ann"
-    assert gallery.photos[0].changes == "reduced in size"
+    assert gallery.photos[0].changes == "cropped"
     assert len(bundle.read_embeddings(to, gallery)) == 2
     classifier = FlowerClassifier.from_pretrained(to)
     for shown in gallery.photos:
@@ -57,6 +57,17 @@ def test_a_released_bundle_shows_photos_that_it_answers_rightly(trained, tmp_pat
     assert "| candidate |" in card
     assert "[Ann](https://example.org/1) | CC BY 2.0 |" in card
     assert (to / "gallery/credits.csv").is_file()
+
+
+def test_a_released_bundle_has_todays_names(trained, tmp_path):
+    manifest = bundle.read_manifest(trained)
+    manifest.display_names = {"poppy": "an old name"}
+    bundle.write_json(trained / bundle.MANIFEST, manifest)
+    (trained / "README.md").write_text(f"Names. {manifest.misleading}They do.", "utf-8")
+    released = release.release(trained, tmp_path / "default")
+    assert released.display_names == {}  # classes of this test's own say what they are
+    assert released.scientific_names["sunflower"] == "Helianthus annuus"
+    assert (tmp_path / "default/README.md").read_text("utf-8").startswith("Names. They do.")
 
 
 def test_a_model_that_knows_too_few_photos_is_not_released(trained, tmp_path, monkeypatch):

@@ -370,14 +370,6 @@ def _write_gallery(room: pathlib.Path, source: Source, name: str, experiment: Ex
     )
 
 
-def _called(manifest: bundle.Manifest) -> str:
-    """The classes whose photos show something else than their name says, for the card."""
-    if not manifest.display_names:
-        return ""
-    each = ", ".join(f"{name} is {shown}" for name, shown in manifest.display_names.items())
-    return f"Some of them mislead; by what the photos show, {each}. "
-
-
 def _elsewhere(manifest: bundle.Manifest) -> str:
     """What happens to photos of each source, for the card; nothing where there is one."""
     if not manifest.by_source:
@@ -482,7 +474,7 @@ photo = keras.utils.load_img("photo.jpg", target_size=({size}, {size}), keep_asp
 logits = network.predict(keras.utils.img_to_array(photo)[None])
 ```
 
-Class names are in `classifier.json`, in the order of the logits. {_called(manifest)}Probabilities
+Class names are in `classifier.json`, in the order of the logits. {manifest.misleading}Probabilities
 are `softmax(logits / {manifest.calibration.temperature:.4f})`, a temperature fitted on
 {manifest.calibration.fitted_on}.
 

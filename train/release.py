@@ -23,6 +23,7 @@ from flowers_model.classifier import DEFAULT, FlowerClassifier
 from flowers_model.command import Parser, reporting_mistakes
 from flowers_model.errors import UserError
 from flowers_model.files import replacing
+from flowers_model.names import display, scientific
 
 log = logging.getLogger("flowers")
 
@@ -80,11 +81,12 @@ def release(folder: pathlib.Path, to: pathlib.Path = DEFAULT) -> bundle.Manifest
         UserError: for what is no whole bundle, holds photos of its data, is too large, or answers
             too few of the gallery's photos rightly.
     """
-    bundle.check(folder)
+    manifest = bundle.check(folder)
     if bundle.read_gallery(folder).photos or (folder / "report/mistakes.jpg").exists():
         raise UserError(f"{folder} holds photos of its data: train with --gallery 0")
     with replacing(to) as room:
         shutil.copytree(folder, room)
+        _name(room, manifest)
         classifier = FlowerClassifier.from_pretrained(room)
         photos, embeddings = _gallery(classifier)
         for photo in photos:
@@ -104,6 +106,21 @@ def release(folder: pathlib.Path, to: pathlib.Path = DEFAULT) -> bundle.Manifest
             card.write(TERMS.format(results=_results(), credits=rows))
         _check_size(room)
     return bundle.check(to)
+
+
+def _name(room: pathlib.Path, manifest: bundle.Manifest) -> None:
+    """Have a bundle call its classes by today's names; it may be older than they are."""
+    today = manifest.model_copy(
+        update={
+            "scientific_names": scientific(manifest.class_names),
+            "display_names": display(manifest.class_names),
+        }
+    )
+    bundle.write_json(room / bundle.MANIFEST, today)
+    if manifest.display_names:
+        card = room / "README.md"
+        text = card.read_text("utf-8")
+        card.write_text(text.replace(manifest.misleading, today.misleading), "utf-8")
 
 
 def _gallery(classifier: FlowerClassifier) -> tuple[list[bundle.GalleryPhoto], np.ndarray]:
@@ -132,7 +149,7 @@ def _gallery(classifier: FlowerClassifier) -> tuple[list[bundle.GalleryPhoto], n
                     source=row["source"],
                     licence=row["licence"],
                     licence_url=row["licence_url"] or None,
-                    changes="reduced in size",
+                    changes=row["changes"],
                 )
             )
         else:
