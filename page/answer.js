@@ -19,7 +19,7 @@ element.addEventListener("click", (event) => {
     else if (name) shine(button.getAttribute("aria-pressed") === "true" ? null : name);
     else if (button.matches(".switch")) shine(card().hasAttribute("data-lit") ? null : "0");
     else if (seen) {
-        for (const figure of element.querySelectorAll("figure"))
+        for (const figure of element.querySelectorAll("figure[data-seen]"))
             figure.hidden = figure.dataset.seen !== seen;
         for (const other of element.querySelectorAll("button[data-seen]"))
             other.setAttribute("aria-pressed", String(other === button));

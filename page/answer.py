@@ -72,7 +72,7 @@ def render(
     refused = " data-refused" if prediction.refused else ""
     like = (
         f"<section class='like'><h3>{WORDS['like_it' if truth else 'like_yours']}</h3>"
-        f"<div class='strip'>{alike}</div></section>"
+        f"{alike}</section>"
         if alike
         else ""
     )

@@ -7,6 +7,7 @@ import pathlib
 import shutil
 import tempfile
 import urllib.parse
+from collections.abc import Sequence
 
 import gradio as gr
 
@@ -80,6 +81,11 @@ class Examples:
         """A photo that can be tapped, over who took it, as HTML."""
         return f"<figure>{self.button(number, caption)}{self.credit(number)}</figure>"
 
+    def strip(self, numbers: Sequence[int]) -> str:
+        """Photos in a row, as HTML; empty where there are none."""
+        figures = "".join(self.figure(number, caption=True) for number in numbers)
+        return f'<div class="strip">{figures}</div>' if figures else ""
+
     def credit(self, number: int) -> str:
         """Who took a photo, under what terms, as HTML; empty where the gallery does not tell."""
         photo = self._photos[number]
@@ -99,8 +105,7 @@ class Examples:
         else:
             chosen = [photo for photos in classes for photo in photos][:TRIED]
         words = "Or tap a labelled one" if len(chosen) > 1 else "Or tap this one"
-        photos = "".join(map(self.button, chosen))
-        return f"<h3>{words}</h3><div class='strip'>{photos}</div>" if chosen else ""
+        return f"<h3>{words}</h3>{self.strip(chosen)}" if chosen else ""
 
 
 def _link(text: str | None, address: str | None) -> str:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import gradio as gr
 
+from flowers_model.bundle import Manifest
 from flowers_model.errors import UserError
 from page.kept import KeptPhotos
 from page.text import escape, read, sorry
@@ -13,14 +12,14 @@ from page.text import escape, read, sorry
 BUTTON = "Keep it under this name"
 
 
-def add(kept: KeptPhotos, names: Sequence[str], photos: gr.HTML) -> None:
+def add(kept: KeptPhotos, manifest: Manifest, photos: gr.HTML) -> None:
     """Add what asks for the right name of the photos that were answered.
 
     The style sheet shows it below the answer to a visitor's own photos alone: labelled ones of
     the gallery must not come back as photos to train on.
 
     Args:
-        names: what may be chosen.
+        manifest: has the classes, of which one may be chosen.
         photos: the visitor's photos, a list of files; None for a labelled one.
     """
 
@@ -48,7 +47,11 @@ def add(kept: KeptPhotos, names: Sequence[str], photos: gr.HTML) -> None:
         )
         with gr.Row():
             right = gr.Dropdown(
-                sorted(names), value=None, label="It really is", min_width=200, elem_id="right"
+                _choices(manifest),
+                value=None,
+                label="It really is",
+                min_width=200,
+                elem_id="right",
             )
             press = gr.Button(BUTTON, scale=0, min_width=220, elem_id="keep")
         said = gr.HTML("", apply_default_css=False, elem_id="kept")
@@ -56,6 +59,15 @@ def add(kept: KeptPhotos, names: Sequence[str], photos: gr.HTML) -> None:
     press.click(keep, [photos, right], said, api_name="keep", preprocess=False, **inside)
     # Of other photos nothing has been said yet.
     photos.upload(None, None, [right, said], js="() => [null, '']", **inside)
+
+
+def _choices(manifest: Manifest) -> list[tuple[str, str]]:
+    """What people call each class, with its own name where that misleads, and the class."""
+    shown = manifest.display_names
+    return sorted(
+        (f"{shown[name]} (“{name}” in the data set)" if name in shown else name, name)
+        for name in manifest.class_names
+    )
 
 
 def _said(text: str) -> str:

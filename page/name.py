@@ -100,7 +100,7 @@ def add(page: Page) -> Named:
             "" if known is None else examples.credit(known),
             classifier.manifest.scientific_names,
             flowers,
-            "".join(map(examples.button, alike[:SIMILAR])),
+            examples.strip(alike[:SIMILAR]),
             time.perf_counter() - started,
         )
 
@@ -150,7 +150,7 @@ def add(page: Page) -> Named:
             elem_id="answer",
         )
         if page.kept is not None:
-            feedback.add(page.kept, classifier.label_names, photos)
+            feedback.add(page.kept, classifier.manifest, photos)
         some = examples.some()
         tried = gr.HTML(
             some, js_on_load=CHOOSE, apply_default_css=False, visible=bool(some), elem_id="examples"

@@ -59,6 +59,7 @@ def test_a_photo_says_who_took_it_and_links_to_web_pages_alone(folder):
     assert "javascript" not in said
     assert examples.credit(1) == ""
     assert said in examples.figure(0)
+    assert said in examples.strip([0, 1])
 
 
 def test_people_are_told_the_display_name_and_programs_the_class(folder):

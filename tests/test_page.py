@@ -196,7 +196,7 @@ def test_each_name_has_a_map_of_where_the_network_looked(page):
     assert shown.get_attribute("data-name") == "1"
     assert names.nth(1).get_attribute("aria-pressed") == "true"
     # The map lies over the square that the network saw: 0.9 of the short side, in the middle.
-    photo, square = page.locator("#answer figure").bounding_box(), shown.bounding_box()
+    photo, square = page.locator("#answer .seen figure").bounding_box(), shown.bounding_box()
     assert square["width"] == pytest.approx(0.9 * photo["height"], rel=0.02)
     assert square["height"] == pytest.approx(0.9 * photo["height"], rel=0.02)
     assert square["x"] + square["width"] / 2 == pytest.approx(

@@ -55,7 +55,9 @@ export class Renderer {
         const names = prediction.labels.map((label, i) => this.#name(i, label, prediction.probabilities[i]));
         const figures = seen.map((one, i) => this.#figure(i, one, urls[i], prediction.labels, crop));
         const like = alike.filter((number) => number !== known).slice(0, this.site.similar);
-        const strip = like.map((number) => this.photo(number)).join("");
+        const strip = like
+            .map((number) => `<figure>${this.photo(number)}${this.site.photos[number].credit}</figure>`)
+            .join("");
         const title = this.say(truth === null ? "like_yours" : "like_it");
         return `<article class="answer" ${prediction.refused ? "data-refused" : ""}>
             <div class="head">${this.#headline(prediction, seen.length, truth)}</div>
