@@ -179,7 +179,7 @@ class Manifest(pydantic.BaseModel):
         if not self.display_names:
             return ""
         each = ", ".join(f"{name} is {shown}" for name, shown in self.display_names.items())
-        return f"Some of them mislead; by what the photos show, {each}. "
+        return f"Some class names mislead; by what the photos show, {each}. "
 
 
 class GalleryPhoto(pydantic.BaseModel):

@@ -55,8 +55,11 @@ def test_a_released_bundle_shows_photos_that_it_answers_rightly(trained, tmp_pat
     assert card.startswith((trained / "README.md").read_text("utf-8"))
     assert "## Terms" in card
     assert "| candidate |" in card
-    assert "[Ann](https://example.org/1) | CC BY 2.0 |" in card
-    assert (to / "gallery/credits.csv").is_file()
+    assert "[Ann](https://example.org/1) | CC BY 2.0 | cropped |" in card
+    credits = (to / "gallery/credits.csv").read_text("utf-8")
+    assert "1.jpg" in credits
+    assert "0.jpg" not in credits
+    assert (to / "gallery/README.md").is_file()
 
 
 def test_a_released_bundle_has_todays_names(trained, tmp_path):

@@ -66,10 +66,10 @@ explicit licence, for research use; so do those of web pages and apps that it le
 photos of TensorFlow's flower_photos (CC BY 2.0). None of these is in here.
 
 The photos of the gallery did not train the model. All are reduced in size. Those under CC BY-SA
-stay under that licence.
+stay under that licence, which `gallery/README.md` says, too.
 
-| photo | shows | author | licence |
-|---|---|---|---|
+| photo | shows | author | licence | changes |
+|---|---|---|---|---|
 {credits}
 """
 
@@ -91,15 +91,15 @@ def release(folder: pathlib.Path, to: pathlib.Path = DEFAULT) -> bundle.Manifest
         photos, embeddings = _gallery(classifier)
         for photo in photos:
             shutil.copyfile(PHOTOS / photo.file, room / "gallery" / photo.file)
-        for name in ("README.md", "credits.csv"):
-            shutil.copyfile(PHOTOS / name, room / "gallery" / name)
+        shutil.copyfile(PHOTOS / "README.md", room / "gallery/README.md")
+        _write_credits(photos, room / "gallery/credits.csv")
         bundle.write_json(
             room / "gallery/index.json", bundle.Gallery(credits=CREDITS, photos=photos)
         )
         np.save(room / "gallery/embeddings.npy", embeddings.astype(np.float16))
         rows = "\n".join(
             f"| {photo.file} | {photo.label} | [{photo.author}]({photo.source}) "
-            f"| {_licence(photo)} |"
+            f"| {_licence(photo)} | {photo.changes} |"
             for photo in photos
         )
         with open(room / "README.md", "a", encoding="utf-8") as card:
@@ -117,10 +117,15 @@ def _name(room: pathlib.Path, manifest: bundle.Manifest) -> None:
         }
     )
     bundle.write_json(room / bundle.MANIFEST, today)
-    if manifest.display_names:
-        card = room / "README.md"
-        text = card.read_text("utf-8")
-        card.write_text(text.replace(manifest.misleading, today.misleading), "utf-8")
+    if today.misleading == manifest.misleading:
+        return
+    card = room / "README.md"
+    text = card.read_text("utf-8")
+    if manifest.misleading:
+        text = text.replace(manifest.misleading, "")
+    if today.misleading:
+        text += f"\n## Names of classes\n\n{today.misleading.strip()}\n"
+    card.write_text(text, "utf-8")
 
 
 def _gallery(classifier: FlowerClassifier) -> tuple[list[bundle.GalleryPhoto], np.ndarray]:
@@ -162,6 +167,13 @@ def _gallery(classifier: FlowerClassifier) -> tuple[list[bundle.GalleryPhoto], n
             f"{len(kinds)} kinds rightly; it takes {FEWEST_PHOTOS} of {FEWEST_KINDS}"
         )
     return photos, answers.embeddings[kept]
+
+
+def _write_credits(photos: list[bundle.GalleryPhoto], path: pathlib.Path) -> None:
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(bundle.GalleryPhoto.model_fields))
+        writer.writeheader()
+        writer.writerows(photo.model_dump() for photo in photos)
 
 
 def _licence(photo: bundle.GalleryPhoto) -> str:
