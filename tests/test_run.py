@@ -339,13 +339,18 @@ def test_bad_data_is_one_line_and_skip_bad_trains_on_the_rest(data, tmp_path):
     folder = shutil.copytree(data, tmp_path / "data")
     for i in range(2):
         (folder / f"train/poppy/00{i}.jpg").write_bytes(b"broken")
-    short = [*TINY, "--epochs-head", "0", "--epochs-finetune", "1"]
+    short = [*TINY, "--epochs-head", "0", "--epochs-finetune", "1", "--gallery", "4"]
     command = ("--data", f"folder:{folder}", *short, "--output")
     status, out, _ = run(*command, tmp_path / "a")
     assert status == 2
     line = out.strip().splitlines()[-1]
     assert line.startswith("error: 2 of 24 train photos cannot be read (train/poppy/000.jpg: ")
+    gone = folder / "test/poppy/000.jpg"
+    gone.unlink()
+    gone.symlink_to(tmp_path / "nowhere.jpg")
     status, out, err = run(*command, tmp_path / "b", "--skip-bad")
     assert status == 0, err
     assert "skipped: 2 of 24 train photos cannot be read (train/poppy/000.jpg: " in out
-    bundle.check(tmp_path / "b/bundle")
+    assert "skipped: 1 of 12 test photos cannot be read (test/poppy/000.jpg: " in out
+    assert bundle.check(tmp_path / "b/bundle").metrics["test"].count == 11
+    assert len(bundle.read_gallery(tmp_path / "b/bundle").photos) == 11
