@@ -16,22 +16,21 @@ import re
 import signal
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from flowers_model import files
-
-# Read by gradio when it is imported; without it, every start would be reported to its makers.
-os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 
 # On a machine of several people, gradio's own choice belongs to whoever was first.
 os.environ.setdefault("GRADIO_TEMP_DIR", str(files.own_folder() / "page"))
 
-import gradio as gr
-
 import page
 from flowers_model import bundle
 from flowers_model.classifier import DEFAULT
-from flowers_model.command import Parser
+from flowers_model.command import Parser, reporting_mistakes
 from flowers_model.errors import UserError
+
+if TYPE_CHECKING:
+    import gradio as gr
 
 # Where a Space keeps the names of its models, a line each; spaces/deploy.py writes it.
 MODEL_FILE = pathlib.Path(__file__).with_name("model.txt")
@@ -103,12 +102,16 @@ def __getattr__(name: str) -> gr.Blocks:
     return globals().setdefault("demo", open_page())
 
 
+@reporting_mistakes
+def main(arguments: list[str]) -> int:
+    """Serve the page until it is stopped; returns the exit status."""
+    place = page.address.choose()
+    demo = open_page(arguments)
+    # Stopped like this (a Space is), gradio deletes its files as it does at Ctrl-C.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    demo.serve(*place)
+    return 0
+
+
 if __name__ == "__main__":
-    try:
-        demo = open_page(sys.argv[1:])
-        # Stopped like this (a Space is), gradio deletes its files as it does at Ctrl-C.
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
-        demo.serve()
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+    sys.exit(main(sys.argv[1:]))

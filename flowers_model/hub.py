@@ -43,7 +43,10 @@ BROKEN = (
     json.JSONDecodeError,  # an answer that is not from the Hub: a gateway's error page
 )
 # All that calls to the Hub raise; `_reason` knows what is the person's or the network's.
-TROUBLE = (OSError, ValueError, RuntimeError, httpx2.HTTPError, errors.RevisionResolutionError)
+TROUBLE = (
+    *(OSError, ValueError, RuntimeError, ImportError),
+    *(httpx2.HTTPError, errors.RevisionResolutionError),
+)
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -645,6 +648,10 @@ def _reason(
             return f"{api.endpoint} does not answer as a Hub; check HF_ENDPOINT or try again later"
         case httpx2.TransportError():
             return f"the connection to {api.endpoint} broke off again and again; try again later"
+        case ImportError() if "socksio" in str(error):
+            return "to go through a SOCKS proxy takes a package more: pip install socksio"
+        case ValueError() if "proxy URL" in str(error):
+            return f"{_one_line(error)}; give http://, https:// or socks5:// in ALL_PROXY"
         case OSError() if "xet-write-token" in str(error):
             return f"{api.endpoint} offers no Xet storage; set HF_HUB_DISABLE_XET=1"
         case OSError():

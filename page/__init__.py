@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import dataclasses
 
-import gradio as gr
+from page import address
+
+with address.without_proxies():
+    import gradio as gr
 
 from flowers_model.classifier import FlowerClassifier
 from page import api, batch, card, compare, gallery, limits, look, name, server, text

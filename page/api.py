@@ -1,7 +1,8 @@
 """The page's API: what programs and assistants may call.
 
 Three endpoints of gradio's, which its clients and MCP reach, and a plain one: `POST /classify` with
-a photo's bytes as the body gives what gradio's `/classify` gives, in one request.
+a photo's bytes as the body, or as a form's file, gives what gradio's `/classify` gives, in one
+request.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ import gradio as gr
 import numpy as np
 from gradio.components.api_component import Api
 from gradio_client.utils import is_file_obj_with_meta
+from starlette.datastructures import UploadFile
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
@@ -132,8 +135,8 @@ def add(page: Page) -> tuple[Route, ...]:
         return await work(draw, photo)
 
     async def classify_plainly(request: Request) -> JSONResponse:
-        data = await request.body()
         try:
+            data = await _sent(request)
             answer = await asyncio.wrap_future(workers.submit(name, data))
         except UserError as error:
             status = 503 if isinstance(error, BusyError) else 400
@@ -181,6 +184,26 @@ def _answer(model: str, prediction: Prediction) -> dict:
         "refusal_score": prediction.refusal_score,
         "label_set": prediction.label_set,
     } | message
+
+
+async def _sent(request: Request) -> bytes:
+    """The body of a request or, where that is a form, its file, as `curl -F` sends it.
+
+    Raises:
+        UserError: where a form has no file, or several.
+    """
+    if not request.headers.get("content-type", "").startswith("multipart/form-data"):
+        return await request.body()
+    try:
+        async with request.form() as form:
+            files = [value for _, value in form.multi_items() if isinstance(value, UploadFile)]
+            if len(files) == 1:
+                return await files[0].read()
+    except HTTPException as error:
+        if error.status_code != 400:  # too large
+            raise
+        raise UserError("this form cannot be read; send the photo as the body") from error
+    raise UserError(f"this form has {len(files) or 'no'} files; send one, or a photo as the body")
 
 
 def _read(photo: dict | str | None) -> bytes:

@@ -8,8 +8,6 @@ third way, `/gradio_api/proxy=`, opens for pages made of other pages alone.
 
 from __future__ import annotations
 
-import os
-
 import gradio as gr
 import httpx
 from gradio import processing_utils
@@ -18,8 +16,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from flowers_model.errors import UserError
-from page import limits, look
+from page import address, limits, look
 from page.kept import KeptPhotos
 
 REFUSAL = "Sorry, this server fetches nothing from other places: send the photo itself."
@@ -72,22 +69,20 @@ class Blocks(gr.Blocks):
         settings = {"mcp_server": self.mcp or None, **settings}  # None: as the environment says
         return super().launch(*arguments, app_kwargs=of_app, **settings)
 
-    def serve(self) -> None:
-        """Launch as the page is, at the host and port that the environment names, until stopped.
+    def serve(self, host: str, port: int) -> None:
+        """Launch as the page is, at the host and port of `address.choose`, until stopped.
 
         Raises:
             UserError: for a port that is taken.
         """
-        port = os.environ.get("GRADIO_SERVER_PORT")  # without it, gradio takes the first free one
         try:
-            self.launch(
-                server_port=int(port) if port else None, prevent_thread_lock=True, **look.SETTINGS
-            )
+            with address.without_proxies():
+                self.launch(
+                    server_name=host, server_port=port, prevent_thread_lock=True, **look.SETTINGS
+                )
         except OSError as error:
-            raise UserError(
-                f"cannot listen on port {port or '7860, nor on the 99 after it'}: taken, or not "
-                "allowed; set GRADIO_SERVER_PORT to another"
-            ) from error
+            raise address.taken() from error
+        address.never_by_proxy(host)
         self.block_thread()
         if self.kept is not None:
             self.kept.close()

@@ -67,7 +67,11 @@ def use_hub(server: HubServer, monkeypatch: pytest.MonkeyPatch, token: str | Non
 
 @contextlib.contextmanager
 def page_process(
-    command: list, environment: dict[str, str], room: pathlib.Path, cwd: pathlib.Path | None = None
+    command: list,
+    environment: dict[str, str],
+    room: pathlib.Path,
+    cwd: pathlib.Path | None = None,
+    host: str = "127.0.0.1",
 ) -> Iterator[str]:
     """A page's process on a free port, stopped at the end; its address, once it answers."""
     with socket.socket() as free:
@@ -79,7 +83,7 @@ def page_process(
         process = subprocess.Popen(
             command, cwd=cwd, env=environment | places, stdout=output, stderr=subprocess.STDOUT
         )
-    url = f"http://127.0.0.1:{port}"
+    url = f"http://{host}:{port}"
     try:
         for _ in range(600):
             assert process.poll() is None, log.read_text()

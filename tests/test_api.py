@@ -28,7 +28,8 @@ from test_app import ROOT
 
 import page
 from flowers_model.classifier import FlowerClassifier
-from page import api, limits, snippets
+from flowers_model.errors import UserError
+from page import address, api, limits, snippets
 
 FILE = {"meta": {"_type": "gradio.FileData"}}
 MCP_HEADERS = {
@@ -114,6 +115,31 @@ def test_the_plain_endpoint_gives_what_gradios_does(server, client, files):
     assert answer.json() == client.predict(
         gradio_client.handle_file(files[0]), api_name="/classify"
     )
+
+
+def test_the_plain_endpoint_takes_a_forms_file(server, files):
+    photo = files[0].read_bytes()
+    answer = httpx.post(f"{server}/classify", files={"file": ("photo.jpg", photo)})
+    assert answer.status_code == 200
+    assert answer.json() == httpx.post(f"{server}/classify", content=photo).json()
+
+
+@pytest.mark.parametrize(
+    ("form", "reason"),
+    [
+        ({"files": {"file": b"Dear diary"}}, "this photo cannot be read"),
+        ({"files": {"a": b"1", "b": b"2"}}, "this form has 2 files"),
+        ({"files": {"file": (None, "photo.jpg")}}, "this form has no files; send one, or"),
+        (
+            {"content": b"Dear diary", "headers": {"Content-Type": "multipart/form-data"}},
+            "this form cannot be read; send the photo as the body",
+        ),
+    ],
+)
+def test_the_plain_endpoint_tells_what_is_wrong_with_a_form(server, form, reason):
+    answer = httpx.post(f"{server}/classify", **form)
+    assert answer.status_code == 400
+    assert reason in answer.json()["error"]
 
 
 @pytest.mark.parametrize("data", [b"", b"Dear diary", b"http://127.0.0.1/photo.jpg"])
@@ -450,6 +476,45 @@ def test_a_taken_port_is_told_in_one_line_with_status_2(classifier):
         f"error: cannot listen on port {port}: taken, or not allowed; "
         "set GRADIO_SERVER_PORT to another\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "host"),
+    [("", "127.0.0.1"), ("0.0.0.0", "0.0.0.0"), ("localhost", "localhost"), ("::1", "[::1]"),
+     ("[::]", "[::]")],
+)  # fmt: skip
+def test_the_page_listens_where_the_environment_says(name, host):
+    if ":" in name and not socket.has_dualstack_ipv6():
+        pytest.skip("no IPv6 here")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    assert address.choose(name, str(port)) == (host, port)
+
+
+def test_of_the_usual_ports_the_first_free_one_is_taken():
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(OSError):
+            stack.enter_context(socket.create_server(("127.0.0.1", 7860)))
+        host, port = address.choose()
+    assert host == "127.0.0.1"
+    assert 7860 < port < 7960
+
+
+@pytest.mark.parametrize(
+    ("name", "port", "line"),
+    [
+        ("no.such.host.invalid", "7860", "GRADIO_SERVER_NAME is 'no.such.host.invalid', which is"),
+        ("203.0.113.9", "7860", "GRADIO_SERVER_NAME is '203.0.113.9', which is no address of this"),
+        ("", "tcp://10.43.0.7:7860", "GRADIO_SERVER_PORT is 'tcp://10.43.0.7:7860': give a number "
+         "from 1 to 65535; Kubernetes sets it so for a service called gradio-server"),
+        ("", "0", "GRADIO_SERVER_PORT is '0': give a number from 1 to 65535"),
+        ("", "70000", "GRADIO_SERVER_PORT is '70000': give a number from 1 to 65535"),
+    ],
+)  # fmt: skip
+def test_where_the_page_cannot_listen_is_told(name, port, line):
+    with pytest.raises(UserError) as caught:
+        address.choose(name, port)
+    assert str(caught.value).startswith(line)
 
 
 # Snippets.

@@ -6,6 +6,7 @@ import os
 import pathlib
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -348,3 +349,20 @@ def test_a_server_that_is_stopped_leaves_no_photo_behind(model, tmp_path):
         assert gallery.is_file()
     assert [path for path in (tmp_path / "uploads").rglob("*") if path.is_file()] == []
     assert not gallery.parent.exists()
+
+
+def test_proxies_ipv6_and_a_sub_path_hold(model, tmp_path):
+    if not socket.has_dualstack_ipv6():
+        pytest.skip("no IPv6 here")
+    environment = os.environ | {
+        "http_proxy": "http://127.0.0.1:9",
+        "ALL_PROXY": "socks5://127.0.0.1:9",
+        "GRADIO_SERVER_NAME": "::1",
+        "GRADIO_ROOT_PATH": "/flowers",
+    }
+    environment.pop("NO_PROXY", None)
+    command = [sys.executable, ROOT / "app.py", "--model", model]
+    with page_process(command, environment, tmp_path, host="[::1]") as url:
+        assert httpx.get(f"{url}/config").json()["root"] == f"{url}/flowers"
+        answer = httpx.post(f"{url}/classify", content=encoded("JPEG"))
+    assert answer.status_code == 200

@@ -649,3 +649,19 @@ def test_a_bundle_whose_manifest_does_not_fit_is_refused(server, repo_id, folder
 def test_a_server_that_is_not_a_hub_is_told(repo_id, monkeypatch):
     monkeypatch.setenv("HF_ENDPOINT", "not-a-url")
     assert "cannot reach not-a-url" in refusal(hub.fetch, repo_id)
+
+
+@pytest.mark.parametrize(
+    ("proxy", "line"),
+    [
+        ("socks5://127.0.0.1:9", "through a SOCKS proxy takes a package more: pip install socksio"),
+        ("socks4://127.0.0.1:9", "give http://, https:// or socks5:// in ALL_PROXY"),
+    ],
+)
+def test_a_proxy_that_cannot_be_asked_is_told(monkeypatch, repo_id, proxy, line):
+    monkeypatch.setenv("ALL_PROXY", proxy)
+    monkeypatch.setitem(sys.modules, "socksio", None)  # as where it is not installed
+    huggingface_hub.close_session()
+    with pytest.raises(hub.HubError, match=line):
+        hub.fetch(repo_id)
+    huggingface_hub.close_session()
