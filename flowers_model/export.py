@@ -47,9 +47,9 @@ def _export(folder: pathlib.Path) -> None:
     import keras
     import onnx
 
-    from flowers_model.network import with_taps
+    from flowers_model.network import load, with_taps
 
-    network = with_taps(keras.saving.load_model(folder, compile=False))
+    network = with_taps(load(folder))
     photos = keras.InputSpec(shape=(None, *network.input.shape[1:]), dtype="float32", name="photos")
     with replacing(folder / "model.onnx") as path:
         network.export(str(path), format="onnx", verbose=False, input_signature=[photos])

@@ -52,6 +52,13 @@ def _applications() -> dict[str, Callable[..., keras.Model]]:
     }
 
 
+def channels_last() -> None:
+    """Have Keras take photos as (N, S, S, 3), whatever a keras.json of other projects says."""
+    import keras
+
+    keras.config.set_image_data_format("channels_last")
+
+
 def build(
     backbone: str,
     class_count: int,
@@ -91,6 +98,7 @@ def build(
     """
     import keras
 
+    channels_last()
     photos = keras.Input((image_size, image_size, 3), name="photos")
     bundle = weights not in (None, "imagenet") and os.path.isdir(weights)
     start = None if bundle else weights
@@ -122,6 +130,7 @@ def load(bundle: str | os.PathLike) -> keras.Model:
     """
     import keras
 
+    channels_last()
     try:
         return keras.saving.load_model(bundle, compile=False)
     except (OSError, ValueError, TypeError) as error:

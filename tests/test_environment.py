@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from flowers_model.errors import UserError
 from train import environment
 
 SCRIPT = """
@@ -96,3 +97,39 @@ def test_a_card_that_is_not_used_is_named_with_the_command(monkeypatch):
 def test_a_machine_without_a_card_hears_nothing(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     assert environment.unused_card("jax") is None
+
+
+@pytest.mark.parametrize("backend", ["torch", "Jax", ""])
+def test_a_backend_that_cannot_train_is_told(monkeypatch, backend):
+    monkeypatch.setenv("KERAS_BACKEND", backend)
+    with pytest.raises(UserError, match=f"^KERAS_BACKEND must be jax or tensorflow .* {backend}$"):
+        environment.check()
+
+
+def test_a_flag_that_xla_does_not_know_is_told(monkeypatch):
+    monkeypatch.setenv("KERAS_BACKEND", "jax")
+    monkeypatch.setenv("XLA_FLAGS", "--xla_of_another_version=1")
+    with pytest.raises(UserError, match=r"XLA_FLAGS.*xla_of_another_version") as caught:
+        environment.check()
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("platform", ["cuda", "tpu"])
+def test_devices_that_are_not_here_are_told(platform):
+    script = (
+        "from train import environment\n"
+        "from flowers_model.errors import UserError\n"
+        "try: environment.check_devices()\n"
+        "except UserError as error: print(error)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env=os.environ | {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": platform},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    if not done.stdout:
+        pytest.skip(f"this machine has {platform}")
+    assert done.stdout.startswith(f"JAX_PLATFORMS is '{platform}', and JAX cannot use that here")
+    assert done.stdout.count("\n") == 1

@@ -235,3 +235,25 @@ def test_real_weights_tell_real_flowers_apart():
     distances = ((features(valid)[:, None] - means) ** 2).sum(axis=-1)
     right = distances.argmin(axis=1) == np.repeat(np.arange(5), 5)
     assert right.mean() >= 0.9
+
+
+@pytest.fixture
+def channels_first():
+    """As a ~/.keras/keras.json of an older project has it."""
+    keras.config.set_image_data_format("channels_first")
+    yield
+    keras.config.set_image_data_format("channels_last")
+
+
+@pytest.mark.parametrize("backbone", ["ConvNet", "MobileNetV3Small", "EfficientNetLite0"])
+def test_networks_are_channels_last_whatever_keras_json_says(channels_first, backbone):
+    net = network.build(backbone, 3, 32, filters=(4,))
+    assert net.predict_on_batch(np.zeros((2, 32, 32, 3), np.float32)).shape == (2, 3)
+
+
+def test_a_bundle_opens_in_keras_whatever_keras_json_says(channels_first, tmp_path):
+    folder = write_tiny_bundle(tmp_path)
+    keras.config.set_image_data_format("channels_first")
+    photos = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), np.uint8)
+    [here], [there] = (engine(folder).run(photos) for engine in (KerasEngine, OnnxEngine))
+    np.testing.assert_allclose(here, there, atol=1e-4)

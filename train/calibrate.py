@@ -37,6 +37,7 @@ from flowers_model.command import Parser, reporting_mistakes
 from flowers_model.errors import UserError
 from flowers_model.files import check_output
 from flowers_model.uncertainty import probability_before, raw_score
+from train import environment
 
 if TYPE_CHECKING:
     import argparse
@@ -266,6 +267,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--output", required=True, type=pathlib.Path, metavar="DIR")
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     options = parser.parse_args(arguments)
+    environment.check()
     _recalibrate(options)
     print(f"bundle: {options.output}")
     return 0

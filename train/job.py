@@ -220,6 +220,7 @@ def _source(experiment: Experiment) -> Source:
 def _task(experiment: Experiment, source: Source, weights: str | None) -> stages.Task:
     """What is to be trained, with photos that are decoded once."""
     keras.utils.set_random_seed(experiment.seed)
+    keras.config.set_floatx("float32")  # whatever a keras.json of other projects says
     keras.config.set_dtype_policy(precision.policy(experiment.precision))
     count = len(source.class_names)
     network = build_network(experiment, count, weights)

@@ -24,6 +24,7 @@ from flowers_model.command import Parser, reporting_mistakes
 from flowers_model.errors import UserError
 from flowers_model.files import replacing
 from flowers_model.names import display, scientific
+from train import environment
 
 log = logging.getLogger("flowers")
 
@@ -207,6 +208,7 @@ def main(arguments: list[str]) -> int:
     parser = Parser("python -m train.release", description=__doc__)
     parser.add_argument("--model", required=True, type=pathlib.Path, metavar="BUNDLE")
     logging.basicConfig(level=logging.INFO, format="%(message)s")
+    environment.check()
     manifest = release(parser.parse_args(arguments).model)
     print(f"{DEFAULT}: {manifest.headline}")
     return 0

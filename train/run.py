@@ -19,9 +19,9 @@ sys.path[0] = str(pathlib.Path(__file__).resolve().parent.parent)
 os.environ.setdefault("KERAS_BACKEND", "jax")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-from flowers_model.command import Parser
+from flowers_model.command import Parser, reporting_mistakes
 from flowers_model.errors import UserError
-from flowers_model.files import check_output
+from flowers_model.files import check_output, legible
 from train import environment, processes
 from train.experiment import (
     Experiment,
@@ -95,6 +95,7 @@ def _parser() -> Parser:
     return parser
 
 
+@reporting_mistakes
 def main(arguments: list[str]) -> int:
     """Run the command; returns the exit status."""
     try:
@@ -111,7 +112,9 @@ def main(arguments: list[str]) -> int:
         group = [settings.pop(name) for name in ("coordinator", "processes", "process_id")]
         if group[0] and not (options["output"] or options["resume"]):
             raise UserError("several processes need --output DIR, the same folder for all")
+        environment.check()
         processes.join(*group)
+        environment.check_devices()
         folder, preset, experiment, command = _assemble(settings, options, arguments)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -203,7 +206,7 @@ def _assemble(
         raise UserError(f"{str(folder)!r} holds a run; --resume it, or choose another --output")
     if folder.exists() and not folder.is_dir():
         raise UserError(f"--output {str(folder)!r} is a file; give a folder")
-    command = shlex.join(["python", "train/run.py", *arguments])
+    command = legible(shlex.join(["python", "train/run.py", *arguments]))
     if processes.is_first():
         check_output(folder / "experiment.json")
         write_settings(folder, preset, experiment, command)
@@ -243,7 +246,7 @@ def _log_to(path: pathlib.Path) -> None:
         log.setLevel(logging.ERROR)
         return
     log.setLevel(logging.DEBUG)  # run.log has tracebacks, too
-    kept = logging.FileHandler(path, encoding="utf-8")
+    kept = logging.FileHandler(path, encoding="utf-8", errors="backslashreplace")
     kept.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
     kept.handleError = lambda record: None  # a full disk must not drown what is shown
     log.handlers.append(kept)
