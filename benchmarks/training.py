@@ -29,6 +29,7 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 SIZE, CLASSES = 224, 102
@@ -198,6 +199,20 @@ def compare(model: str, contenders: list[str], rounds: int, batch_size: int) -> 
     return figures
 
 
+def installed(contenders: Sequence[str]) -> list[str]:
+    """Those that can be imported here; a line says why others cannot."""
+    try:
+        import timm  # noqa: F401
+        import torch  # noqa: F401
+    # Where torchvision, which timm imports, was built for another PyTorch, it is a RuntimeError.
+    except (ImportError, RuntimeError, OSError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        remedy = "pip install -r benchmarks/requirements.txt"
+        print(f"without PyTorch ({reason}): {remedy}", file=sys.stderr)
+        return [name for name in contenders if not name.startswith("torch")]
+    return list(contenders)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -213,14 +228,8 @@ def main() -> None:
         if model not in MODELS:
             parser.error(f"no network is called {model}; there are {', '.join(MODELS)}")
     card = shutil.which("nvidia-smi") is not None
-    contenders = list(ON_A_CARD if card else CONTENDERS)
+    contenders = installed(ON_A_CARD if card else CONTENDERS)
     sizes = arguments.batch_size or ([32, 256] if card else [32])
-    try:
-        import timm  # noqa: F401
-        import torch  # noqa: F401
-    except ImportError:
-        print("without PyTorch: pip install -r benchmarks/requirements.txt", file=sys.stderr)
-        contenders = [name for name in contenders if not name.startswith("torch")]
 
     results = {}
     for model, size in itertools.product(arguments.models, sizes):

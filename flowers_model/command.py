@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import functools
+import io
 import sys
 from collections.abc import Callable
 from typing import NoReturn
@@ -31,14 +32,24 @@ class Parser(argparse.ArgumentParser):
 
 
 def reporting_mistakes(main: Callable[[list[str]], int]) -> Callable[[list[str]], int]:
-    """A command's `main` that prints a `UserError` as one line, and then returns status 2."""
+    """A command's `main` that ends mistakes and interruptions in one line.
+
+    After a `UserError` it returns status 2, after Ctrl-C 130. What the terminal or the pipe cannot
+    show is printed escaped, as `\\u685c`.
+    """
 
     @functools.wraps(main)
     def reporting(arguments: list[str]) -> int:
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="backslashreplace")
         try:
             return main(arguments)
         except UserError as error:
             print(f"error: {error}", file=sys.stderr)
             return 2
+        except KeyboardInterrupt:
+            print("interrupted", file=sys.stderr)
+            return 130
 
     return reporting

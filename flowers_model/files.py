@@ -86,6 +86,11 @@ def settle() -> None:
     log.warning("no cache can be kept in the home %s; it goes to %s", home, os.environ["HOME"])
 
 
+def legible(name: str | os.PathLike) -> str:
+    """A file's name as text that can be written: bytes that are no UTF-8 become `\\udce9`."""
+    return os.fspath(name).encode("utf-8", "backslashreplace").decode()
+
+
 def cache_folder() -> pathlib.Path:
     """Where what can be had again is kept: `$FLOWERS_DATA`, or `~/.cache/flowers`.
 

@@ -1,9 +1,12 @@
 """Figures: against worked examples and scikit-learn."""
 
 import csv
+import io
 import json
 import re
+import warnings
 
+import matplotlib.figure
 import numpy as np
 import pytest
 import sklearn.metrics
@@ -14,6 +17,7 @@ from flowers_model.bundle import read_manifest
 from flowers_model.classifier import Answers, softmax
 from train import calibrate, evaluate, report
 from train.evaluate import calibration_error, macro_f1, measure
+from train.figures import plain
 
 
 def answers(probabilities, **rest) -> Answers:
@@ -280,3 +284,16 @@ def test_a_source_that_calibrates_beside_another_is_measured_by_itself(model, da
     assert manifest.by_source[data.name].count == 18
     assert manifest.by_source["garden"].count == 5
     assert "garden" in (tmp_path / "output/README.md").read_text("utf-8")
+
+
+def test_figures_write_what_no_font_here_has_escaped():
+    assert plain("rose é") == "rose é"
+    assert plain("$5") == r"\$5"
+    names = ("桜", "バラ", "\U0010fffd", "\udce9")
+    assert plain(names[2]) == r"\U0010fffd"
+    figure = matplotlib.figure.Figure()
+    for name in names:
+        figure.text(0.5, 0.5, plain(name))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # "Glyph 26716 missing from font"
+        figure.savefig(io.BytesIO())

@@ -387,3 +387,23 @@ def test_names_are_one_in_either_form_of_unicode_and_blank_cells_are_no_labels(t
     write(tmp_path, {"b/x.parquet": parquet(0, data=data)})
     assert "row 2 of train has no label" in refusal(f"hub:{tmp_path}/b")
     assert open_source(f"hub:{tmp_path}/b", 0, skip_bad=True).class_names == ("pensée", "rose")
+
+
+def test_a_card_that_is_no_yaml_is_told_with_its_line(tmp_path):
+    card = b"---\nlicense: mit\ntags: [a, b\n: x\n---\n# Mine\n"
+    write(tmp_path, {"README.md": card, "data.parquet": parquet(3)})
+    with pytest.raises(
+        SourceError, match=r"line \d of its README.md is no YAML \(.*\): mend"
+    ) as said:
+        open_source(f"hub:{tmp_path}", 0)
+    assert "\n" not in str(said.value)
+
+
+def test_a_name_that_no_row_has_is_no_class(tmp_path, caplog):
+    features = FEATURES | {"label": datasets.ClassLabel(names=["never", *NAMES, "nor this"])}
+    data = datasets.Dataset.from_dict(rows(4), features=datasets.Features(features))
+    write(tmp_path, {"data.parquet": parquet(4, data=data)})
+    source = open_source(f"hub:{tmp_path / 'data.parquet'}", 0)
+    assert source.class_names == tuple(NAMES)
+    assert {len(np.unique(split.labels)) for split in source.splits.values()} == {3}
+    assert "left out, as no row has them: 'never', 'nor this'" in caplog.text

@@ -3,6 +3,10 @@
 import csv
 import io
 import json
+import os
+import pathlib
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -10,6 +14,7 @@ from helpers import COLOURS, photo, write_photo_folder, write_tiny_bundle
 from test_tfrecord import record, write_shard
 
 from flowers_model import FlowerClassifier, bundle
+from flowers_model.command import reporting_mistakes
 from flowers_model.names import petals104
 from train import predict
 
@@ -70,6 +75,59 @@ def test_folders_are_walked_as_for_training(data, tmp_path):
         *("@d.jpg", "a.jfif", "album.jpg/inside.jpg", "b.JPE", "c.dib"),
         *("linked/000.jpg", "linked/001.jpg"),
     ]
+
+
+@pytest.fixture
+def odd(tmp_path) -> tuple[pathlib.Path, list[str]]:
+    """A folder of photos, one whose name is no UTF-8 and one that Windows pages lack; the names."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for name in (b"Ros\xe9e.jpg", "桜.jpg".encode(), b"rose.jpg"):
+        try:
+            (folder / os.fsdecode(name)).write_bytes(photo(COLOURS["poppy"]))
+        except OSError:
+            pytest.skip("this file system does not take such names")
+    return folder, [f"{folder}/{name}" for name in ("Ros\\udce9e.jpg", "rose.jpg", "桜.jpg")]
+
+
+def test_names_that_are_no_unicode_are_escaped(model, odd, tmp_path, capsys):
+    folder, names = odd
+    (folder / os.fsdecode(b"\xff.jpg")).write_text("Dear diary")
+    names.insert(2, f"{folder}/\\udcff.jpg")
+    for suffix in ("csv", "jsonl"):
+        output = tmp_path / f"answers.{suffix}"
+        assert run(capsys, "--model", model, folder, "--output", output)[0] == 0
+        text = output.read_text("utf-8")
+        if suffix == "csv":
+            rows = list(csv.DictReader(io.StringIO(text)))
+        else:
+            rows = [json.loads(line) for line in text.splitlines()]
+        assert sorted(row["photo"] for row in rows) == sorted(names)
+        assert sum(bool(row.get("error")) for row in rows) == 1
+
+
+def test_what_a_pipe_cannot_write_is_escaped(model, odd):
+    folder, names = odd
+    done = subprocess.run(
+        [sys.executable, "-m", "train.predict", "--model", model, folder],
+        cwd=pathlib.Path(predict.__file__).parent.parent,
+        env=os.environ | {"PYTHONIOENCODING": "ascii"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0
+    assert [line.partition(",")[0] for line in done.stdout.splitlines()[1:]] == [
+        *names[:2], names[2].replace("桜", "\\u685c")
+    ]  # fmt: skip
+
+
+def test_an_interruption_is_one_line_and_status_130(capsys):
+    @reporting_mistakes
+    def interrupted(arguments: list[str]) -> int:
+        raise KeyboardInterrupt
+
+    assert interrupted([]) == 130
+    assert capsys.readouterr().err == "interrupted\n"
 
 
 def test_a_split_becomes_json_lines_with_labels(model, data, tmp_path, capsys):

@@ -306,7 +306,7 @@ def _marks(found: Survey, pair: Pair) -> tuple[bool, bool]:
 
 
 def _write_csv(path: pathlib.Path, header: list[str], rows: Iterable[Iterable]) -> None:
-    with open(path, "w", newline="", encoding="utf-8", errors="surrogateescape") as file:
+    with open(path, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(header)
         writer.writerows(rows)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import pathlib
 
+import matplotlib
 import matplotlib.figure
+from matplotlib import font_manager, ft2font
 
 from flowers_model.files import replacing
 
@@ -20,5 +23,32 @@ def finish(figure: matplotlib.figure.Figure, path: pathlib.Path) -> None:
 
 
 def plain(text: str) -> str:
-    """Text in which Matplotlib sees no formula, and that is no lone surrogate."""
-    return text.encode("utf-8", "replace").decode().replace("$", r"\$")
+    """Text that Matplotlib can write and in which it sees no formula.
+
+    What none of the fonts here has is escaped, as `\\u685c`.
+    """
+    return "".join(map(_letter, text)).replace("$", r"\$")
+
+
+@functools.cache
+def _letter(letter: str) -> str:
+    families = matplotlib.rcParams["font.family"]
+    own = font_manager.findfont(font_manager.FontProperties())
+    if ord(letter) in _letters(own):
+        return letter
+    for font in font_manager.fontManager.ttflist:
+        # Fonts of the last resort have a box for everything.
+        if not font.name.startswith("Last") and ord(letter) in _letters(font.fname):
+            if font.name not in families:
+                matplotlib.rcParams["font.family"] = [*families, font.name]
+            return letter
+    return letter.encode("unicode_escape").decode()
+
+
+@functools.cache
+def _letters(path: str) -> frozenset[int]:
+    """What a font has."""
+    try:
+        return frozenset(ft2font.FT2Font(path).get_charmap())
+    except (OSError, RuntimeError):  # of pixels, or damaged
+        return frozenset()

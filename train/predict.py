@@ -20,7 +20,7 @@ import numpy as np
 
 from flowers_model.command import Parser, reporting_mistakes
 from flowers_model.errors import UserError
-from flowers_model.files import check_output, replacing
+from flowers_model.files import check_output, legible, replacing
 from flowers_model.photo import PhotoError, decode
 from train.ensemble import CHUNK, TTA, Ensemble, open_for
 from train.pipeline import progress
@@ -167,14 +167,17 @@ def main(arguments: list[str]) -> int:
         write_csv(answers, sys.stdout)
         return 0
     write = write_csv if output.suffix == ".csv" else write_json_lines
-    with replacing(output) as temporary, open(temporary, "w", newline="", encoding="utf-8") as f:
+    with (
+        replacing(output) as temporary,
+        open(temporary, "w", newline="", encoding="utf-8", errors="backslashreplace") as f,
+    ):
         write(progress(answers, "naming", len(items), "photos"), f)
     print(f"{output}: {len(items)} photos")
     return 0
 
 
 def _file(path: pathlib.Path) -> Item:
-    return Item(str(path), lambda: str(path))
+    return Item(legible(path), lambda: str(path))
 
 
 def _split_items(ensemble: Ensemble, data: str, split: str) -> list[Item]:

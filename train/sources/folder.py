@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
+from flowers_model.files import legible
 from train.sources.base import Source, SourceError, Split, nameless, plain_name
 
 # What flowers_model.photo decodes. Anything else beside the photos is left alone.
@@ -56,7 +57,7 @@ def open_folder(path: str | os.PathLike, seed: int, cut: bool = True) -> Source:
     class_names, splits = read_splits(root, folders or {"train": root}, whole=cut)
     if cut:
         splits = add_missing_splits(splits, class_names, seed)
-    name = pathlib.Path(path).expanduser().resolve().name
+    name = legible(pathlib.Path(path).expanduser().resolve().name)
     return Source(name=name, class_names=class_names, splits=splits, credits=f"Photos from {name}")
 
 
@@ -211,7 +212,7 @@ def files_split(root: pathlib.Path, names: list[str], labels: np.ndarray) -> Spl
     def read(i: int) -> bytes:
         return (root / names[i]).read_bytes()
 
-    return Split(names=tuple(names), labels=labels.astype(np.int32), read=read)
+    return Split(tuple(map(legible, names)), labels.astype(np.int32), read)
 
 
 def photo_files(

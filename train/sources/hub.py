@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from flowers_model import hub
+from flowers_model.files import legible
 from train.sources.base import Source, SourceError, Split, check_faults, plain_name, split_options
 from train.sources.folder import (
     add_missing_splits,
@@ -72,7 +73,7 @@ def open_hub(text: str, seed: int, skip_bad: bool = False, cut: bool = True) -> 
     if cut:
         ready = add_missing_splits(ready, class_names, seed)
     check_classes(place, class_names, ready)
-    name = repo_id or path.resolve().name
+    name = repo_id or legible(path.resolve().name)
     credits = f"Photos from {name}" + (f", commit {path.name} on the Hub" if repo_id else "")
     return Source(name=name, class_names=class_names, splits=ready, credits=credits)
 
@@ -90,6 +91,7 @@ def _fetch(place: str) -> tuple[pathlib.Path, str | None]:
 
 def _load(path: pathlib.Path, config: str | None, place: str) -> datasets.DatasetDict:
     import datasets
+    import yaml
 
     if path.is_file() and path.suffix not in (".parquet", ".arrow"):
         raise SourceError(f"{place} is neither a folder nor a .parquet or .arrow file.")
@@ -105,6 +107,12 @@ def _load(path: pathlib.Path, config: str | None, place: str) -> datasets.Datase
                 builder = _with_all_photos(builder, path, config, place)
             builder.download_and_prepare()
             data = builder.as_dataset()
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 2  # a line of dashes stands before it
+        raise SourceError(
+            f"{place} cannot be read: line {line} of its README.md is no YAML ({error.problem}): "
+            "mend what stands between the dashes, or remove it."
+        ) from error
     # What may be wrong in the files has no class of its own: even ArrowInvalid is a ValueError.
     except (datasets.exceptions.DatasetsError, OSError, ValueError, RuntimeError) as error:
         root: BaseException = error
@@ -308,6 +316,7 @@ def _split(data: datasets.Dataset, name: str, column: str, labels: np.ndarray) -
     names = [f"{name}/{row:06}" for row in range(len(data))]
     if follow:  # a bad photo is easier found by its file's name
         cells = data[:][column]
-        names = [f"{n}/{pathlib.Path(c['path']).name}" for n, c in zip(names, cells, strict=True)]
+        files = [legible(pathlib.Path(cell["path"]).name) for cell in cells]
+        names = [f"{name}/{file}" for name, file in zip(names, files, strict=True)]
     whole = Split(names=tuple(names), labels=labels, read=read)
     return whole.subset(np.flatnonzero(labels >= 0))

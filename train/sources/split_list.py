@@ -11,7 +11,7 @@ import os
 import pathlib
 from collections.abc import Iterable
 
-from flowers_model.files import replacing
+from flowers_model.files import legible, replacing
 from train.sources.base import Source, SourceError, picked
 
 SPLITS = ("train", "valid", "test")
@@ -23,7 +23,7 @@ def write_split_list(
     """Write a list of (split, name), below comments."""
     with (
         replacing(path) as temporary,
-        open(temporary, "w", encoding="utf-8", errors="surrogateescape", newline="") as file,
+        open(temporary, "w", encoding="utf-8", newline="") as file,
     ):
         for comment in comments:
             file.write(f"# {' '.join(comment.split())}\n")
@@ -48,7 +48,7 @@ def apply_split_list(source: Source, path: str | os.PathLike) -> Source:
             raise SourceError(
                 f"Line {line} of {path} is no photo: write train, valid or test, a tab and a name."
             )
-        split, name = row
+        split, name = row[0], legible(row[1])
         if name not in places:
             raise SourceError(
                 f"Line {line} of {path} names {name!r}, which {source.name} does not have: "
