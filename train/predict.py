@@ -1,7 +1,8 @@
 """Name the flowers in many photos: `python -m train.predict --model BUNDLE|REPO PHOTOS…`.
 
-Writes a table, CSV or JSON lines, a line a photo. `--kaggle` writes `submission.csv` for the test
-records of Kaggle's "Petals to the Metal".
+Writes a table, CSV or JSON lines in UTF-8, a line a photo; bytes of a file name that are no UTF-8
+stand there escaped, as `\\udce9`. `--kaggle` writes `submission.csv` for the test records of
+Kaggle's "Petals to the Metal".
 """
 
 from __future__ import annotations
