@@ -1,0 +1,35 @@
+"""Oxford's 102 flowers as people photograph them: Oxford's photos, and others' of its classes.
+
+The model that comes with the code. It starts from a network that knows Oxford's photos, the one
+that `oxford_flowers102` ends with, and takes photos of the same classes from web pages, apps and
+Flickr, as few as there are of each, and photos of other things and of other flowers to be unsure
+of:
+
+    KERAS_BACKEND=jax python train/run.py --preset oxford_flowers102_elsewhere \\
+        --data oxford_flowers102 --data folder:WEB --data folder:APP --data folder:FLICKR \\
+        --outliers OTHER_THINGS --outliers OTHER_FLOWERS --weights runs/lite-shipped/bundle
+    python -m train.release --model runs/RUN/bundle
+
+RESULT
+"""
+
+import dataclasses
+
+from train.presets import oxford_flowers102
+
+EXPERIMENT = dataclasses.replace(
+    oxford_flowers102.EXPERIMENT,
+    classes="known",
+    valid_share=0.1,
+    gallery=0,
+    image_size=192,
+    serve_size=256,
+    augment="inception,zoomout,color,degrade,cutmix",
+    mix_share=0.5,
+    crop_scale=0.15,
+    oversample=True,
+    epochs_head=10,
+    epochs_finetune=15,
+    learning_rate_finetune=6e-4,
+    storage="float16",
+)
