@@ -159,6 +159,12 @@ class Experiment:
     train_norms: bool = _setting(
         True, "training", "let the backbone's BatchNormalization learn while fine-tuning"
     )
+    measure_norms: bool = _setting(
+        True,
+        "training",
+        "measure BatchNormalization's statistics anew on training photos as they are served, which "
+        "suits one collection; without, they stay the moving averages of training",
+    )
     batch_size: int = _setting(32, "training", "photos a step, on all devices together")
     learning_rate: float = _setting(1e-3, "training", "peak learning rate")
     learning_rate_finetune: float | None = _setting(
@@ -334,6 +340,8 @@ class Experiment:
             raise UserError("--teacher needs --epochs-finetune: it teaches in fine-tuning alone")
         if self.data_list is not None and self.classes == "known" and self.valid_share < 1:
             raise UserError("--data-list says what is valid, and so does --valid-share: choose one")
+        if self.average and not self.measure_norms:
+            raise UserError("--average needs --measure-norms: means of statistics fit no network")
         if self.outliers and not (self.epochs_finetune and changes):
             raise UserError(
                 "--outliers needs --epochs-finetune and an --augment that is not none: they are "

@@ -271,7 +271,7 @@ def _as_served(
                 task.network, experiment.unfreeze, train_norms=experiment.train_norms
             )
         task.network.set_weights(weights)
-    if experiment.epochs_finetune and experiment.train_norms:
+    if experiment.epochs_finetune and experiment.train_norms and experiment.measure_norms:
         step("measuring the norms")
         photos = task.fitted("train").array
         measure_norms(task.network, photos, experiment.batch_size, experiment.seed)

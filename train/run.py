@@ -39,7 +39,7 @@ log = logging.getLogger("flowers")
 
 # What can be changed when all is trained: the checkpoints that are best by either figure are kept,
 # and the last one; a network can serve at any size, be averaged with others, and be rounded.
-AFTERWARDS = {"monitor", "serve_size", "average", "storage"}
+AFTERWARDS = {"monitor", "serve_size", "average", "measure_norms", "storage"}
 
 
 def _parser() -> Parser:
@@ -226,6 +226,9 @@ def _again(folder: pathlib.Path, settings: dict, options: dict) -> str:
 def _flags(settings: dict) -> list[str]:
     words = []
     for name, value in settings.items():
+        if isinstance(value, bool):
+            words.append(flag_of(name) if value else f"--no-{flag_of(name)[2:]}")
+            continue
         for each in value if isinstance(value, list) else [value]:
             words += [flag_of(name), str(each)]
     return words

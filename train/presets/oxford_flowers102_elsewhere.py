@@ -23,7 +23,7 @@ EXPERIMENT = dataclasses.replace(
     valid_share=0.1,
     gallery=0,
     image_size=192,
-    serve_size=256,
+    serve_size=224,
     augment="inception,zoomout,color,degrade,cutmix",
     mix_share=0.5,
     crop_scale=0.15,
@@ -31,5 +31,8 @@ EXPERIMENT = dataclasses.replace(
     epochs_head=10,
     epochs_finetune=15,
     learning_rate_finetune=6e-4,
+    # Photos of several sources, drawn evenly and shown at many sizes, are not as training saw them
+    # when they are taken as they are: measured so, statistics cost 4 points on validation photos.
+    measure_norms=False,
     storage="float16",
 )
