@@ -13,7 +13,7 @@ of:
 Expect 96.0 % top-1 on Oxford's test photos (4141 of 256 px; 97.1 % before), and of photos that
 were held back from training, right and not refused: 99 % of web pages (131, nine classes), 84 % of
 an app's thumbnails (77), 87 % of Flickr (107, four classes); seed 0, one run, on the JAX backend,
-66 minutes on two CPU cores that had other work, too.
+71 minutes on two CPU cores that had other work, too.
 """
 
 import dataclasses
