@@ -111,6 +111,7 @@ def opened(browser, server: str, **context) -> Iterator["playwright.Page"]:
     )
     page = context.new_page()
     page.set_default_timeout(15_000)
+    playwright.expect.set_options(timeout=15_000)
     page.add_init_script(
         "window.answers = 0; document.addEventListener('answered', () => { window.answers += 1 })"
     )

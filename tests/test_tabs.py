@@ -83,6 +83,7 @@ def page(server, browser) -> Iterator["playwright.Page"]:
     context = browser.new_context(viewport={"width": 1280, "height": 900})
     page = context.new_page()
     page.set_default_timeout(15_000)
+    playwright.expect.set_options(timeout=15_000)
     faults = []
     page.on("pageerror", lambda error: faults.append(str(error)))
     page.goto(server)
