@@ -68,8 +68,7 @@ class Answers:
 
     def subset(self, rows: np.ndarray) -> Answers:
         """What it says of the photos `rows`, int `(n,)`."""
-        values = dataclasses.asdict(self)
-        return Answers(**{k: None if v is None else v[rows] for k, v in values.items()})
+        return Answers(**{k: None if v is None else v[rows] for k, v in vars(self).items()})
 
 
 class FlowerClassifier:

@@ -182,11 +182,12 @@ def open_to_calibrate(
 ) -> tuple[Source, np.ndarray]:
     """Open the sources that calibrate a model, merged as `known` has it; see `open_for`."""
     made = manifest.provenance
-    sources = [open_source(spec, made.seed, manifest.input.size) for spec in data[:1]]
+    sources = [
+        open_source(spec, made.seed, manifest.input.size, cut=number == 0)
+        for number, spec in enumerate(data)
+    ]
     if sources[0].name == next(iter(made.sources), made.data):
         sources[0] = train_on_valid(sources[0], made.valid_share, made.seed)
-    for spec in data[1:]:
-        sources.append(open_source(spec, made.seed, manifest.input.size, cut=False))
     source = merge(sources, "known", made.seed) if len(sources) > 1 else sources[0]
     source = as_trained(source, [record])
     return source, _places(manifest, source)

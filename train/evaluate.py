@@ -56,13 +56,7 @@ class Evaluation:
     def only(self, label: int) -> Metrics:
         """The figures of one class's photos."""
         rows = np.flatnonzero(self.labels == label)
-        parts = {
-            field.name: None
-            if (value := getattr(self.answers, field.name)) is None
-            else value[rows]
-            for field in dataclasses.fields(Answers)
-        }
-        return measure(Answers(**parts), self.labels[rows])
+        return measure(self.answers.subset(rows), self.labels[rows])
 
     @property
     def guesses(self) -> np.ndarray:
@@ -217,8 +211,7 @@ def main(arguments: list[str]) -> int:
         "--output", type=pathlib.Path, default="report", metavar="DIR", help="(report)"
     )
     options = parser.parse_args(arguments)
-    evaluations, refused = _evaluate(options)
-    names = Ensemble.open(options.model[:1]).label_names
+    names, evaluations, refused = _evaluate(options)
     for title, evaluation in evaluations.items():
         print(f"{title}: {_said(evaluation.metrics)}")
         if options.by_class:
@@ -242,8 +235,8 @@ def _said(of: Metrics) -> str:
 
 def _evaluate(
     options: argparse.Namespace,
-) -> tuple[dict[str, Evaluation], dict[str, np.ndarray]]:
-    """The evaluations by title, and refusal scores of what has to be refused, by folder."""
+) -> tuple[list[str], dict[str, Evaluation], dict[str, np.ndarray]]:
+    """The class names, evaluations by title, and refusal scores of what to refuse, by folder."""
     from train.report import write_report  # which imports this module
 
     output = options.output
@@ -278,7 +271,8 @@ def _evaluate(
             for file in (ensemble.models[0].folder / "report").glob("history.*"):
                 shutil.copyfile(file, room / file.name)
         write_report(room, ensemble.title, manifest, evaluations, counts, others)
-    return evaluations, {kind: others[kind] for kind in strange if kind in others}
+    refused = {kind: others[kind] for kind in strange if kind in others}
+    return ensemble.label_names, evaluations, refused
 
 
 def _titles(sources: Sequence[Source]) -> list[str]:
