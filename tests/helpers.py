@@ -19,8 +19,9 @@ from hub_server import HubServer
 from huggingface_hub import constants
 from PIL import Image
 
-from flowers_model import bundle, hub
+from flowers_model import bundle
 from flowers_model.export import write_onnx
+from flowers_model.hub import client
 
 COLOURS = {"blue iris": (60, 60, 220), "poppy": (220, 40, 30), "sunflower": (240, 200, 20)}
 
@@ -61,7 +62,7 @@ def use_hub(server: HubServer, monkeypatch: pytest.MonkeyPatch, token: str | Non
     monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
     if token:
         monkeypatch.setenv("HF_TOKEN", token)
-    monkeypatch.setattr(hub, "PAUSES", (0, 0, 0))
+    monkeypatch.setattr(client, "PAUSES", (0, 0, 0))
     huggingface_hub.close_session()
 
 

@@ -298,7 +298,7 @@ def test_a_hub_that_stays_in_trouble_is_told(server, repo_id, folder):
     assert line == f"cannot publish to {repo_id}: the Hub has trouble (error 500); try again later"
     server.faults.clear()
     server.drop_next(f"/api/models/{repo_id}$", times=9)
-    assert "broke off again and again" in refusal(hub.publish, folder, repo_id)
+    assert "kept breaking off" in refusal(hub.publish, folder, repo_id)
     server.faults.clear()
     server.fail_next(f"/api/models/{repo_id}$", 429, headers={"Retry-After": "900"})
     assert "too many requests; try again in 900 seconds" in refusal(hub.publish, folder, repo_id)
@@ -464,7 +464,7 @@ def test_without_a_connection_what_was_not_fetched_is_refused(server, repo_id):
     server.stop()
     line = refusal(hub.fetch, repo_id)
     assert line.startswith(
-        f"cannot fetch {repo_id}@main, of which the cache has no whole copy: "
+        f"cannot fetch {repo_id}@main, and the cache has no complete copy of it: "
         f"cannot reach {server.url} ("
     )
 
@@ -485,7 +485,7 @@ def test_a_half_fetched_bundle_is_never_served(server, repo_id, folder):
     server.stop()
     for revision in ("main", sha):
         line = refusal(hub.fetch, f"{repo_id}@{revision}")
-        assert f"{repo_id}@{revision}, of which the cache has no whole copy" in line
+        assert f"{repo_id}@{revision}, and the cache has no complete copy of it" in line
 
 
 def test_a_half_fetched_bundle_is_fetched_on(server, repo_id, folder):
@@ -534,7 +534,7 @@ def test_a_file_damaged_in_the_cache_is_refused_or_mended(server, repo_id, folde
     else:
         file.resolve().write_bytes(b"")
     endpoint, os.environ["HF_ENDPOINT"] = server.url, "http://127.0.0.1:9"  # nobody is there
-    assert "no whole copy" in refusal(hub.fetch, repo_id)
+    assert "no complete copy" in refusal(hub.fetch, repo_id)
     os.environ["HF_ENDPOINT"] = endpoint
     assert contents(hub.fetch(repo_id)) == contents(folder)
 
@@ -549,8 +549,8 @@ def test_hf_hub_offline_is_obeyed(server, repo_id, folder):
     reason = "HF_HUB_OFFLINE is set; unset it to use the network"
     assert run_each("fetch", sources, HF_HUB_OFFLINE="1") == [
         str(fetched),
-        f"cannot fetch {sources[1]}, of which the cache has no whole copy: {reason}",
-        f"cannot fetch {sources[2]}@main, of which the cache has no whole copy: {reason}",
+        f"cannot fetch {sources[1]}, and the cache has no complete copy of it: {reason}",
+        f"cannot fetch {sources[2]}@main, and the cache has no complete copy of it: {reason}",
     ]
     assert len(server.requests) == asked
 
@@ -654,7 +654,7 @@ def test_a_server_that_is_not_a_hub_is_told(repo_id, monkeypatch):
 @pytest.mark.parametrize(
     ("proxy", "line"),
     [
-        ("socks5://127.0.0.1:9", "through a SOCKS proxy takes a package more: pip install socksio"),
+        ("socks5://127.0.0.1:9", "a SOCKS proxy needs one more package: pip install socksio"),
         ("socks4://127.0.0.1:9", "give http://, https:// or socks5:// in ALL_PROXY"),
     ],
 )
