@@ -59,7 +59,7 @@ def open_page(arguments: Sequence[str] = ()) -> gr.Blocks:
     parser.add_argument(
         "--requests-a-minute",
         type=int,
-        default=page.limits.REQUESTS,
+        default=page.server.limits.REQUESTS,
         metavar="N",
         help="of one client; 0 for any number (default: %(default)s)",
     )
@@ -80,7 +80,7 @@ def open_page(arguments: Sequence[str] = ()) -> gr.Blocks:
         manifests = pathlib.Path("runs").glob(f"*/bundle/{bundle.MANIFEST}")
         newest = max(manifests, key=lambda path: path.stat().st_mtime, default=None)
         models = [str(newest.parent if newest else DEFAULT)]
-    classifiers = page.compare.open_models(models)
+    classifiers = page.tabs.compare.open_models(models)
     kept = None
     if options.feedback:
         first = next(iter(classifiers.values()))
@@ -105,7 +105,7 @@ def __getattr__(name: str) -> gr.Blocks:
 @reporting_mistakes
 def main(arguments: list[str]) -> int:
     """Serve the page until it is stopped; returns the exit status."""
-    place = page.address.choose()
+    place = page.server.address.choose()
     demo = open_page(arguments)
     # Stopped like this (a Space is), gradio deletes its files as it does at Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)

@@ -24,7 +24,8 @@ settings = vars(run._parser().parse_args(json.loads(sys.argv[3])))
 fields = {name: value for name, value in settings.items() if name in run.Experiment.__annotations__}
 preset = run.load_preset(settings["preset"]).EXPERIMENT
 experiment = dataclasses.replace(preset, **fields, epochs_finetune=0)
-from train import job, stages
+from train import job
+from train.loop import stages
 started = time.perf_counter()
 job.train(experiment, pathlib.Path(sys.argv[2]))
 seconds = time.perf_counter() - started

@@ -26,8 +26,8 @@ import keras_cv
 import numpy as np
 import tensorflow as tf
 
-from train import pipeline
-from train.augment import BATCH_STEPS, PHOTO_STEPS, mixing, policy
+from train.data import pipeline
+from train.data.augment import BATCH_STEPS, PHOTO_STEPS, mixing, policy
 from train.sources import Split
 
 BATCH, CROP, CROP_SCALE = 32, 0.875, 0.35

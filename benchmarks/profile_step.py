@@ -112,7 +112,7 @@ if __name__ == "__main__":
     sys.path[0] = str(here.parent.parent)
     sys.path.append(str(here.parent))
     os.environ["KERAS_BACKEND"] = "jax"
-    from train import environment
+    from train.devices import environment
 
     environment.prepare()
     main()

@@ -55,8 +55,9 @@ def read_as_host(coordinator: str, hosts: int, host: int) -> list[int]:
     import numpy as np
     from PIL import Image
 
-    from train import pipeline, processes
-    from train.augment import policy
+    from train.data import pipeline
+    from train.data.augment import policy
+    from train.devices import processes
     from train.sources import Split
 
     if hosts > 1:

@@ -8,12 +8,12 @@ and in the precision that `--precision auto` chooses; PyTorch in bfloat16 by aut
 torch.compile and without. TensorFlow, the CPU's build, stays out.
 
 Each contender runs in a process of its own, in the environment that it comes with: Keras on JAX
-as it is, and with `train/environment.py` and `train/xla_cpu.py`; Keras on TensorFlow; PyTorch with
-timm's equal network in channels-last. All get the same photos and take turns, so that whatever
-else the machine does hits all alike. A turn is two steps, of which the second counts, as in a
-training that does not wait: virtual machines take memory back from processes that do. Printed and
-written are medians: photos a second, the first step's seconds (compilation), and the peak memory
-of the process.
+as it is, and with `environment.py` and `xla_cpu.py` of `train/devices/`; Keras on TensorFlow;
+PyTorch with timm's equal network in channels-last. All get the same photos and take turns, so that
+whatever else the machine does hits all alike. A turn is two steps, of which the second counts, as
+in a training that does not wait: virtual machines take memory back from processes that do. Printed
+and written are medians: photos a second, the first step's seconds (compilation), and the peak
+memory of the process.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def keras_network(model: str, fast: bool):
     import keras
 
     from flowers_model import network as networks
-    from train import precision
+    from train.devices import precision
 
     if fast:
         keras.config.set_dtype_policy(precision.policy("auto"))
@@ -64,7 +64,7 @@ def keras_network(model: str, fast: bool):
     backbone = model.removesuffix("075")
     network = networks.build(backbone, CLASSES, SIZE, alpha=alpha)
     if fast:
-        from train import xla_cpu
+        from train.devices import xla_cpu
 
         xla_cpu.speed_up(network)
     return network
@@ -254,7 +254,7 @@ if __name__ == "__main__":
     if "--work" in sys.argv:
         contender, model, batch_size = sys.argv[2:]
         if contender == "jax_fast":
-            from train import environment
+            from train.devices import environment
 
             environment.prepare()
             # Compilation is timed too, so what an earlier run has compiled must not count.

@@ -206,7 +206,7 @@ class Splits(pydantic.BaseModel):
     """`splits.json`: which photos a network learned from, was chosen by and is measured on."""
 
     class_names: list[Name]
-    photos: dict[str, list[str]]  # by split, the digest of each photo's bytes (`train.digests`)
+    photos: dict[str, list[str]]  # by split, each photo's digest (`train.data.digests`)
 
 
 def read_manifest(folder: str | os.PathLike) -> Manifest:

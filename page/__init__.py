@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import dataclasses
 
-from page import address
+from page.server import address
 
 with address.without_proxies():
     import gradio as gr
 
 from flowers_model.classifier import FlowerClassifier
-from page import api, batch, card, compare, gallery, limits, look, name, server, text
+from page import html, theme
 from page.examples import Examples
-from page.kept import KeptPhotos
+from page.server import api, blocks, limits
+from page.server.kept import KeptPhotos
+from page.tabs import about, batch, compare, gallery, identify
 
 # Once a minute gradio deletes what visitors sent, or was made for them, over five minutes ago.
 FORGET = (60, 300)
@@ -46,15 +48,15 @@ def build(
         classifiers = {classifiers.folder.name: classifiers}
     first = next(iter(classifiers.values()))
     page = Page(classifiers, Examples(first.folder, first.manifest.display_names), kept)
-    with server.Blocks(title=look.TITLE, delete_cache=FORGET) as demo:
+    with blocks.Blocks(title=theme.TITLE, delete_cache=FORGET) as demo:
         gr.HTML(
-            f"<h1>{look.TITLE}</h1><p>{text.INTRODUCTION.format(count=len(first.label_names))}</p>",
+            f"<h1>{theme.TITLE}</h1><p>{html.INTRODUCTION.format(count=len(first.label_names))}</p>",
             apply_default_css=False,
             elem_id="hero",
         )
         with gr.Tabs(selected="name", overflow_behavior="wrap") as tabs:
             with gr.Tab("Name a flower", id="name"):
-                named = name.add(page)
+                named = identify.add(page)
             with gr.Tab("Gallery", id="gallery"):
                 opened = gallery.add(page)
             with gr.Tab("Many at once", id="batch"):
@@ -63,14 +65,14 @@ def build(
                 with gr.Tab("Compare models", id="compare"):
                     compare.add(page)
             with gr.Tab("About the model", id="card"):
-                card.add(page)
+                about.add(page)
         _connect(tabs, named, opened)
         demo.routes, demo.kept = api.add(page), kept
     demo.queue(max_size=limits.QUEUE)
     return demo
 
 
-def _connect(tabs: gr.Tabs, named: name.Named, opened: gallery.Opened) -> None:
+def _connect(tabs: gr.Tabs, named: identify.Named, opened: gallery.Opened) -> None:
     """Have a photo of the gallery answered, and the flower of an answer opened in the gallery."""
 
     def answer(event: gr.EventData) -> dict:
@@ -80,7 +82,9 @@ def _connect(tabs: gr.Tabs, named: name.Named, opened: gallery.Opened) -> None:
         return {tabs: gr.Tabs(selected="gallery"), opened.flower: opened.open(event)}
 
     for shown in opened.shown:
-        shown.choose(answer, None, [tabs, named.photos, named.answer], **name.INSIDE).then(
-            js=name.ANSWERED
+        shown.choose(answer, None, [tabs, named.photos, named.answer], **identify.INSIDE).then(
+            js=identify.ANSWERED
         )
-    named.answer.open(look_up, None, [tabs, opened.flower], **name.INSIDE).then(js=gallery.OPENED)
+    named.answer.open(look_up, None, [tabs, opened.flower], **identify.INSIDE).then(
+        js=gallery.OPENED
+    )

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import gradio as gr
 
 from flowers_model import bundle
-from page.text import TRIED, escape
+from page.html import TRIED, escape
 
 
 def file_url(path: str) -> str:

@@ -37,9 +37,10 @@ from flowers_model.classifier import DEFAULT, FlowerClassifier
 from flowers_model.command import Parser, reporting_mistakes
 from flowers_model.errors import UserError
 from flowers_model.files import cache_folder, replacing
-from page import card, intake, look, text
+from page import html, theme
 from page.examples import Examples
-from page.gallery import Flowers
+from page.tabs import about, intake
+from page.tabs.gallery import Flowers
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent
@@ -99,9 +100,9 @@ def write(folder: pathlib.Path, model: str | os.PathLike, address: str = "") -> 
     names = classifier.label_names
     _write_json(folder / "flowers.json", [flowers.page(i) for i in range(len(names))])
     site = {
-        "words": text.WORDS,
-        "similar": text.SIMILAR,
-        "listed": text.LISTED,
+        "words": html.WORDS,
+        "similar": html.SIMILAR,
+        "listed": html.LISTED,
         "flowers": names,
         "scientific_names": classifier.manifest.scientific_names,
         "display_names": classifier.manifest.display_names,
@@ -116,20 +117,20 @@ def write(folder: pathlib.Path, model: str | os.PathLike, address: str = "") -> 
     (folder / "app/theme.css").write_text(_theme(), "utf-8", newline="\n")
     shutil.copyfile(ROOT / "page/style.css", folder / "app/style.css")
     for name in ("intake", "answer", "gallery"):
-        _write_script(ROOT / "page" / f"{name}.js", folder / "app/page" / f"{name}.js")
-    introduction = text.INTRODUCTION.format(count=len(names))
+        _write_script(ROOT / "page/tabs" / f"{name}.js", folder / "app/page" / f"{name}.js")
+    introduction = html.INTRODUCTION.format(count=len(names))
     some = photos.some()
     parts = {
-        "title": look.TITLE,
+        "title": theme.TITLE,
         "description": introduction,
         "address": address,
         "introduction": introduction,
         "intake": intake.HTML,
         "examples": f'<div id="examples">{some}</div>' if some else "",
         "privacy": PRIVACY,
-        "caution": text.CAUTION.format(count=len(names)),
+        "caution": html.CAUTION.format(count=len(names)),
         "flowers": flowers.index(),
-        "card": card.describe(classifier) + _figures(folder),
+        "card": about.describe(classifier) + _figures(folder),
     }
     _fill(folder / "index.html", parts)
     shell = sorted(
@@ -169,7 +170,7 @@ def _write_model(bundle: pathlib.Path, folder: pathlib.Path) -> list[str]:
     """Copy what is served of a bundle, apart from its gallery; returns what the page must check."""
     names = ["classifier.json", "model.onnx", "refusal.npy"]
     names = [name for name in names if (bundle / name).is_file()]
-    figures = [f"report/{name}.png" for name in card.FIGURES]
+    figures = [f"report/{name}.png" for name in about.FIGURES]
     (folder / "model/report").mkdir(parents=True)
     for name in [*names, *(name for name in figures if (bundle / name).is_file())]:
         shutil.copyfile(bundle / name, folder / "model" / name)
@@ -180,7 +181,7 @@ def _figures(folder: pathlib.Path) -> str:
     return "".join(
         f'<h3>{title}</h3><img class="figure" src="model/report/{name}.png" alt="{title}" '
         'loading="lazy">'
-        for name, title in card.FIGURES.items()
+        for name, title in about.FIGURES.items()
         if (folder / f"model/report/{name}.png").is_file()
     )
 
@@ -202,7 +203,7 @@ def _theme() -> str:
     ]
 
     def rule(selector: str, ending: str) -> str:
-        values = {name: getattr(look.THEME, name + ending, None) for name in names}
+        values = {name: getattr(theme.THEME, name + ending, None) for name in names}
         lines = "".join(
             f"    --{name.replace('_', '-')}: {value};\n" for name, value in values.items() if value
         )

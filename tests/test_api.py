@@ -29,7 +29,8 @@ from test_app import ROOT
 import page
 from flowers_model.classifier import FlowerClassifier
 from flowers_model.errors import UserError
-from page import address, api, limits, snippets
+from page.server import address, api, limits
+from page.tabs import snippets
 
 FILE = {"meta": {"_type": "gradio.FileData"}}
 MCP_HEADERS = {

@@ -6,7 +6,7 @@ import pytest
 
 from flowers_model.errors import UserError
 from flowers_model.photo import fit
-from train.augment import BATCH_STEPS, PHOTO_STEPS, mixing, photo_steps, policy, steps
+from train.data.augment import BATCH_STEPS, PHOTO_STEPS, mixing, photo_steps, policy, steps
 
 SIZE = 64
 SELDOM = ("zoomout", "degrade")  # these leave most photos as they are

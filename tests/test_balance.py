@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from flowers_model.errors import UserError
-from train import stages
-from train.balance import SCHEMES, class_counts, class_weights, even_draws
+from train.data.balance import SCHEMES, class_counts, class_weights, even_draws
+from train.data.pipeline import epoch_order
 from train.experiment import Experiment
-from train.pipeline import epoch_order
+from train.loop import stages
 
 # Training photos of the 104 classes of Kaggle's "Petals to the Metal", the 50 000 photos of one
 # project's training set.

@@ -4,7 +4,7 @@ import pytest
 from helpers import COLOURS, photo
 
 from flowers_model import bundle
-from train import digests
+from train.data import digests
 from train.sources import SourceError, open_source
 
 

@@ -20,8 +20,10 @@ from helpers import write_photo_folder
 from flowers_model import bundle
 from flowers_model import network as networks
 from flowers_model.errors import UserError
-from train import distribution, job, processes, stages
+from train import job
+from train.devices import distribution, processes
 from train.experiment import Experiment
+from train.loop import stages
 
 HERE = pathlib.Path(__file__).resolve().parent
 DATA, WEIGHTS = (os.environ.get(f"FLOWERS_TEST_{name}") for name in ("DATA", "WEIGHTS"))

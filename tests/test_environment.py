@@ -8,12 +8,12 @@ import sys
 import pytest
 
 from flowers_model.errors import UserError
-from train import environment
+from train.devices import environment
 
 SCRIPT = """
 import json, os
 os.environ.setdefault("KERAS_BACKEND", "jax")
-from train import environment
+from train.devices import environment
 environment.prepare()
 print(json.dumps(dict(os.environ)))
 """
@@ -117,7 +117,7 @@ def test_a_flag_that_xla_does_not_know_is_told(monkeypatch):
 @pytest.mark.parametrize("platform", ["cuda", "tpu"])
 def test_devices_that_are_not_here_are_told(platform):
     script = (
-        "from train import environment\n"
+        "from train.devices import environment\n"
         "from flowers_model.errors import UserError\n"
         "try: environment.check_devices()\n"
         "except UserError as error: print(error)"

@@ -15,9 +15,10 @@ from helpers import COLOURS, photo, write_photo_folder, write_tiny_bundle
 from flowers_model import bundle
 from flowers_model.bundle import read_manifest
 from flowers_model.classifier import Answers, softmax
-from train import calibrate, evaluate, report
+from train import calibrate, evaluate
 from train.evaluate import calibration_error, macro_f1, measure
-from train.figures import plain
+from train.reports import report
+from train.reports.style import plain
 
 
 def answers(probabilities, **rest) -> Answers:

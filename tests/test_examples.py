@@ -7,8 +7,8 @@ from helpers import photo, write_tiny_bundle
 
 from flowers_model import FlowerClassifier, bundle
 from flowers_model.names import display, oxford_flowers102, petals104, scientific
-from page.answer import render
 from page.examples import Examples
+from page.tabs.answer import render
 
 
 @pytest.fixture(scope="module")

@@ -7,10 +7,10 @@ import pytest
 
 from flowers_model import network as networks
 from flowers_model.errors import UserError
-from train import features as room
-from train import pipeline
-from train.augment import policy
+from train.data import pipeline
+from train.data.augment import policy
 from train.experiment import Experiment
+from train.loop import features as room
 
 
 @pytest.fixture(autouse=True)

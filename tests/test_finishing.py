@@ -14,8 +14,12 @@ from hub_server import HubServer
 
 from flowers_model import bundle, files
 from flowers_model.export import write_onnx
-from train import distribution, evaluate, job, package, report, stages, track
+from train import evaluate, job
+from train.bundles import writer
+from train.devices import distribution
 from train.experiment import Experiment, read_settings, write_settings
+from train.loop import stages, tracking
+from train.reports import report
 
 TINY = Experiment(
     image_size=16,
@@ -64,7 +68,7 @@ def quick(trained, folder, monkeypatch):
     """Training and export give what they gave."""
     made = folder / "bundle/model.onnx"
     monkeypatch.setattr(job, "train", lambda *_: trained)
-    monkeypatch.setattr(package, "write_onnx", lambda room: shutil.copy(made, room))
+    monkeypatch.setattr(writer, "write_onnx", lambda room: shutil.copy(made, room))
     monkeypatch.setattr(evaluate, "RESAMPLES", 10)
 
 
@@ -90,12 +94,12 @@ FULL = OSError(errno.ENOSPC, "No space left on device")
 # What fails, how, and what is said of it.
 FAILURES = {
     "saving": (bundle, "save_network", failing(FULL), "saving the network failed ([Errno 28]"),
-    "check": (package, "ONNX_TOLERANCE", -1, "the check of the ONNX network failed (model.onnx di"),
+    "check": (writer, "ONNX_TOLERANCE", -1, "the check of the ONNX network failed (model.onnx di"),
     "history": (report, "history_figure", failing(ValueError()), "the history failed (ValueError)"),
-    "measuring": (package, "measure", failing(MemoryError()), "measuring failed (MemoryError)"),
-    "calibration": (package, "calibrate", failing(ValueError("a")), "calibration failed (a)"),
+    "measuring": (writer, "measure", failing(MemoryError()), "measuring failed (MemoryError)"),
+    "calibration": (writer, "calibrate", failing(ValueError("a")), "calibration failed (a)"),
     "report": (report, "write_report", failing(FULL), "the report failed ([Errno 28]"),
-    "card": (package, "_write_card", failing(FULL), "the model card failed ([Errno 28]"),
+    "card": (writer, "_write_card", failing(FULL), "the model card failed ([Errno 28]"),
     "move": (files.os, "rename", failing(FULL), "moving the bundle to its place failed ([Errno"),
 }
 
@@ -131,7 +135,7 @@ def test_what_fails_is_named_and_the_network_is_safe(case, main, folder, monkeyp
 
 
 def test_an_export_that_fails(main, quick, folder, monkeypatch, capsys):
-    monkeypatch.setattr(package, "write_onnx", write_onnx)
+    monkeypatch.setattr(writer, "write_onnx", write_onnx)
     monkeypatch.setattr(sys, "executable", "/bin/false")
     status = main(["--resume", str(folder)])
     said = "the export to ONNX failed (status 1)"
@@ -215,7 +219,7 @@ def test_a_disk_that_is_nearly_full_is_told_before_training(
     assert line.startswith(f"error: the disk of {tmp_path} has 0 MB left, and the run needs about")
 
 
-class Away(track.Mlflow):
+class Away(tracking.Mlflow):
     """A tracker that is never there."""
 
     def __init__(self, uri):
@@ -226,7 +230,7 @@ class Away(track.Mlflow):
 
 
 def test_a_tracker_that_is_away_to_the_end(main, at_once, folder, monkeypatch, capsys):
-    monkeypatch.setitem(track.TRACKERS, "mlflow", Away)
+    monkeypatch.setitem(tracking.TRACKERS, "mlflow", Away)
     status = main(["--resume", str(folder), "--track", "mlflow"])
     check_line(
         capsys, status, "mlflow was not told of all", bundle_in(folder), f"--resume {folder}"
@@ -234,7 +238,7 @@ def test_a_tracker_that_is_away_to_the_end(main, at_once, folder, monkeypatch, c
 
 
 def test_ctrl_c(main, quick, folder, monkeypatch, capsys):
-    monkeypatch.setattr(package, "calibrate", failing(KeyboardInterrupt()))
+    monkeypatch.setattr(writer, "calibrate", failing(KeyboardInterrupt()))
     assert main(["--resume", str(folder)]) == 130
     line = capsys.readouterr().out.strip().splitlines()[-1]
     assert line == f"interrupted; go on with: python train/run.py --resume {folder}"

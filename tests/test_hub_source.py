@@ -12,7 +12,7 @@ from helpers import COLOURS, photo, use_hub, write_photo_folder
 from hub_server import HubServer
 
 from flowers_model.errors import UserError
-from train import pipeline
+from train.data import pipeline
 from train.sources import Source, SourceError, open_source
 
 NAMES = ["sunflower", "poppy", "blue iris"]  # not sorted: label order is to be kept

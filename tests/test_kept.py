@@ -12,9 +12,9 @@ from PIL import Image
 from flowers_model import hub
 from flowers_model.errors import UserError
 from flowers_model.photo import decode
-from page import kept
-from page.kept import KeptPhotos
-from train import pipeline
+from page.server import kept
+from page.server.kept import KeptPhotos
+from train.data import pipeline
 from train.sources import open_source, open_sources
 
 NAMES = ["blue iris", "colt's foot", "poppy"]

@@ -3,7 +3,7 @@
 import numpy as np
 
 from flowers_model import network as networks
-from train.norms import measure_norms
+from train.loop.batch_norm import measure_norms
 
 
 def build():

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from train.experiment import OPTIMIZERS
-from train.optimizers import RAdam, optimizer
+from train.optim.optimizers import RAdam, optimizer
 
 WRAPPERS = {"optimizer", "lossscaleoptimizer", "multioptimizer", "optimizermap"}
 

@@ -9,8 +9,8 @@ from helpers import photo, write_photo_folder
 from PIL import Image
 
 from flowers_model.photo import decode, fit
-from train import pipeline
-from train.augment import mixing, policy
+from train.data import pipeline
+from train.data.augment import mixing, policy
 from train.sources import SourceError, Split, open_source
 
 LABELS = np.arange(6, dtype=np.int32) % 3

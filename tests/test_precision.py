@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 from flowers_model import bundle, network
-from train import distribution, features, job, norms, precision, stages
+from train import job
+from train.devices import distribution, precision
 from train.experiment import Experiment
+from train.loop import batch_norm, features, stages
 
 pytestmark = pytest.mark.usefixtures("float32_again")
 
@@ -67,7 +69,7 @@ def test_inference_features_and_norms_are_those_of_full_float32(tf32, tmp_path, 
         return network.build("ConvNet", 3, 24, filters=(4, 8))
 
     def all_of(net: keras.Model) -> list[np.ndarray]:
-        norms.measure_norms(net, photos, 3, seed=0)
+        batch_norm.measure_norms(net, photos, 3, seed=0)
         found = [distribution.predictor(net, 4)(photos), features.features(net, photos, "x")]
         return found + net.get_weights()
 

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from flowers_model import network as networks
-from train import job, run, stages
+from train import job, run
+from train.bundles.writer import build_network
 from train.experiment import Experiment, load_preset, preset_names
-from train.package import build_network
+from train.loop import stages
 
 pytestmark = pytest.mark.usefixtures("float32_again")
 

@@ -17,7 +17,7 @@ from helpers import COLOURS, write_photo_folder
 from hub_server import HubServer
 
 from flowers_model import FlowerClassifier, bundle
-from train.ensemble import open_for
+from train.evaluation.ensemble import open_for
 from train.sources import open_source
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent

@@ -4,8 +4,8 @@ import keras
 import numpy as np
 import pytest
 
-from train import schedules
 from train.experiment import SCHEDULES
+from train.optim import schedules
 
 SETTINGS = {"total": 100, "warmup": 0.1, "period": 20, "factor": 0.5}
 

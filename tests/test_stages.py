@@ -11,9 +11,10 @@ from helpers import COLOURS, write_photo_folder
 from PIL import Image
 
 from flowers_model.errors import UserError
-from train import job, stages
+from train import job
 from train.experiment import MONITORS, Experiment
-from train.stages import Stage, TrainingError, best, finished, plateau_rate
+from train.loop import stages
+from train.loop.stages import Stage, TrainingError, best, finished, plateau_rate
 
 TINY = Experiment(
     image_size=24,

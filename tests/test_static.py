@@ -22,8 +22,8 @@ from test_app import encoded, heic, lying
 from flowers_model import bundle
 from flowers_model.classifier import FlowerClassifier
 from flowers_model.uncertainty import raw_score
-from page import batch
-from page.answer import render
+from page.tabs import batch
+from page.tabs.answer import render
 
 playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")

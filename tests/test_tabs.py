@@ -27,7 +27,7 @@ import page as page_package
 from flowers_model import bundle
 from flowers_model.classifier import FlowerClassifier
 from flowers_model.errors import UserError
-from page import compare
+from page.tabs import compare
 from train.sources import open_source
 
 EVIL = '<img src=x onerror="window.hacked=1">${window.hacked=1}{{window.hacked}}.jpg'

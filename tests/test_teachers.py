@@ -10,11 +10,12 @@ from helpers import COLOURS, photo, write_tiny_bundle
 from flowers_model import FlowerClassifier, bundle
 from flowers_model.classifier import softmax
 from flowers_model.errors import UserError
-from train import job, pipeline
-from train.augment import mixing, policy
+from train import job
+from train.data import pipeline
+from train.data.augment import mixing, policy
 from train.experiment import Experiment
+from train.loop.distillation import teaching
 from train.sources import Split
-from train.teachers import teaching
 
 CLASSES = list(COLOURS)
 

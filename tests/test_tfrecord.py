@@ -17,7 +17,8 @@ from helpers import COLOURS, photo, write_photo_folder
 from PIL import Image
 
 from flowers_model import names
-from train import convert, pipeline
+from train import convert
+from train.data import pipeline
 from train.sources import SourceError, open_source
 
 ROOT = pathlib.Path(__file__).parent.parent

@@ -15,9 +15,10 @@ from helpers import write_tiny_bundle
 
 from flowers_model import bundle
 from flowers_model.errors import UserError
-from train import job, stages, sweep, track
+from train import job, sweep
 from train.experiment import Experiment
-from train.finishing import UnfinishedError
+from train.loop import stages, tracking
+from train.loop.finishing import UnfinishedError
 
 AWAY = "http://127.0.0.1:9"  # nobody listens at the discard port
 
@@ -90,13 +91,13 @@ def test_a_resumed_run_goes_on_as_the_same_on_the_server(
 
     words = {"preset": "quickstart", "command": "python train/run.py"}
     folder = tmp_path / "run"
-    epoch = track.Follower.epoch
+    epoch = tracking.Follower.epoch
     with monkeypatch.context() as patched:
-        patched.setattr(track.Follower, "epoch", cut)
+        patched.setattr(tracking.Follower, "epoch", cut)
         with pytest.raises(PowerCutError):
             job.run(experiment(data), folder, **words, track=f"mlflow:{server}")
     client = mlflow.MlflowClient(server)
-    name = json.loads((folder / track.TRACKING).read_text("utf-8"))["id"]
+    name = json.loads((folder / tracking.TRACKING).read_text("utf-8"))["id"]
     assert client.get_run(name).info.status == "FAILED"
     assert len(client.get_metric_history(name, "val_loss")) == 2
 
@@ -134,15 +135,15 @@ def test_the_runs_of_a_sweep_are_followed_and_keep_no_password(
     assert not holding(b"opensesame", tmp_path)
 
 
-def about(data) -> track.Run:
-    return track.Run("run", "quickstart", "python train/run.py", experiment(data))
+def about(data) -> tracking.Run:
+    return tracking.Run("run", "quickstart", "python train/run.py", experiment(data))
 
 
 def test_without_a_server_it_is_a_database_here(mlflow, data, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     folder = tmp_path / "run"
-    with track.following(folder, about(data), "mlflow") as follower:
+    with tracking.following(folder, about(data), "mlflow") as follower:
         follower.end([{"stage": "head", "epoch": 0, "loss": 1.5}], write_tiny_bundle(folder / "b"))
     assert (tmp_path / "mlflow.db").is_file()
     [found] = mlflow.MlflowClient(f"sqlite:///{tmp_path}/mlflow.db").search_runs(["1"])
@@ -187,9 +188,9 @@ class Diary:
 
 
 def test_another_tracker_is_told_in_the_end_what_it_missed(data, tmp_path, monkeypatch, caplog):
-    monkeypatch.setitem(track.TRACKERS, "diary", Diary)
+    monkeypatch.setitem(tracking.TRACKERS, "diary", Diary)
     rows = [{"stage": "head", "epoch": epoch, "loss": 1.0} for epoch in range(4)]
-    with track.following(tmp_path, about(data), "diary:of/ada") as follower:
+    with tracking.following(tmp_path, about(data), "diary:of/ada") as follower:
         diary = follower.tracker
         follower.epoch(rows[:1])
         diary.away = True
@@ -202,7 +203,7 @@ def test_another_tracker_is_told_in_the_end_what_it_missed(data, tmp_path, monke
     [warning] = [one.getMessage() for one in caplog.records if one.levelname == "WARNING"]
     assert warning == "warning: diary:of/ada does not follow this run: away: http://diary"
 
-    with track.following(tmp_path, about(data), None) as follower:
+    with tracking.following(tmp_path, about(data), None) as follower:
         assert (follower.spec, follower.id) == ("diary:of/ada", "new")
 
 
@@ -216,10 +217,10 @@ def test_another_tracker_is_told_in_the_end_what_it_missed(data, tmp_path, monke
 )
 def test_what_cannot_follow_gets_one_line_that_tells_no_password(spec, says):
     with pytest.raises(UserError, match=says) as caught:
-        track.tracker_spec(spec)
+        tracking.tracker_spec(spec)
     assert "opensesame" not in str(caught.value)
 
 
 def test_a_place_that_mlflow_does_not_know_gets_one_line(mlflow, data, tmp_path):
     with pytest.raises(UserError, match="cannot use htp://host: give http://HOST:PORT"):
-        track.Follower(tmp_path, about(data), "mlflow:htp://host")
+        tracking.Follower(tmp_path, about(data), "mlflow:htp://host")

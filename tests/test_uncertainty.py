@@ -18,7 +18,7 @@ from train.calibrate import (
     fit_temperature,
     others_auroc,
 )
-from train.others import others
+from train.data.outliers import others
 
 
 def clusters(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:

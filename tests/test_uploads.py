@@ -13,7 +13,8 @@ from helpers import COLOURS, photo, write_tiny_bundle
 
 from flowers_model.classifier import FlowerClassifier
 from flowers_model.errors import UserError
-from page import batch, uploads
+from page.server import uploads
+from page.tabs import batch
 
 MEGABYTE = 2**20
 

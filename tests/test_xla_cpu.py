@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from flowers_model import network
-from train import xla_cpu
+from train.devices import xla_cpu
 
 pytestmark = pytest.mark.skipif(
     keras.backend.backend() != "jax", reason="the convolutions are written for JAX"

@@ -27,9 +27,10 @@ import numpy as np
 
 from flowers_model import network as networks
 from flowers_model.errors import UserError
-from train import distribution, job
+from train import job
+from train.bundles.writer import build_network
+from train.devices import distribution
 from train.experiment import Experiment
-from train.package import build_network
 
 
 def layout(experiment: Experiment) -> dict:

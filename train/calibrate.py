@@ -37,13 +37,13 @@ from flowers_model.command import Parser, reporting_mistakes
 from flowers_model.errors import UserError
 from flowers_model.files import check_output
 from flowers_model.uncertainty import probability_before, raw_score
-from train import environment
+from train.devices import environment
 
 if TYPE_CHECKING:
     import argparse
 
     from flowers_model.bundle import Manifest
-    from train.pipeline import Photos
+    from train.data.pipeline import Photos
 
 FOLDS = 5
 COVERAGE = 0.9  # photos whose label is to be in their label set
@@ -275,8 +275,8 @@ def main(arguments: list[str]) -> int:
 
 def _recalibrate(options: argparse.Namespace) -> None:
     from flowers_model import bundle, hub
-    from train.others import outliers
-    from train.package import recalibrate
+    from train.bundles.writer import recalibrate
+    from train.data.outliers import outliers
 
     if options.output.exists():
         raise UserError(f"--output {str(options.output)!r} is there already; give a new folder")
@@ -299,8 +299,8 @@ def _photos(
     import dataclasses
 
     from flowers_model.bundle import read_splits
-    from train.ensemble import open_to_calibrate
-    from train.pipeline import evaluation_photos
+    from train.data.pipeline import evaluation_photos
+    from train.evaluation.ensemble import open_to_calibrate
 
     given = manifest.input
     source, places = open_to_calibrate(manifest, data, read_splits(folder))
@@ -321,7 +321,7 @@ def _earlier(name: str, model: pathlib.Path, manifest: Manifest, data: Sequence[
     """
     from flowers_model import bundle, hub
     from flowers_model.engine import open_engine
-    from train.ensemble import open_to_calibrate
+    from train.evaluation.ensemble import open_to_calibrate
 
     folder = hub.fetch(name)
     theirs = bundle.check(folder)

@@ -33,7 +33,7 @@ from flowers_model.command import Parser, reporting_mistakes
 from flowers_model.errors import UserError
 from flowers_model.files import check_output, replacing
 from flowers_model.photo import PhotoError, decode, fit
-from train.pipeline import progress, readable
+from train.data.pipeline import progress, readable
 from train.sources import Source, Split, open_source
 
 T = TypeVar("T", int, float)

@@ -23,8 +23,8 @@ from flowers_model.command import Parser, reporting_mistakes
 from flowers_model.errors import UserError
 from flowers_model.files import check_output, replacing
 from train.calibrate import others_auroc
-from train.ensemble import TTA, Ensemble, open_for
-from train.others import outlier_pictures
+from train.data.outliers import outlier_pictures
+from train.evaluation.ensemble import TTA, Ensemble, open_for
 from train.sources import Source
 
 if TYPE_CHECKING:
@@ -237,7 +237,7 @@ def _evaluate(
     options: argparse.Namespace,
 ) -> tuple[list[str], dict[str, Evaluation], dict[str, np.ndarray]]:
     """The class names, evaluations by title, and refusal scores of what to refuse, by folder."""
-    from train.report import write_report  # which imports this module
+    from train.reports.report import write_report  # which imports this module
 
     output = options.output
     ours = (output / "metrics.json").is_file()

@@ -13,8 +13,8 @@ from typing import Any
 from flowers_model.errors import UserError
 from flowers_model.files import replacing
 from flowers_model.storage import STORAGES
-from train.augment import BATCH_STEPS, PHOTO_STEPS, photo_steps
-from train.balance import SCHEMES
+from train.data.augment import BATCH_STEPS, PHOTO_STEPS, photo_steps
+from train.data.balance import SCHEMES
 
 SETTINGS = "experiment.json"  # in a run's folder
 PRESETS = pathlib.Path(__file__).parent / "presets"

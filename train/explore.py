@@ -24,12 +24,12 @@ from flowers_model.command import Parser, reporting_mistakes
 from flowers_model.errors import UserError
 from flowers_model.files import check_output, replacing
 from flowers_model.photo import PhotoError, decode, fit
-from train import duplicates
-from train.duplicates import Pair
+from train.data import duplicates
+from train.data.duplicates import Pair
+from train.data.pipeline import progress, training_photos
 from train.experiment import Experiment
-from train.explore_page import write_page
-from train.figures import finish, plain
-from train.pipeline import progress, training_photos
+from train.reports.style import finish, plain
+from train.reports.survey_page import write_page
 from train.sources import Source, Split, open_source
 from train.sources.split_list import write_split_list
 
@@ -52,7 +52,7 @@ class Photo:
         width, height: of the upright photo, pixels.
         mode: Pillow's name for the pixel format in the file, as RGB or L.
         pixel_digest: the upright photo's shape and the SHA-256 of its pixels.
-        perceptual_hash, thumbnail: see `train.duplicates`.
+        perceptual_hash, thumbnail: see `train.data.duplicates`.
     """
 
     name: str
@@ -192,7 +192,7 @@ def explore(
         spec: see `train.sources.open_source`.
         folder: must not exist yet, or be empty.
         clean: write `clean.txt`, too, for `--data-list` of `train/run.py`.
-        augment: names of `train.augment`, policies or ways to mix, to be shown.
+        augment: names of `train.data.augment`, policies or ways to mix, to be shown.
         seed: cuts splits as training with that seed does, and chooses samples.
         skip_bad: leave out what has no label or no photo, as training with that flag does.
 
@@ -397,7 +397,7 @@ def _augmentation(names: str) -> _Draw:
     Raises:
         UserError: for a name that there is not.
     """
-    from train import augment
+    from train.data import augment
 
     policy = augment.policy(names, Experiment.image_size, Experiment.crop_scale)
     mix = augment.mixing(names)

@@ -14,30 +14,21 @@ import keras
 from flowers_model import hub
 from flowers_model import network as networks
 from flowers_model.bundle import Manifest, read_splits
-from train import (
-    average,
-    digests,
-    distribution,
-    environment,
-    pipeline,
-    precision,
-    preflight,
-    processes,
-    report,
-    sources,
-    stages,
-    xla_cpu,
-)
+from train import sources
+from train.bundles.writer import build_network, write_bundle
+from train.data import digests, pipeline
+from train.data.outliers import outliers
+from train.devices import distribution, environment, precision, processes, xla_cpu
 from train.experiment import Experiment, load_preset
-from train.finishing import UnfinishedError, finishing, step
-from train.norms import measure_norms
-from train.others import outliers
-from train.package import build_network, write_bundle
-from train.schedules import smooth, suggested_rate
+from train.loop import preflight, soup, stages
+from train.loop.batch_norm import measure_norms
+from train.loop.distillation import teaching
+from train.loop.finishing import UnfinishedError, finishing, step
+from train.loop.tracking import Run, following
+from train.optim.schedules import smooth, suggested_rate
+from train.reports import report
 from train.sources import Source
 from train.sources.split_list import apply_split_list
-from train.teachers import teaching
-from train.track import Run, following
 
 log = logging.getLogger("flowers")
 
@@ -58,7 +49,7 @@ def run(
     Of several processes, the first one writes and publishes it; the others have None.
 
     Args:
-        track: who follows the run, as `train.track.tracker_spec` has it.
+        track: who follows the run, as `train.loop.tracking.tracker_spec` has it.
 
     Raises:
         UserError: for data, weights, a Hub repo or a tracker that cannot be used.
@@ -144,12 +135,12 @@ def train(
         GroupError: where another process is gone.
         Preempted: after SIGTERM, when all is saved to go on.
     """
-    others = average.read_finished(experiment.average)
+    others = soup.read_finished(experiment.average)
     with distribution.scope(experiment):
         begun = bool(stages.read_history(folder)) or (folder / stages.INTERRUPTED).exists()
         source = digests.begin(_source(experiment), folder, begun)
         task = _task(experiment, source, experiment.weights)
-        average.check_alike(others, task.network, source.class_names)
+        soup.check_alike(others, task.network, source.class_names)
         preflight.check(folder, source, task)
         with processes.preemption():
             history = stages.train(task, folder, after_epoch)
@@ -248,9 +239,7 @@ def _task(experiment: Experiment, source: Source, weights: str | None) -> stages
     )
 
 
-def _as_served(
-    task: stages.Task, source: Source, others: Sequence[average.Finished]
-) -> stages.Task:
+def _as_served(task: stages.Task, source: Source, others: Sequence[soup.Finished]) -> stages.Task:
     """The mean with the others, at the size that is served, its learned norms those of its photos.
 
     Random crops show flowers larger than serving does, so a network that learned from them serves
@@ -260,7 +249,7 @@ def _as_served(
     step("averaging and resizing the network")
     resized = experiment.serve_size not in (None, experiment.image_size)
     if resized or others:
-        weights = average.mean(distribution.whole_weights(task.network), others)
+        weights = soup.mean(distribution.whole_weights(task.network), others)
         if resized:
             # Nothing trains any more, so nobody teaches.
             experiment = dataclasses.replace(

@@ -28,8 +28,8 @@ from typing import TYPE_CHECKING
 from flowers_model.command import Parser, reporting_mistakes
 from flowers_model.errors import UserError
 from flowers_model.files import cache_folder, check_output, replacing
+from train.data.pipeline import progress
 from train.experiment import Experiment, load_preset, preset_names
-from train.pipeline import progress
 
 if TYPE_CHECKING:
     import jax
@@ -150,8 +150,9 @@ def _part(experiment: Experiment, classes: int):
     import jax
     import keras
 
-    from train import precision, stages
-    from train.package import build_network
+    from train.bundles.writer import build_network
+    from train.devices import precision
+    from train.loop import stages
 
     keras.config.set_dtype_policy(precision.policy(experiment.precision))
     built = []
@@ -434,7 +435,7 @@ def picture(steps: list[Step], title: str, path: pathlib.Path) -> None:
     """Draw where a chip's memory goes, by photos a chip."""
     import matplotlib.figure
 
-    from train.figures import GREY, finish
+    from train.reports.style import GREY, finish
 
     steps = sorted(steps, key=lambda step: step.batch)
     figure = matplotlib.figure.Figure(figsize=(7, 3.6), layout="constrained")

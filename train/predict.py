@@ -23,8 +23,8 @@ from flowers_model.command import Parser, reporting_mistakes
 from flowers_model.errors import UserError
 from flowers_model.files import check_output, legible, replacing
 from flowers_model.photo import PhotoError, decode
-from train.ensemble import CHUNK, TTA, Ensemble, open_for
-from train.pipeline import progress
+from train.data.pipeline import progress
+from train.evaluation.ensemble import CHUNK, TTA, Ensemble, open_for
 from train.sources.folder import photo_files
 
 COLUMNS = ("photo", "label", "guess", "probability", "refused", "refusal_score", "label_set")
@@ -150,7 +150,7 @@ def main(arguments: list[str]) -> int:
         check_output(output)
     ensemble = Ensemble.open(options.model, options.tta)
     if options.kaggle:
-        from train.kaggle import write_submission
+        from train.evaluation.kaggle import write_submission
 
         _, _, path = (options.data or "").partition("tfrecord:")
         if not path:

@@ -24,7 +24,7 @@ from flowers_model.command import Parser, reporting_mistakes
 from flowers_model.errors import UserError
 from flowers_model.files import replacing
 from flowers_model.names import display, scientific
-from train import environment
+from train.devices import environment
 
 log = logging.getLogger("flowers")
 

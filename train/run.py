@@ -22,7 +22,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 from flowers_model.command import Parser, reporting_mistakes
 from flowers_model.errors import UserError
 from flowers_model.files import check_output, legible
-from train import environment, processes
+from train.devices import environment, processes
 from train.experiment import (
     Experiment,
     add_settings,
@@ -33,7 +33,7 @@ from train.experiment import (
     read_settings,
     write_settings,
 )
-from train.track import TRACK_HELP, tracker_spec
+from train.loop.tracking import TRACK_HELP, tracker_spec
 
 log = logging.getLogger("flowers")
 
@@ -144,10 +144,10 @@ def _run(
     options: dict,
     again: str,
 ) -> int:
-    from train.finishing import UnfinishedError, reason
     from train.job import find_learning_rate, run
-    from train.preflight import is_full, room_needed
-    from train.stages import TrainingError
+    from train.loop.finishing import UnfinishedError, reason
+    from train.loop.preflight import is_full, room_needed
+    from train.loop.stages import TrainingError
 
     try:
         if options["find_learning_rate"] is not None:

@@ -31,7 +31,7 @@ from flowers_model.command import Parser, reporting_mistakes
 from flowers_model.engine import open_engine
 from flowers_model.errors import UserError
 from flowers_model.files import check_output, replacing
-from train import pipeline
+from train.data import pipeline
 from train.experiment import (
     Experiment,
     add_settings,
@@ -40,8 +40,8 @@ from train.experiment import (
     read_settings,
     write_settings,
 )
-from train.figures import BLUE, GREY, ORANGE, finish
-from train.track import TRACK_HELP, tracker_spec
+from train.loop.tracking import TRACK_HELP, tracker_spec
+from train.reports.style import BLUE, GREY, ORANGE, finish
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 TIMED = 20  # single photos that a network's latency is the median of

@@ -342,7 +342,7 @@ def _missing(paths: list[str]) -> Iterator[str]:
 
 
 def _index(split: str, paths: list[str], features: Features) -> list[Shard]:
-    from train.pipeline import progress
+    from train.data.pipeline import progress
 
     unpacked = Unpacked()
     with ThreadPoolExecutor(READERS) as pool:

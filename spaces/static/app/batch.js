@@ -1,5 +1,5 @@
 // Many at once: photos, or ZIPs of them, named one after the other; a table, and a CSV of it, as
-// page/batch.py writes it.
+// page/tabs/batch.py writes it.
 
 import {escape, percent} from "./render.js";
 import {PhotoError} from "./photo.js";

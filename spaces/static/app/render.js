@@ -1,4 +1,4 @@
-// An answer as HTML, as page/answer.py writes it. All that a bundle says is escaped.
+// An answer as HTML, as page/tabs/answer.py writes it. All that a bundle says is escaped.
 
 import {enlarge} from "./fit.js";
 

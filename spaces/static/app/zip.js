@@ -1,4 +1,4 @@
-// The photos in a ZIP, read one at a time as page/uploads.py reads them: nothing is unpacked to a
+// The photos in a ZIP, read one at a time as page/server/uploads.py reads them: nothing is unpacked to a
 // disk, and bytes are counted as they come out.
 
 import {PhotoError} from "./photo.js";

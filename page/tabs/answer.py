@@ -1,0 +1,180 @@
+"""An answer as the page shows it: the names, the photo, and where the network looked."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import io
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image
+
+from flowers_model.classifier import Prediction
+from flowers_model.explain import scaled
+from page.html import LISTED, WORDS, escape, flower, percent
+
+MASK = 64  # side of a map as it is sent, pixels; the browser smooths it
+SHADE = 0.8  # opacity over the places that the network did not look at
+
+
+@dataclasses.dataclass(frozen=True)
+class Seen:
+    """A photo that was answered.
+
+    Attributes:
+        url: where the browser finds it.
+        shape: its height and width, pixels.
+        maps: where the network looked for each name of the answer, float32 `(h, w, names)`.
+        label: what the photo alone is taken for.
+        share: how sure the network is of that, 0..1.
+    """
+
+    url: str
+    shape: tuple[int, int]
+    maps: np.ndarray
+    label: str
+    share: float
+
+
+def render(
+    prediction: Prediction,
+    seen: Sequence[Seen],
+    crop: float,
+    truth: str | None,
+    credit: str,
+    scientific: dict[str, str],
+    flowers: dict[str, int],
+    alike: str,
+    seconds: float,
+) -> str:
+    """The answer to one photo, or to several of one plant, as HTML.
+
+    Args:
+        crop: share of a photo's short side that the network sees.
+        truth: the name on the photo's label, where it has one.
+        credit: who took the photo, as HTML, where it is a labelled one; may be empty.
+        scientific: scientific names by name.
+        flowers: the number of each name's page in the gallery.
+        alike: the most similar labelled photos, as HTML; may be empty.
+        seconds: how long it took.
+    """
+    names = "".join(
+        _name(number, label, flower(prediction, label), share, scientific)
+        for number, (label, share) in enumerate(
+            zip(prediction.labels, prediction.probabilities, strict=True)
+        )
+    )
+    figures = "".join(
+        _figure(number, one, prediction.labels, crop) for number, one in enumerate(seen)
+    )
+    top = prediction.labels[0]
+    refused = " data-refused" if prediction.refused else ""
+    like = (
+        f"<section class='like'><h3>{WORDS['like_it' if truth else 'like_yours']}</h3>"
+        f"{alike}</section>"
+        if alike
+        else ""
+    )
+    return (
+        f'<article class="answer"{refused}>'
+        f'<div class="head">{_headline(prediction, len(seen), truth, scientific, flowers)}</div>'
+        f'<div class="seen">{figures}<button type="button" class="switch" role="switch" '
+        f'aria-checked="false">{WORDS["looked"]}</button>{_each(seen)}{credit}</div>'
+        f'<div class="said"><ul class="names">{names}</ul>'
+        f'<p class="aside">{WORDS["tap"]} '
+        f"{WORDS['took'].format(count=round(1000 * seconds))}</p>"
+        f'<button type="button" class="more" data-flower="{flowers[top]}">'
+        f"{WORDS['more'].format(name=escape(prediction.shown(top)))}</button></div>{like}</article>"
+    )
+
+
+def _mask(values: np.ndarray) -> str:
+    """A map `(h, w)` as a shade that leaves free the places that spoke for the name."""
+    heat = Image.fromarray(scaled(values)).resize((MASK, MASK), Image.Resampling.BICUBIC)
+    dark = 255 * SHADE * (1 - np.asarray(heat).clip(0, 1))
+    shade = Image.fromarray(np.rint(dark).astype(np.uint8))
+    black = Image.new("L", shade.size)
+    picture = Image.merge("RGBA", (black, black, black, shade))
+    file = io.BytesIO()
+    picture.save(file, "WEBP", quality=1, alpha_quality=80, method=0)
+    return f"data:image/webp;base64,{base64.b64encode(file.getvalue()).decode()}"
+
+
+def _figure(number: int, one: Seen, labels: Sequence[str], crop: float) -> str:
+    height, width = one.shape
+    side = crop * min(height, width)
+    box = (
+        f"left:{50 - 50 * side / width:.2f}%;top:{50 - 50 * side / height:.2f}%;"
+        f"width:{100 * side / width:.2f}%;height:{100 * side / height:.2f}%"
+    )
+    maps = "".join(
+        f'<img class="map" data-name="{i}" style="{box}" src="{_mask(one.maps[..., i])}" '
+        f'alt="{WORDS["map"].format(name=escape(label))}" hidden>'
+        for i, label in enumerate(labels)
+    )
+    return (
+        f'<figure data-seen="{number}" style="--ratio:{width / height:.4f}"'
+        f'{" hidden" if number else ""}><img class="whole" src="{one.url}" '
+        f'alt="{WORDS["answered"]}">{maps}</figure>'
+    )
+
+
+def _each(seen: Sequence[Seen]) -> str:
+    """What each of several photos says alone."""
+    if len(seen) == 1:
+        return ""
+    buttons = "".join(
+        f'<button type="button" data-seen="{number}" aria-pressed="{str(not number).lower()}">'
+        f'<img src="{one.url}" alt="{WORDS["numbered"].format(count=number + 1)}">'
+        f"<span>{escape(one.label)}</span> "
+        f"<span>{percent(one.share)}</span></button>"
+        for number, one in enumerate(seen)
+    )
+    return f'<p class="aside">{WORDS["alone"]}</p><div class="each">{buttons}</div>'
+
+
+def _name(number: int, label: str, shown: str, share: float, scientific: dict[str, str]) -> str:
+    latin = f"<i>{escape(scientific[label])}</i>" if label in scientific else ""
+    return (
+        f'<li><button type="button" data-name="{number}" aria-pressed="false">'
+        f'<span class="label">{shown} {latin}</span>'
+        f'<span class="share">{percent(share)}</span>'
+        f'<span class="bar"><span style="width:{100 * share:.1f}%"></span></span></button></li>'
+    )
+
+
+def _headline(
+    prediction: Prediction,
+    photos: int,
+    truth: str | None,
+    scientific: dict[str, str],
+    flowers: dict[str, int],
+) -> str:
+    label, share = prediction.labels[0], prediction.probabilities[0]
+    together = WORDS["together"].format(count=photos)
+    lines = [f'<p class="eyebrow">{together}</p>'] if photos > 1 else []
+    if prediction.refused:
+        lines.append(f'<h2 tabindex="-1">{WORDS["unknown"]}</h2><p>{WORDS["guess"]}</p>')
+    else:
+        lines.append(f'<h2 tabindex="-1">{flower(prediction, label)}</h2>')
+        if label in scientific:
+            lines.append(f'<p class="latin"><i>{escape(scientific[label])}</i></p>')
+        lines.append(f'<p class="sure">{WORDS["sure"].format(share=percent(share))}</p>')
+        possible = prediction.label_set or []
+        if len(possible) > 1:
+            told = "".join(
+                f"<span>{escape(prediction.shown(name))}</span>" for name in possible[:LISTED]
+            )
+            rest = WORDS["rest"].format(count=len(possible) - LISTED)
+            more = rest if len(possible) > LISTED else ""
+            lines.append(f'<p class="set">{WORDS["set"]} {told}{more}</p>')
+    if truth == label:
+        lines.append(f'<p class="truth right">{WORDS["right"]}</p>')
+    elif truth is not None and prediction.refused and truth not in flowers:
+        said = WORDS["strange"].format(name=f"<strong>{escape(truth)}</strong>")
+        lines.append(f'<p class="truth right">{said}</p>')
+    elif truth is not None:
+        said = WORDS["wrong"].format(name=f"<strong>{flower(prediction, truth)}</strong>")
+        lines.append(f'<p class="truth">{said}</p>')
+    return "".join(lines)

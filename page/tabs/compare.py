@@ -1,0 +1,161 @@
+"""Two models side by side, out of those that the page's owner chose, or all of them averaged."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import gradio as gr
+import numpy as np
+from PIL import Image
+
+from flowers_model.classifier import FlowerClassifier, Prediction
+from flowers_model.ensemble import average
+from flowers_model.errors import UserError
+from page.html import UNKNOWN, escape, flower, percent, read, sorry, table
+
+if TYPE_CHECKING:
+    from page import Page
+
+AVERAGED = "All of them, averaged"
+TOP = 5
+PREVIEW = 1024  # longest side of the photo that is shown, pixels
+
+
+def open_models(sources: Sequence[str]) -> dict[str, FlowerClassifier]:
+    """Open models, by the names that visitors see.
+
+    Args:
+        sources: bundles' folders, or Hub repos.
+
+    Returns:
+        By the repo's name, or that of the folder: a visitor need not know the rest of its path.
+
+    Raises:
+        UserError: for one that cannot be opened; the message names it.
+    """
+    models: dict[str, FlowerClassifier] = {}
+    for source in sources:
+        name = str(source)
+        if os.path.isdir(source):
+            folder = pathlib.Path(source).resolve()
+            # A run's model is runs/RUN/bundle.
+            name = folder.parent.name if folder.name == "bundle" else folder.name
+        count = sum(known.partition(" #")[0] == name for known in models)
+        name = f"{name} #{count + 1}" if count else name
+        try:
+            models[name] = FlowerClassifier.from_pretrained(source)
+        except UserError as error:
+            if str(source) in str(error):
+                raise
+            raise UserError(f"{source}: {error}") from error
+    return models
+
+
+def answer_all(models: dict[str, FlowerClassifier], photo: np.ndarray) -> dict[str, Prediction]:
+    """What each model says of a photo, uint8 `(H, W, 3)`, and all of them together.
+
+    Together only where they know the same classes.
+    """
+    each = {name: model.answer(model.prepare(photo)[None]) for name, model in models.items()}
+    found = {name: models[name].predictions(answers, TOP)[0] for name, answers in each.items()}
+    if can_average(models):
+        together = average(list(models.values()), [[one] for one in each.values()])
+        first = next(iter(models.values()))
+        [found[AVERAGED]] = first.predictions(together, TOP)
+    return found
+
+
+def can_average(models: dict[str, FlowerClassifier]) -> bool:
+    """Whether the models know the same classes, in any order."""
+    return len({frozenset(model.label_names) for model in models.values()}) == 1
+
+
+def add(page: Page) -> None:
+    """Add a photo, and the answers of two models to it."""
+    models = page.classifiers
+    choices = [*models, AVERAGED] if can_average(models) else [*models]
+
+    def show(file: dict | None, *chosen: str) -> list:
+        try:
+            pixels = read(file)
+        except UserError as error:
+            return [None, None, *[f'<p role="alert">{escape(sorry(error))}</p>'] * len(chosen)]
+        found = answer_all(models, pixels)
+        preview = Image.fromarray(pixels)
+        preview.thumbnail((PREVIEW, PREVIEW))
+        return [preview, found, *(tell(found, name) for name in chosen)]
+
+    def tell(found: dict[str, Prediction] | None, name: str) -> str:
+        """What one of the models says, out of what all of them said."""
+        if name not in choices:
+            raise gr.Error("Sorry, this model is not on the list.", print_exception=False)
+        return "" if found is None else _answer(found[name])
+
+    gr.Markdown(
+        "The same photo, shown to two models. Like every other photo, it is forgotten."
+        if AVERAGED not in choices
+        else "The same photo, shown to two models, or to all of them: then their probabilities are "
+        "averaged. Like every other photo, it is forgotten."
+    )
+    with gr.Row():
+        photo = gr.Image(
+            sources=["upload", "webcam", "clipboard"],
+            label="Your photo",
+            placeholder="Drop a photo here, or tap to choose one",
+            format="jpeg",
+            height=360,
+            min_width=280,
+            buttons=[],
+            elem_id="compared",
+        )
+        menus, answers = [], []
+        for number, title in enumerate(("One model", "The other")):
+            with gr.Column(min_width=280, elem_id=f"model-{number}", elem_classes="model"):
+                menus.append(gr.Dropdown(choices, value=choices[number], label=title))
+                answers.append(gr.HTML(apply_default_css=False))
+    gr.HTML(_measured(models), apply_default_css=False, elem_id="measured")
+
+    # What was answered, in names and numbers; nothing of the photo.
+    found = gr.State()
+    inside = {"api_visibility": "private", "show_progress": "hidden", "preprocess": False}
+    photo.upload(show, [photo, *menus], [photo, found, *answers], api_name="compare", **inside)
+    photo.clear(lambda: (None, "", ""), None, [found, *answers], api_name="hide_compared", **inside)
+    for number, (menu, answer) in enumerate(zip(menus, answers, strict=True)):
+        menu.input(tell, [found, menu], answer, api_name=f"choose_model_{number}", **inside)
+
+
+def _answer(prediction: Prediction) -> str:
+    """The likeliest names with bars, as HTML."""
+    first = flower(prediction, prediction.labels[0])
+    if prediction.refused:
+        lines = [f"<h2>{UNKNOWN}</h2><p>If it is one all the same:</p>"]
+    else:
+        lines = [f"<h2>{first}</h2>"]
+        if len(prediction.label_set or []) > 1:
+            names = ", ".join(flower(prediction, label) for label in prediction.label_set)
+            lines.append(f"<p>One of these, 9 times out of 10: {names}</p>")
+    bars = "".join(
+        f"<li><span>{flower(prediction, label)}</span><span>{percent(share)}</span>"
+        f'<span class="bar"><span style="width:{100 * share:.1f}%"></span></span></li>'
+        for label, share in zip(prediction.labels, prediction.probabilities, strict=True)
+    )
+    return f"{''.join(lines)}<ul>{bars}</ul>"
+
+
+def _measured(models: dict[str, FlowerClassifier]) -> str:
+    """What each model was measured to do, as a table."""
+    rows = []
+    for name, model in models.items():
+        measured = model.manifest.metrics
+        split = next((split for split in ("test", "valid") if split in measured), None)
+        right = five = photos = "not measured"
+        if split is not None:
+            of = measured[split]
+            right, five, photos = f"{of.top1:.1%}", f"{of.top5:.1%}", f"{of.count:,} ({split})"
+        made = model.manifest.provenance
+        rows.append((name, made.backbone, len(model.label_names), right, five, photos))
+    head = ("model", "network", "flowers", "right", "among its five", "photos")
+    return f"<h3>How well they do</h3>{table(rows, head)}"

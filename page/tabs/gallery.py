@@ -1,0 +1,256 @@
+"""The gallery: every flower that the model knows, its photos, and how well the model tells it."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import html
+import pathlib
+import urllib.parse
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import gradio as gr
+
+from flowers_model.bundle import BundleError
+from flowers_model.classifier import FlowerClassifier
+from page.examples import Examples
+from page.html import chosen, escape, named
+from page.tabs.identify import INSIDE
+
+if TYPE_CHECKING:
+    from page import Page
+
+SEARCHED = 9  # flowers from which on there is a search
+SHOWN = 4  # other flowers that one is mixed up with
+# The page of a flower has arrived; the browser may yet have to build the tab that it is in.
+OPENED = """() => {
+    const show = (tries) => {
+        const heading = document.querySelector("#flower h2");
+        if (!heading) {
+            if (tries) setTimeout(show, 50, tries - 1);
+            return;
+        }
+        const place = document.getElementById("flowers");
+        if (place.dataset.open !== "yes") history.pushState(history.state, "");
+        place.dataset.open = "yes";
+        place.scrollIntoView();
+        heading.focus({preventScroll: true});
+    };
+    show(40);
+}"""
+FLOWER = (
+    '<svg viewBox="0 0 24 24" aria-hidden="true"><circle cx="12" cy="12" r="2.2"/>'
+    + "".join(
+        f'<ellipse cx="12" cy="6.6" rx="2.4" ry="3.2" transform="rotate({turn} 12 12)"/>'
+        for turn in range(0, 360, 72)
+    )
+    + "</svg>"
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Opened:
+    """The tab's parts that others need.
+
+    Attributes:
+        shown: the components whose event `choose` carries the number of a `photo`.
+        flower: the page of one flower.
+        open: writes that page for the number that an event carries, `flower`.
+    """
+
+    shown: list[gr.HTML]
+    flower: gr.HTML
+    open: Callable[[gr.EventData], str]
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """How well a model tells one class, on held-out photos.
+
+    Attributes:
+        recall: of its photos, the share that is named so, 0..1.
+        precision: of the photos that are named so, the share that is right, 0..1.
+        photos: how many there were of it.
+    """
+
+    recall: float
+    precision: float
+    photos: int
+
+
+def read_results(folder: pathlib.Path) -> tuple[dict[str, Result], list[tuple[str, str, int]]]:
+    """A bundle's results by class, and which class was taken for which how often.
+
+    Both are empty where the bundle's report does not tell them.
+
+    Raises:
+        BundleError: where a table is not as `train.reports.report` writes it.
+    """
+    results = {}
+    confusions = []
+    try:
+        for row in _rows(folder / "report/per_class.csv"):
+            results[row["class"]] = Result(
+                float(row["recall"]), float(row["precision"]), int(row["photos"])
+            )
+        for row in _rows(folder / "report/confusions.csv"):
+            confusions.append((row["is"], row["taken for"], int(row["photos"])))
+    except (KeyError, TypeError, ValueError, csv.Error) as error:
+        raise BundleError(f"report: a table of the classes does not fit: {error}") from None
+    return results, confusions
+
+
+class Flowers:
+    """A model's flowers as HTML: all of them, and a page of each."""
+
+    def __init__(self, classifier: FlowerClassifier, examples: Examples):
+        self._names = classifier.label_names
+        self._latin = classifier.manifest.scientific_names
+        self._shown = classifier.manifest.display_names
+        self._examples = examples
+        self._results, self._confusions = read_results(classifier.folder)
+
+    def index(self) -> str:
+        """All flowers by name, those with photos first, and a search where they are many."""
+        names, examples = self._names, self._examples
+        order = sorted(range(len(names)), key=lambda i: self._shown.get(names[i], names[i]).lower())
+        pictured = "".join(self._card(i) for i in order if names[i] in examples.by_class)
+        others = "".join(self._card(i) for i in order if names[i] not in examples.by_class)
+        if others:
+            title = "<h3>It knows these, too</h3>" if pictured else ""
+            others = f'{title}<ul class="cards plain">{others}</ul>'
+        if examples.unknown:
+            strip = "".join(examples.figure(number, caption=True) for number in examples.unknown)
+            others += (
+                "<h3>It does not know these</h3>"
+                '<p class="aside">Tap one: the model says that it does not look like a flower that '
+                f'it knows.</p><div class="photos">{strip}</div>'
+            )
+        count = f"{len(names)} flowers, {_photos(len(examples.labels))}"
+        search = (
+            '<input type="search" placeholder="Find a flower" '
+            'aria-label="Find a flower by its name">'
+            if len(names) >= SEARCHED
+            else ""
+        )
+        return (
+            f'<div class="find">{search}<p class="aside count" role="status" data-all="{count}">'
+            f'{count}</p></div><ul class="cards">{pictured}</ul>{others}'
+        )
+
+    def page(self, number: int) -> str:
+        """One flower, by the number of its name."""
+        names, examples = self._names, self._examples
+        label = names[number]
+        mine = examples.by_class.get(label, [])
+        result = self._results.get(label)
+        lines = [
+            '<button type="button" class="back">← All flowers</button>',
+            f'<h2 tabindex="-1">{named(self._shown, label)}</h2>',
+        ]
+        if label in self._latin:
+            lines.append(f'<p class="latin"><i>{escape(self._latin[label])}</i></p>')
+        if result:
+            right = round(result.recall * result.photos)
+            lines.append(
+                f"<p>Of {result.photos} test photos of it the model names {right} right, "
+                f"<strong>{result.recall:.0%}</strong>. Where it says so, it is right in "
+                f"<strong>{result.precision:.0%}</strong>.</p>"
+            )
+        if label in self._latin:
+            lines.append(f'<p class="elsewhere">{_elsewhere(self._latin[label])}</p>')
+        if mine:
+            lines.append(
+                f"<h3>{'Its photos' if len(mine) > 1 else 'Its photo'}</h3>"
+                '<p class="aside">Tap one: the model names it, and you see whether it is right.</p>'
+                '<div class="photos">'
+                f"{''.join(map(examples.figure, mine))}</div>"
+                f'<p class="aside">{escape(examples.credits)}</p>'
+            )
+        else:
+            lines.append('<p class="aside">The model comes without a photo of it.</p>')
+        taken = [(to, n) for of, to, n in self._confusions if of == label and to in names]
+        takes = [(of, n) for of, to, n in self._confusions if to == label and of in names]
+        lines.append(
+            f'<div class="mixes">{self._mixed("What the model takes it for", taken)}'
+            f"{self._mixed('What the model takes for it', takes)}</div>"
+        )
+        return "".join(lines)
+
+    def _card(self, number: int) -> str:
+        label = self._names[number]
+        latin = self._latin.get(label, "")
+        name = named(self._shown, label)
+        find = html.escape(f"{label} {self._shown.get(label, '')} {latin}".lower())
+        titled = f"{name} <i>{escape(latin)}</i>" if latin else name
+        result = self._results.get(label)
+        right = f'<span class="right">{result.recall:.0%} right</span>' if result else ""
+        return (
+            f'<li data-find="{find}"><button type="button" data-flower="{number}">'
+            f'{self._picture(label, none="")}<span class="label">{titled}</span>{right}'
+            "</button></li>"
+        )
+
+    def _picture(self, label: str, none: str = f'<span class="none">{FLOWER}</span>') -> str:
+        """A flower's first photo, else what stands for it."""
+        for number in self._examples.by_class.get(label, []):
+            url = self._examples.url(number)
+            return f'<img src="{url}" alt="" loading="lazy" decoding="async">'
+        return none
+
+    def _mixed(self, title: str, others: list[tuple[str, int]]) -> str:
+        if not others:
+            return ""
+        items = "".join(
+            f'<li><button type="button" data-flower="{self._names.index(other)}">'
+            f"{self._picture(other)}"
+            f'<span class="label">{escape(self._shown.get(other, other))}</span>'
+            f'<span class="right">{_photos(count)}</span></button></li>'
+            for other, count in others[:SHOWN]
+        )
+        return f'<div><h3>{title}</h3><ul class="cards few">{items}</ul></div>'
+
+
+def add(page: Page) -> Opened:
+    """Add the flowers, and the page of the one that is opened."""
+    flowers = Flowers(page.classifier, page.examples)
+    names = page.classifier.label_names
+    script = pathlib.Path(__file__).with_name("gallery.js").read_text("utf-8")
+
+    def opened(event: gr.EventData) -> str:
+        return flowers.page(chosen(event, "flower", len(names)))
+
+    with gr.Column(elem_id="flowers"):
+        index = gr.HTML(
+            flowers.index(), js_on_load=script, apply_default_css=False, elem_id="index"
+        )
+        flower = gr.HTML("", js_on_load=script, apply_default_css=False, elem_id="flower")
+    for part in (index, flower):
+        part.open(opened, None, flower, **INSIDE).then(js=OPENED)
+    return Opened([index, flower], flower, opened)
+
+
+def _elsewhere(latin: str) -> str:
+    """Links to what others know of a flower; only the visitor's browser follows them."""
+    sites = {
+        "GBIF": "https://www.gbif.org/species/search?q=",
+        "Wikipedia": "https://en.wikipedia.org/w/index.php?search=",
+    }
+    links = (
+        f'<a href="{site}{urllib.parse.quote(latin)}" target="_blank" rel="noopener noreferrer">'
+        f"{name}</a>"
+        for name, site in sites.items()
+    )
+    return f"More about it: {', '.join(links)}"
+
+
+def _photos(count: int) -> str:
+    return "1 photo" if count == 1 else f"{count:,} photos"
+
+
+def _rows(path: pathlib.Path) -> list[dict[str, str]]:
+    if not path.is_file():
+        return []
+    with open(path, encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))

@@ -1,0 +1,46 @@
+"""How the page looks, and how it is launched."""
+
+import pathlib
+
+import gradio as gr
+
+from page.server import limits
+
+TITLE = "Which flower is this?"
+THEME = gr.themes.Soft(
+    primary_hue="emerald",
+    secondary_hue="emerald",
+    neutral_hue="stone",
+    radius_size="lg",
+    font=["system-ui", "sans-serif"],  # the visitor's own: nothing to download, from nowhere
+    font_mono=["ui-monospace", "monospace"],
+).set(
+    body_background_fill="#faf9f5",
+    body_background_fill_dark="#131512",
+    body_text_color="#23291f",
+    body_text_color_dark="#eceee7",
+    body_text_color_subdued="#5c6355",
+    body_text_color_subdued_dark="#a9b0a0",
+    background_fill_primary="#ffffff",
+    background_fill_primary_dark="#1c1f1a",
+    border_color_primary="#dfe0d6",
+    border_color_primary_dark="#363b31",
+    block_label_background_fill="#e2f0e7",
+    block_label_background_fill_dark="#20382c",
+    block_label_text_color="#0f5a3e",
+    block_label_text_color_dark="#bfe9d3",
+    block_title_text_color="#0f5a3e",
+    block_title_text_color_dark="#bfe9d3",
+    color_accent="#14724f",
+    link_text_color="#14724f",
+    link_text_color_dark="#6fd3a4",
+)
+# What `gr.Blocks.launch` is given.
+SETTINGS = {
+    "theme": THEME,
+    "css_paths": pathlib.Path(__file__).with_name("style.css"),
+    "max_file_size": limits.FILE,
+    "run_history": False,  # gradio would keep the photos in the visitor's browser
+    "ssr_mode": False,  # a second server in front, in Node
+    "footer_links": ["api", "gradio", "settings"],
+}

@@ -1,0 +1,165 @@
+"""Which photos are in which split, by a digest of their bytes, whatever becomes of the data.
+
+Splits that are cut follow from the seed and the number of photos, so one photo more makes another
+cut, in which photos that a network was trained on may be test photos. A run and its bundle
+therefore keep `splits.json`; going on with the run, and measuring the bundle, go by it.
+"""
+
+from __future__ import annotations
+
+import collections
+import concurrent.futures
+import dataclasses
+import hashlib
+import logging
+import pathlib
+from collections.abc import Sequence
+
+import numpy as np
+
+from flowers_model import bundle
+from train.data import pipeline
+from train.devices import processes
+from train.sources import Source, SourceError, Split
+from train.sources.base import picked
+
+log = logging.getLogger("flowers")
+
+BYTES = 8  # of a digest: among a million photos, two are alike by chance once in 30 million times
+READERS = 16
+ORDER = ("train", "valid", "test")  # from what a network learns from most to what it never sees
+
+
+def digests(split: Split, title: str) -> list[str | None]:
+    """The digest of each photo, in hexadecimal; None for one that cannot be read.
+
+    Collective: each process reads its share of the photos, and gets all digests.
+    """
+
+    def one(i: int) -> bytes:
+        try:
+            return b"\1" + hashlib.blake2b(split.read(i), digest_size=BYTES).digest()
+        except OSError:  # counted and named when the photo is decoded
+            return bytes(1 + BYTES)
+
+    own = processes.share(len(split))
+    with concurrent.futures.ThreadPoolExecutor(READERS) as pool:
+        found = pool.map(one, own)
+        found = list(pipeline.progress(found, f"checking {title}", len(own), "photos"))
+    rows = np.frombuffer(b"".join(found), np.uint8).reshape(-1, 1 + BYTES)
+    return [
+        row[1:].tobytes().hex() if row[0] else None for row in processes.gather(rows, len(split))
+    ]
+
+
+def begin(source: Source, folder: pathlib.Path, begun: bool) -> Source:
+    """The photos that a run has, in the splits and the order that it began with.
+
+    Photos that the data has got since are left out. The first time, and as long as nothing is
+    trained, `splits.json` is written for later.
+
+    Args:
+        folder: the run's.
+        begun: whether it has trained something.
+
+    Raises:
+        UserError: for a damaged `splits.json`, for data with other classes than the run began
+            with, and where a split has no photo left.
+    """
+    if source.drawn:
+        return source
+    found = {name: digests(split, name) for name, split in source.splits.items()}
+    kept = bundle.read_splits(folder) if begun else None
+    if kept is not None:
+        return _as_begun(source, found, kept)
+    if processes.is_first():
+        photos = {name: [one for one in found[name] if one] for name in found}
+        bundle.write_json(
+            folder / bundle.SPLITS, bundle.Splits(class_names=source.class_names, photos=photos)
+        )
+    return source
+
+
+def _as_begun(source: Source, found: dict[str, list[str | None]], kept: bundle.Splits) -> Source:
+    if changed := sorted(set(source.class_names) ^ set(kept.class_names)):
+        raise SourceError(
+            f"{source.name} has other classes than the run began with: {changed[0]!r} is "
+            f"{'new' if changed[0] in source.class_names else 'gone'}; give it the classes that it "
+            "had, or begin a new run"
+        )
+    places = collections.defaultdict(collections.deque)
+    unreadable = collections.defaultdict(list)
+    for name, split in source.splits.items():
+        for i, digest in enumerate(found[name]):
+            if digest is None:
+                unreadable[name].append((split, i))
+            else:
+                places[digest].append((split, i))
+    splits = {
+        name: [places[digest].popleft() for digest in photos if places.get(digest)]
+        for name, photos in kept.photos.items()
+    }
+    new = sum(map(len, places.values()))
+    gone = sum(map(len, kept.photos.values())) - sum(map(len, splits.values()))
+    if new or gone:
+        log.warning(
+            "%s has changed since the run began: %d photos are new and left out (a new run takes "
+            "them), %d are gone; the others keep their splits",
+            source.name,
+            new,
+            gone,
+        )
+    for name, photos in splits.items():
+        if not photos:
+            raise SourceError(
+                f"{source.name} has none of the {name} photos left that the run began with: give "
+                "them back, or begin a new run"
+            )
+    return _with_splits(source, {name: splits[name] + unreadable[name] for name in splits})
+
+
+def as_trained(source: Source, records: Sequence[bundle.Splits | None]) -> Source:
+    """Photos that a network knows go back into the split that they had for it; others stay.
+
+    Args:
+        records: of each network that is measured. Of several, a photo is in the split of the one
+            that learned most from it.
+    """
+    known = [_splits_by_digest(record) for record in records if record is not None]
+    if not known or source.drawn:
+        return source
+    splits = collections.defaultdict(list)
+    moved = new = seen = 0
+    for name, split in source.splits.items():
+        for i, digest in enumerate(digests(split, name)):
+            # Where there are copies of a photo in several splits, each stays where it is.
+            theirs = [of[digest] for of in known if digest in of]
+            own = [name if name in of else min(of, key=ORDER.index) for of in theirs]
+            to = min(own, key=ORDER.index, default=name)
+            splits[to].append((split, i))
+            moved += to != name
+            new += digest is not None and not theirs
+            seen += bool(theirs)
+    if moved or (new and seen):
+        log.warning(
+            "%s: %d photos are put back into the splits that they had when the model was trained, "
+            "%d are new to it and stay in theirs",
+            source.name,
+            moved,
+            new,
+        )
+    return _with_splits(source, splits) if moved else source
+
+
+def _splits_by_digest(record: bundle.Splits) -> dict[str, set[str]]:
+    known = collections.defaultdict(set)
+    for name in ORDER:
+        for digest in record.photos.get(name, ()):
+            known[digest].add(name)
+    return dict(known)
+
+
+def _with_splits(source: Source, splits: dict[str, list[tuple[Split, int]]]) -> Source:
+    return dataclasses.replace(
+        source, splits={name: picked(splits[name]) for name in ORDER if splits.get(name)}
+    )

@@ -1,0 +1,211 @@
+"""Several models, or several views of a photo, as one: their calibrated probabilities averaged."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import dataclasses
+import logging
+import os
+from collections.abc import Sequence
+
+import numpy as np
+
+from flowers_model.bundle import Manifest, Splits, read_splits
+from flowers_model.classifier import Answers, FlowerClassifier, Photo
+from flowers_model.ensemble import average
+from flowers_model.errors import UserError
+from flowers_model.photo import PhotoError, decode, fit
+from train.data.digests import as_trained
+from train.data.outliers import others
+from train.data.pipeline import progress
+from train.sources import Source, Split, open_source, train_on_valid
+from train.sources.base import plain_name
+from train.sources.merge import hold_back, merge
+
+log = logging.getLogger("flowers")
+
+CHUNK = 64  # photos that are decoded at a time
+TTA = ("none", "flips", "crops")
+
+
+@dataclasses.dataclass(frozen=True)
+class Ensemble:
+    """One model or several that know the same classes, seen through one view or several."""
+
+    models: list[FlowerClassifier]
+    tta: str = "none"
+
+    @classmethod
+    def open(cls, names: Sequence[str], tta: str = "none") -> Ensemble:
+        """Open bundles, folders or Hub repos.
+
+        Raises:
+            UserError: for one that cannot be opened, and for models of different classes.
+        """
+        models = [FlowerClassifier.from_pretrained(name) for name in names]
+        for name, model in zip(names[1:], models[1:], strict=True):
+            if different := set(model.label_names) ^ set(models[0].label_names):
+                raise UserError(
+                    f"{name} and {names[0]} do not know the same classes: only one of them has "
+                    f"{min(different)!r}"
+                )
+        return cls(models, tta)
+
+    @property
+    def label_names(self) -> list[str]:
+        return self.models[0].label_names
+
+    @property
+    def title(self) -> str:
+        """What to call it in a report."""
+        made = [model.manifest.provenance for model in self.models]
+        title = " + ".join(f"{one.preset} ({one.backbone}, seed {one.seed})" for one in made)
+        return title if self.tta == "none" else f"{title}, {self.tta} averaged"
+
+    def records(self) -> list[Splits | None]:
+        """Which photos were in which split when each model was trained, as far as that is kept."""
+        return [read_splits(model.folder) for model in self.models]
+
+    def picture(self, photo: Photo) -> np.ndarray:
+        """What the first model sees of a photo, uint8 `(S, S, 3)`."""
+        return self.models[0].prepare(photo)
+
+    def answer(self, photos: Sequence[np.ndarray]) -> Answers:
+        """What they say together of N decoded photos, uint8 `(H, W, 3)` each."""
+        parts = []
+        for model in self.models:
+            seen = [views(photo, model.manifest.input, self.tta) for photo in photos]
+            parts.append([model.answer(np.stack(inputs)) for inputs in zip(*seen, strict=True)])
+        return average(self.models, parts)
+
+    def answer_split(self, split: Split, title: str) -> tuple[list[int], Answers]:
+        """What they say of a split: the numbers of the photos that can be read, and the answers.
+
+        Raises:
+            UserError: where not one photo can be read.
+        """
+        kept, parts = [], []
+
+        def read(i: int) -> np.ndarray | None:
+            try:
+                return decode(split.read(i))
+            except (PhotoError, OSError) as error:
+                log.warning("skipped: %s: %s", split.names[i], error)
+                return None
+
+        starts = range(0, len(split), CHUNK)
+        with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+            for start in progress(starts, f"answering {title}", len(starts), "times 64 photos"):
+                chunk = range(start, min(start + CHUNK, len(split)))
+                photos = dict(zip(chunk, pool.map(read, chunk), strict=True))
+                readable = [i for i, photo in photos.items() if photo is not None]
+                if readable:
+                    kept += readable
+                    parts.append(self.answer([photos[i] for i in readable]))
+        if not kept:
+            raise UserError(f"not one photo of {title} can be read")
+        return kept, _concatenate(parts)
+
+    def others(self, further: dict[str, list[np.ndarray]]) -> dict[str, np.ndarray]:
+        """Refusal scores of photos of other things by kind: those to measure with, and further."""
+        kinds = others("measure") | further
+        answers = {kind: self.answer(photos) for kind, photos in kinds.items()}
+        return {
+            kind: one.refusal_scores
+            for kind, one in answers.items()
+            if one.refusal_scores is not None
+        }
+
+
+def views(photo: np.ndarray, given, tta: str) -> list[np.ndarray]:
+    """The views of a photo that are averaged, uint8 `(S, S, 3)` each.
+
+    Args:
+        photo: decoded, uint8 `(H, W, 3)`.
+        given: the manifest's `Input`.
+        tta: `"none"`: the view that serving takes; `"flips"`: also its mirror image; `"crops"`:
+            also the whole short side at the start, in the middle and at the end of the long one,
+            and their mirror images.
+    """
+    squares = [fit(photo, given.size, given.crop)]
+    if tta == "crops":
+        height, width = photo.shape[:2]
+        side = min(height, width)
+        for share in (0, 0.5, 1):
+            top, left = round(share * (height - side)), round(share * (width - side))
+            squares.append(fit(photo[top : top + side, left : left + side], given.size))
+    if tta != "none":
+        squares += [square[:, ::-1] for square in squares]
+    return squares
+
+
+def open_for(
+    manifest: Manifest, data: str, split: str | None = None, records: Sequence[Splits | None] = ()
+) -> tuple[Source, np.ndarray]:
+    """Open a source to measure a model on.
+
+    What the model was trained on is cut as it was then. Anything else is taken as it is: all the
+    photos, of some of the model's classes, in the splits that the source brings along.
+
+    Args:
+        records: as `train.data.digests.as_trained` takes them.
+
+    Returns:
+        The source, and where each of its classes stands among the model's, int
+        `(classes of the source,)`.
+
+    Raises:
+        UserError: for a source that cannot be opened, that has no such split, or that has a class
+            which the model does not know.
+    """
+    made = manifest.provenance
+    # Of a source that was merged with others, the manifest has its photos by split.
+    first = next(iter(made.sources), made.data)
+    source = open_source(data, made.seed, manifest.input.size, cut=False)
+    if source.name == first:
+        source = open_source(data, made.seed, manifest.input.size)
+        # What is valid for others, it has learned from.
+        source = train_on_valid(source, made.valid_share, made.seed)
+    elif "valid" in made.sources.get(source.name, {}):
+        source = hold_back(source, made.seed)
+    elif source.splits.keys() == {"train"}:
+        # No model trained on it, so none of it is train.
+        source = dataclasses.replace(source, splits={"test": source.splits["train"]})
+    source = as_trained(source, records)
+    if split is not None and split not in source.splits:
+        raise UserError(f"--split: {data} has no {split!r}, but {', '.join(source.splits)}")
+    return source, _places(manifest, source)
+
+
+def open_to_calibrate(
+    manifest: Manifest, data: Sequence[str], record: Splits | None
+) -> tuple[Source, np.ndarray]:
+    """Open the sources that calibrate a model, merged as `known` has it; see `open_for`."""
+    made = manifest.provenance
+    sources = [
+        open_source(spec, made.seed, manifest.input.size, cut=number == 0)
+        for number, spec in enumerate(data)
+    ]
+    if sources[0].name == next(iter(made.sources), made.data):
+        sources[0] = train_on_valid(sources[0], made.valid_share, made.seed)
+    source = merge(sources, "known", made.seed) if len(sources) > 1 else sources[0]
+    source = as_trained(source, [record])
+    return source, _places(manifest, source)
+
+
+def _places(manifest: Manifest, source: Source) -> np.ndarray:
+    places = {plain_name(name): i for i, name in enumerate(manifest.class_names)}
+    if unknown := [name for name in source.class_names if name not in places]:
+        raise UserError(
+            f"the model does not know {len(unknown)} of the {len(source.class_names)} classes of "
+            f"{source.name}, such as {unknown[0]!r}"
+        )
+    return np.array([places[name] for name in source.class_names])
+
+
+def _concatenate(parts: list[Answers]) -> Answers:
+    values = {}
+    for field in dataclasses.fields(Answers):
+        arrays = [getattr(part, field.name) for part in parts]
+        values[field.name] = None if arrays[0] is None else np.concatenate(arrays)
+    return Answers(**values)

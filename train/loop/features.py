@@ -1,0 +1,124 @@
+"""What a frozen backbone says of photos, computed once and kept.
+
+Kept on disk by what the backbone is, weights and all, and by the pixels that it sees, so that
+another head on the same photos starts at once: `$FLOWERS_DATA/features/`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import pathlib
+import re
+import tempfile
+import zipfile
+from collections.abc import Callable
+
+import keras
+import numpy as np
+
+from flowers_model import bundle, engine
+from flowers_model import network as networks
+from flowers_model.export import write_onnx
+from flowers_model.files import cache_folder, replacing
+from train.data import pipeline
+from train.devices import distribution, processes
+from train.devices.precision import full_float32
+
+log = logging.getLogger("flowers")
+
+BATCH = 32
+# On a CPU, ONNX Runtime is several times faster than training's own backend, but the export takes
+# as long as that takes for about so many photos.
+EXPORT_FROM = 4000
+
+
+def features(network: keras.Model, photos: np.ndarray, title: str) -> np.ndarray:
+    """The embeddings of photos, from disk as far as they are there.
+
+    Collective: each process embeds its share of the photos, and gets all features. They are
+    computed in full float32, whatever the network trains in.
+
+    Args:
+        photos: uint8 `(N, S, S, 3)`, as `flowers_model.photo.fit` makes them.
+        title: what to call them beside the progress bar.
+
+    Returns:
+        float32 `(N, D)`; ONNX Runtime's differ by about 1e-6 of their size from the network's own.
+    """
+    with full_float32(network):
+        return _features(network, photos, title)
+
+
+def _features(network: keras.Model, photos: np.ndarray, title: str) -> np.ndarray:
+    own = processes.share(len(photos))
+    place = f"-{processes.process()}" if processes.processes() > 1 else ""
+    path = cache_folder() / "features" / f"{_key(network)}{place}.npz"
+    known = _read(path)
+    digests = {i: hashlib.blake2b(photos[i], digest_size=16).digest() for i in own}
+    missing = {digest: i for i, digest in digests.items() if digest not in known}
+    with tempfile.TemporaryDirectory() as folder:
+        predict = _predictor(network, len(missing), pathlib.Path(folder))
+        known |= zip(
+            missing,
+            predict(
+                photos,
+                list(missing.values()),
+                lambda n: pipeline.progress(range(n), f"features of {title}", n, "batches"),
+            ),
+            strict=True,
+        )
+    if missing:
+        try:
+            with replacing(path) as temporary:
+                np.savez(
+                    temporary,
+                    digests=np.frombuffer(b"".join(known), np.uint8).reshape(-1, 16),
+                    features=np.stack(list(known.values())),
+                )
+        except OSError as error:
+            log.warning("features of %s are not kept (%s); set FLOWERS_DATA", title, error)
+    else:
+        log.info("features of %s: all %d were kept in %s", title, len(own), path)
+    found = np.array([known[digest] for digest in digests.values()], np.float32)
+    return processes.gather(found.reshape(len(own), _depth(network)), len(photos))
+
+
+def _predictor(network: keras.Model, count: int, folder: pathlib.Path) -> Callable[..., np.ndarray]:
+    """The fastest way to embed so many photos: see `distribution.predictor`."""
+    if count < EXPORT_FROM or distribution.is_on() or distribution.has_accelerator():
+        batch = BATCH * distribution.parts()
+        return distribution.predictor(networks.embedder(network), batch)
+    log.info("exporting the backbone to ONNX, for %d photos", count)
+    bundle.save_network(network, folder)
+    write_onnx(folder)
+    onnx = engine.open_engine(folder)
+    return distribution.by_batches(
+        lambda photos: onnx.run(photos, ["embedding"])[0], BATCH, _depth(network)
+    )
+
+
+def _depth(network: keras.Model) -> int:
+    return network.get_layer("pool").output.shape[-1]
+
+
+def _key(network: keras.Model) -> str:
+    """What decides the features of a photo: the network up to its head, and its weights."""
+    embedder = networks.embedder(network)
+    # Keras numbers what has no name of its own through the whole process.
+    described = re.sub(r'_\d+"', '"', embedder.to_json())
+    digest = hashlib.blake2b(described.encode(), digest_size=16)
+    for weight in distribution.whole_weights(embedder):
+        digest.update(np.ascontiguousarray(weight))
+    return digest.hexdigest()
+
+
+def _read(path: pathlib.Path) -> dict[bytes, np.ndarray]:
+    if not path.exists():
+        return {}
+    try:
+        with np.load(path) as file:
+            return dict(zip(map(bytes, file["digests"]), file["features"], strict=True))
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        log.info("%s is damaged (%s); its features are computed anew", path, error)
+        return {}
