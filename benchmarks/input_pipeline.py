@@ -26,8 +26,10 @@ import keras_cv
 import numpy as np
 import tensorflow as tf
 
+from flowers_model.photo import fit
 from train.data import pipeline
 from train.data.augment import BATCH_STEPS, PHOTO_STEPS, mixing, policy
+from train.data.decoding import evaluation_photos, training_photos
 from train.sources import Split
 
 BATCH, CROP, CROP_SCALE = 32, 0.875, 0.35
@@ -122,7 +124,7 @@ def main() -> None:
 
     split = photos_under(options.data, options.photos)
     started = time.perf_counter()
-    whole = pipeline.training_photos(split, "train", size)
+    whole = training_photos(split, "train", size)
     decode = len(whole) / (time.perf_counter() - started)
     plain = keras.utils.image_dataset_from_directory(
         options.data,
@@ -147,7 +149,7 @@ def main() -> None:
 
     show("decode", decode, read, None)
 
-    fitted = tf.constant(pipeline.fit(whole.read(0), size, CROP), tf.float32)
+    fitted = tf.constant(fit(whole.read(0), size, CROP), tf.float32)
     single = tf.data.Dataset.from_tensors(fitted).repeat()
     for name in PHOTO_STEPS:
         augment = policy(name, size, CROP_SCALE, crop=CROP)
@@ -178,7 +180,7 @@ def main() -> None:
         theirs = with_layers(tf.data.Dataset.from_tensors(batch).repeat(), KERAS[name])
         show(name, rate(ours, BATCH, limit), rate(theirs, BATCH, limit), None)
 
-    ready = pipeline.evaluation_photos(split, "train", size, CROP)
+    ready = evaluation_photos(split, "train", size, CROP)
 
     def whole_batches(names: str) -> tf.data.Dataset:
         as_is = names == "none"

@@ -28,16 +28,16 @@ def steps(preset: str, batch: int) -> list[dict]:
     """What each device does in a step, by how many there are."""
     import jax
 
-    from train import plan
     from train.experiment import load_preset
+    from train.plans.step import analyze, lower
 
     experiment = load_preset(preset).EXPERIMENT
     kept_for_all = [(count, batch) for count in DEVICES]
     kept_for_each = [(count, batch // max(DEVICES) * count) for count in DEVICES[:-1]]
     rows = []
     for count, photos in kept_for_all + kept_for_each:
-        lowered, sizes = plan.lower(experiment, 102, jax.devices()[:count], photos)
-        step = plan.analyze(lowered.compile(), photos, count, sizes)
+        lowered, sizes = lower(experiment, 102, jax.devices()[:count], photos)
+        step = analyze(lowered.compile(), photos, count, sizes)
         rows.append(
             {
                 "devices": count,
@@ -57,6 +57,7 @@ def read_as_host(coordinator: str, hosts: int, host: int) -> list[int]:
 
     from train.data import pipeline
     from train.data.augment import policy
+    from train.data.decoding import training_photos
     from train.devices import processes
     from train.sources import Split
 
@@ -72,7 +73,7 @@ def read_as_host(coordinator: str, hosts: int, host: int) -> list[int]:
 
     names = tuple(f"{number}.jpg" for number in range(RECORDS))
     split = Split(names, np.arange(RECORDS, dtype=np.int32) % 4, read)
-    photos = pipeline.training_photos(split, "train", 32)
+    photos = training_photos(split, "train", 32)
     counts = [len(reads)]
     for epoch in range(EPOCHS):
         batches = pipeline.training_batches(

@@ -12,8 +12,8 @@ from helpers import COLOURS, write_tiny_bundle
 from flowers_model import bundle
 from flowers_model import network as networks
 from flowers_model.errors import UserError
-from train import job
 from train.experiment import Experiment
+from train.loop.training import Trained, train
 
 pytestmark = pytest.mark.usefixtures("float32_again")
 
@@ -38,9 +38,9 @@ def experiment(data, **settings) -> Experiment:
     )
 
 
-def trained(folder, settings: Experiment) -> job.Trained:
+def trained(folder, settings: Experiment) -> Trained:
     folder.mkdir(exist_ok=True)
-    return job.train(settings, folder)
+    return train(settings, folder)
 
 
 @pytest.mark.parametrize("serve_size", [None, 40])

@@ -20,10 +20,10 @@ from helpers import write_photo_folder
 from flowers_model import bundle
 from flowers_model import network as networks
 from flowers_model.errors import UserError
-from train import job
 from train.devices import distribution, processes
 from train.experiment import Experiment
-from train.loop import stages
+from train.loop import training
+from train.loop.journal import Journal
 
 HERE = pathlib.Path(__file__).resolve().parent
 DATA, WEIGHTS = (os.environ.get(f"FLOWERS_TEST_{name}") for name in ("DATA", "WEIGHTS"))
@@ -291,7 +291,7 @@ def train_here(data, folder, **settings) -> tuple[list, dict]:
     folder.mkdir(exist_ok=True)
     values = {k: tuple(v) if isinstance(v, list) else v for k, v in (TINY | settings).items()}
     experiment = Experiment(data=(f"folder:{data}",), **values)
-    weights = job.train(experiment, folder).network.get_weights()
+    weights = training.train(experiment, folder).network.get_weights()
     return weights, json.loads((folder / "history.json").read_text("utf-8"))
 
 
@@ -299,7 +299,7 @@ def test_sigterm_keeps_the_steps_of_an_epoch_and_resume_goes_on(data, tmp_path, 
     settings = {"batch_size": 1, "cache_features": False}
     whole = train_here(data, tmp_path / "whole", **settings)
     count = itertools.count()
-    batch_end = stages._Journal.on_train_batch_end
+    batch_end = Journal.on_train_batch_end
 
     def terminate(self, batch, logs=None):
         if next(count) == 27 + 10:  # within the second epoch
@@ -307,7 +307,7 @@ def test_sigterm_keeps_the_steps_of_an_epoch_and_resume_goes_on(data, tmp_path, 
         batch_end(self, batch, logs)
 
     with monkeypatch.context() as patched:
-        patched.setattr(stages._Journal, "on_train_batch_end", terminate)
+        patched.setattr(Journal, "on_train_batch_end", terminate)
         with pytest.raises(processes.Preempted):
             train_here(data, tmp_path / "cut", **settings)
     point = json.loads((tmp_path / "cut/interrupted.json").read_text("utf-8"))
@@ -320,7 +320,7 @@ def test_sigterm_keeps_the_steps_of_an_epoch_and_resume_goes_on(data, tmp_path, 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_ctrl_c_counts_though_it_comes_while_an_object_is_deleted(data, tmp_path, monkeypatch):
-    begin, count = stages._Journal.on_train_batch_begin, itertools.count()
+    begin, count = Journal.on_train_batch_begin, itertools.count()
 
     class Deleted:
         def __del__(self):
@@ -332,7 +332,7 @@ def test_ctrl_c_counts_though_it_comes_while_an_object_is_deleted(data, tmp_path
             Deleted()
         begin(self, batch, logs)
 
-    monkeypatch.setattr(stages._Journal, "on_train_batch_begin", delete)
+    monkeypatch.setattr(Journal, "on_train_batch_begin", delete)
     # In the background, tests may have been told to ignore it.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:

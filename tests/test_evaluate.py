@@ -16,9 +16,17 @@ from flowers_model import bundle
 from flowers_model.bundle import read_manifest
 from flowers_model.classifier import Answers, softmax
 from train import calibrate, evaluate
-from train.evaluate import calibration_error, macro_f1, measure
-from train.reports import report
+from train.evaluation.calibration import fit_temperature
+from train.evaluation.metrics import calibration_error, macro_f1, measure
 from train.reports.style import plain
+from train.reports.tables import (
+    PER_CLASS,
+    confusions,
+    per_class,
+    similar_order,
+    size_groups,
+    third_rows,
+)
 
 
 def answers(probabilities, **rest) -> Answers:
@@ -107,27 +115,27 @@ def test_intervals_of_shares_end_at_all():
 @pytest.mark.parametrize("temperature", [0.4, 1.0, 3.0])
 def test_the_temperature_of_overconfident_logits_is_found(temperature):
     found, labels = random_answers(20_000, 5)
-    fitted = calibrate.fit_temperature(found.logits * temperature, labels)
+    fitted = fit_temperature(found.logits * temperature, labels)
     assert fitted == pytest.approx(temperature, rel=0.05)
 
 
 def test_tables_by_class_and_by_size_of_class(tmp_path):
     labels, guesses = np.array([0, 0, 1, 2]), np.array([0, 1, 1, 1])
     counts = np.array([30, 5, 10])
-    groups = report.size_groups(counts)
-    rows = report.per_class(labels, guesses, ["a", "b", "c"], counts, groups)
-    table = {row[0]: dict(zip(report.PER_CLASS, row, strict=True)) for row in rows}
+    groups = size_groups(counts)
+    rows = per_class(labels, guesses, ["a", "b", "c"], counts, groups)
+    table = {row[0]: dict(zip(PER_CLASS, row, strict=True)) for row in rows}
     assert float(table["b"]["precision"]) == pytest.approx(1 / 3, abs=1e-3)
     assert [float(table[c]["recall"]) for c in "abc"] == [0.5, 1.0, 0.0]
     assert [table[c]["photos"] for c in "abc"] == [2, 1, 1]
     assert [table[c]["third"] for c in "abc"] == ["large", "small", "middle"]
-    thirds = report.third_rows(labels, guesses, groups, counts)
+    thirds = third_rows(labels, guesses, groups, counts)
     assert [(row[0], row[3], float(row[4])) for row in thirds] == [
         ("small", 1, 1.0),
         ("middle", 1, 0.0),
         ("large", 2, 0.5),
     ]
-    assert list(report.size_groups(np.array([7, 7, 7, 7]))) == ["all"]
+    assert list(size_groups(np.array([7, 7, 7, 7]))) == ["all"]
 
 
 def test_confusions_are_counted_and_similar_classes_come_side_by_side():
@@ -135,8 +143,8 @@ def test_confusions_are_counted_and_similar_classes_come_side_by_side():
     guesses = labels.copy()
     guesses[:3] = 2
     guesses[10] = 3
-    assert report.confusions(labels, guesses) == [(0, 2, 3), (1, 3, 1)]
-    order = report.similar_order(np.eye(4)[guesses] * 0.9 + 0.025, labels).tolist()
+    assert confusions(labels, guesses) == [(0, 2, 3), (1, 3, 1)]
+    order = similar_order(np.eye(4)[guesses] * 0.9 + 0.025, labels).tolist()
     assert abs(order.index(0) - order.index(2)) == 1
     assert abs(order.index(1) - order.index(3)) == 1
 

@@ -16,8 +16,12 @@ from PIL import Image, ImageEnhance
 
 from flowers_model.errors import UserError
 from flowers_model.photo import decode
-from train import explore, job
+from train import explore
+from train.data.survey import kept_photos, survey
 from train.experiment import Experiment
+from train.loop import training
+from train.reports import exploration
+from train.reports.survey_figures import SAMPLES
 from train.sources import SourceError, Split, open_source
 from train.sources.split_list import apply_split_list, write_split_list
 
@@ -149,7 +153,7 @@ def test_page_holds_everything_within_itself(output):
     for said in ("One photo, two labels: 1", "Duplicates across splits: 2", "cut short", "40 x 20"):
         assert said in page
     with Image.open(output / "samples.gif") as gif:
-        assert gif.n_frames == explore.SAMPLES
+        assert gif.n_frames == SAMPLES
     for name in ("classes.png", "sizes.png", "samples.jpg"):
         assert decode(output / name).std() > 0
 
@@ -180,9 +184,9 @@ def test_the_last_photo_of_a_class_stays(tmp_path):
             (tmp_path / split / name).mkdir(parents=True)
             seed = k if k else 10 + j  # one lily photo a split; the others are one photo twice
             (tmp_path / split / name / "0.jpg").write_bytes(encoded(scene(seed)))
-    found = explore.survey(open_source(f"folder:{tmp_path}", 0))
+    found = survey(open_source(f"folder:{tmp_path}", 0))
     assert len(found.pairs) == 2
-    kept, dropped = explore.kept_photos(found)
+    kept, dropped = kept_photos(found)
     assert kept == list(range(6))
     assert dropped == {}
 
@@ -198,7 +202,7 @@ def test_training_uses_the_list(data, output, tmp_path):
         epochs_head=0,
         epochs_finetune=1,
     )
-    source = job.train(experiment, tmp_path / "run").source
+    source = training.train(experiment, tmp_path / "run").source
     assert {name: len(split) for name, split in source.splits.items()} == {
         "train": 18,
         "valid": 9,
@@ -244,7 +248,7 @@ def test_odd_names_survive_the_list(tmp_path):
     assert [split.names for split in again.splits.values()] == [
         split.names for split in source.splits.values()
     ]
-    explore.explore(f"folder:{tmp_path / 'photos'}", tmp_path / "out", clean=True, seed=0)
+    exploration.explore(f"folder:{tmp_path / 'photos'}", tmp_path / "out", clean=True, seed=0)
     assert (tmp_path / "out/index.html").exists()
 
 
@@ -269,12 +273,12 @@ def test_nothing_readable_is_said(tmp_path):
             (tmp_path / split / name).mkdir(parents=True)
             (tmp_path / split / name / "0.jpg").write_bytes(b"no photo")
     with pytest.raises(UserError, match="none of the 6 photos"):
-        explore.survey(open_source(f"folder:{tmp_path}", 0))
+        survey(open_source(f"folder:{tmp_path}", 0))
 
 
 def test_augmentations_are_shown(data, tmp_path):
     names = ["inception", "cutmix"]
-    explore.explore(f"folder:{data}", tmp_path / "new", augment=names, seed=0)
+    exploration.explore(f"folder:{data}", tmp_path / "new", augment=names, seed=0)
     page = (tmp_path / "new/index.html").read_text("utf-8")
     for name in names:
         assert decode(tmp_path / f"new/augment-{name}.jpg").std() > 0
@@ -295,7 +299,7 @@ def test_finds_the_known_duplicates_of_oxford():
         return Split(names, split.labels[chosen], lambda i: split.read(chosen[i]))
 
     splits = {name: some(split) for name, split in source.splits.items()}
-    found = explore.survey(dataclasses.replace(source, splits=splits))
+    found = survey(dataclasses.replace(source, splits=splits))
     identical = {
         frozenset(found.photos[i].name[-9:-4] for i in (pair.first, pair.second))
         for pair in found.pairs

@@ -9,6 +9,7 @@ from flowers_model import network as networks
 from flowers_model.errors import UserError
 from train.data import pipeline
 from train.data.augment import policy
+from train.data.decoding import Photos
 from train.experiment import Experiment
 from train.loop import features as room
 
@@ -80,7 +81,7 @@ def test_equal_photos_are_embedded_once(net):
 
 
 def test_augmented_views_differ_and_come_again_with_the_seed():
-    photos = pipeline.Photos(["a", "b"], np.array([2, 0], np.int32), PHOTOS.__getitem__, PHOTOS)
+    photos = Photos(["a", "b"], np.array([2, 0], np.int32), PHOTOS.__getitem__, PHOTOS)
     augment = policy("inception", 16, 0.5)
     views = pipeline.augmented_views(photos, augment, 16, 3, seed=1)
     assert views.array.shape == (6, 16, 16, 3)

@@ -14,11 +14,13 @@ from hub_server import HubServer
 
 from flowers_model import bundle, files
 from flowers_model.export import write_onnx
-from train import evaluate, job
+from train import job
 from train.bundles import writer
 from train.devices import distribution
+from train.evaluation import metrics
 from train.experiment import Experiment, read_settings, write_settings
-from train.loop import stages, tracking
+from train.loop import stages, tracking, training
+from train.loop.history import best, read_history
 from train.reports import report
 
 TINY = Experiment(
@@ -56,7 +58,7 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def trained(main, folder):
     """What training gave; its bundle is there."""
-    kept, train = [], job.train
+    kept, train = [], training.train
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(job, "train", lambda *words: kept.append(train(*words)) or kept[0])
         assert main(["--resume", str(folder)]) == 0
@@ -69,7 +71,7 @@ def quick(trained, folder, monkeypatch):
     made = folder / "bundle/model.onnx"
     monkeypatch.setattr(job, "train", lambda *_: trained)
     monkeypatch.setattr(writer, "write_onnx", lambda room: shutil.copy(made, room))
-    monkeypatch.setattr(evaluate, "RESAMPLES", 10)
+    monkeypatch.setattr(metrics, "RESAMPLES", 10)
 
 
 @pytest.fixture
@@ -95,11 +97,11 @@ FULL = OSError(errno.ENOSPC, "No space left on device")
 FAILURES = {
     "saving": (bundle, "save_network", failing(FULL), "saving the network failed ([Errno 28]"),
     "check": (writer, "ONNX_TOLERANCE", -1, "the check of the ONNX network failed (model.onnx di"),
-    "history": (report, "history_figure", failing(ValueError()), "the history failed (ValueError)"),
+    "history": (writer, "history_figure", failing(ValueError()), "the history failed (ValueError)"),
     "measuring": (writer, "measure", failing(MemoryError()), "measuring failed (MemoryError)"),
     "calibration": (writer, "calibrate", failing(ValueError("a")), "calibration failed (a)"),
     "report": (report, "write_report", failing(FULL), "the report failed ([Errno 28]"),
-    "card": (writer, "_write_card", failing(FULL), "the model card failed ([Errno 28]"),
+    "card": (writer, "write_card", failing(FULL), "the model card failed ([Errno 28]"),
     "move": (files.os, "rename", failing(FULL), "moving the bundle to its place failed ([Errno"),
 }
 
@@ -154,7 +156,7 @@ def test_photos_that_are_gone(main, quick, folder, monkeypatch, capsys):
 
 @pytest.mark.usefixtures("trained")
 def test_a_device_without_memory_for_the_norms(main, folder, monkeypatch, capsys):
-    monkeypatch.setattr(job, "measure_norms", no_memory_on_the_device)
+    monkeypatch.setattr(training, "measure_norms", no_memory_on_the_device)
     status = main(["--resume", str(folder)])
     said = "measuring the norms failed (RESOURCE_EXHAUSTED: Out of memory"
     check_line(capsys, status, said, network_in(folder), f"--resume {folder}")
@@ -164,7 +166,7 @@ def test_a_device_without_memory_for_the_norms(main, folder, monkeypatch, capsys
 @pytest.mark.usefixtures("trained")
 def test_a_damaged_checkpoint_leaves_the_others(main, folder, tmp_path, capsys):
     copy = shutil.copytree(folder, tmp_path / "run")
-    epoch = stages.best(stages.read_history(copy), "val_accuracy")["epoch"]
+    epoch = best(read_history(copy), "val_accuracy")["epoch"]
     path = copy / f"checkpoints/finetune-{epoch:04}.weights.h5"
     path.write_bytes(path.read_bytes()[:1000])
     assert main(["--resume", str(copy)]) == 1

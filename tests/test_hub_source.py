@@ -12,7 +12,7 @@ from helpers import COLOURS, photo, use_hub, write_photo_folder
 from hub_server import HubServer
 
 from flowers_model.errors import UserError
-from train.data import pipeline
+from train.data.decoding import evaluation_photos
 from train.sources import Source, SourceError, open_source
 
 NAMES = ["sunflower", "poppy", "blue iris"]  # not sorted: label order is to be kept
@@ -222,8 +222,8 @@ def test_skip_bad_leaves_out_rows_without_label_or_photo(tmp_path, caplog):
         name for row, name in enumerate(columns["label"]) if row not in (4, 7)
     ]
     with pytest.raises(SourceError, match=r"1 of 10 train photos .*train/000006: .*no photo"):
-        pipeline.evaluation_photos(train, "train", 16, 1.0)
-    assert len(pipeline.evaluation_photos(train, "train", 16, 1.0, skip_bad=True)) == 9
+        evaluation_photos(train, "train", 16, 1.0)
+    assert len(evaluation_photos(train, "train", 16, 1.0, skip_bad=True)) == 9
 
 
 def test_one_of_several_configurations_is_chosen(tmp_path):

@@ -14,7 +14,7 @@ from flowers_model.errors import UserError
 from flowers_model.photo import decode
 from page.server import kept
 from page.server.kept import KeptPhotos
-from train.data import pipeline
+from train.data.decoding import evaluation_photos
 from train.sources import open_source, open_sources
 
 NAMES = ["blue iris", "colt's foot", "poppy"]
@@ -33,7 +33,7 @@ def check_source(spec: str, per_class: int = 4) -> None:
     assert source.class_names == tuple(NAMES)
     assert sum(map(len, source.splits.values())) == len(NAMES) * per_class
     for name, split in source.splits.items():
-        pixels = pipeline.evaluation_photos(split, name, 16, 1.0).array
+        pixels = evaluation_photos(split, name, 16, 1.0).array
         colours = [SHADES[NAMES[label]] for label in split.labels]
         assert np.abs(pixels.mean(axis=(1, 2)) - colours).max() < 12
 

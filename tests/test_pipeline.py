@@ -9,8 +9,9 @@ from helpers import photo, write_photo_folder
 from PIL import Image
 
 from flowers_model.photo import decode, fit
-from train.data import pipeline
+from train.data import decoding, pipeline
 from train.data.augment import mixing, policy
+from train.data.decoding import Photos, evaluation_photos, together, training_photos
 from train.sources import SourceError, Split, open_source
 
 LABELS = np.arange(6, dtype=np.int32) % 3
@@ -27,13 +28,13 @@ def photos() -> list[bytes]:
 
 
 def test_evaluation_sees_bit_for_bit_what_serving_sees(photos):
-    ours = pipeline.evaluation_photos(split_of(photos), "test", 32, 0.9)
+    ours = evaluation_photos(split_of(photos), "test", 32, 0.9)
     for data, array in zip(photos, ours.array, strict=True):
         np.testing.assert_array_equal(array, fit(decode(data), 32, 0.9))
 
 
 def test_unaugmented_training_sees_bit_for_bit_what_serving_sees(photos):
-    source = pipeline.evaluation_photos(split_of(photos), "train", 32, 0.9)
+    source = evaluation_photos(split_of(photos), "train", 32, 0.9)
     data = batches(source, augmented=False, size=32)
     order = pipeline.epoch_order(LABELS, 2, 5, 0)
     seen = np.concatenate([x for x, _ in data])
@@ -46,7 +47,7 @@ def test_a_turned_phone_photo_trains_as_it_is_served():
     exif[0x0112] = 6
     turned = io.BytesIO()
     picture.save(turned, "PNG", exif=exif)
-    whole = pipeline.training_photos(split_of([turned.getvalue()]), "train", 100)
+    whole = training_photos(split_of([turned.getvalue()]), "train", 100)
     np.testing.assert_array_equal(whole.read(0), np.asarray(picture.rotate(270, expand=True)))
 
 
@@ -71,7 +72,7 @@ def batches(
 
 
 def test_batches_are_a_function_of_seed_and_epoch_alone(photos):
-    whole = pipeline.training_photos(split_of(photos), "train", 24)
+    whole = training_photos(split_of(photos), "train", 24)
     three = batches(whole, epochs=3)
     assert len(three) == 9
     resumed = batches(whole, first_epoch=2, epochs=3)
@@ -84,7 +85,7 @@ def test_batches_are_a_function_of_seed_and_epoch_alone(photos):
 
 @pytest.mark.parametrize("mix", ["mixup", "cutmix"])
 def test_blended_batches_come_again_after_a_resume(photos, mix):
-    whole = pipeline.training_photos(split_of(photos), "train", 24)
+    whole = training_photos(split_of(photos), "train", 24)
     three = batches(whole, mix=mix, epochs=3)
     resumed = batches(whole, mix=mix, first_epoch=2, epochs=3)
     for (x, y), (again_x, again_y) in zip(three[6:], resumed, strict=True):
@@ -111,7 +112,7 @@ def test_a_label_has_the_share_that_its_photo_has(mix):
 
 
 def test_an_epoch_shows_each_photo_once_and_differently_each_time(photos):
-    whole = pipeline.training_photos(split_of(photos), "train", 24)
+    whole = training_photos(split_of(photos), "train", 24)
     order = np.concatenate([pipeline.epoch_order(LABELS, 2, 5, epoch) for epoch in range(2)])
     assert sorted(order[:6]) == sorted(order[6:]) == list(range(6))
     two = np.concatenate([x for x, _ in batches(whole, epochs=2)])
@@ -120,7 +121,7 @@ def test_an_epoch_shows_each_photo_once_and_differently_each_time(photos):
 
 
 def test_augmented_photos_stay_in_range_and_keep_their_labels(photos):
-    whole = pipeline.training_photos(split_of(photos), "train", 24)
+    whole = training_photos(split_of(photos), "train", 24)
     order = pipeline.epoch_order(LABELS, 2, 5, 0)
     data = batches(whole)
     x = np.concatenate([x for x, _ in data])
@@ -132,7 +133,7 @@ def test_augmented_photos_stay_in_range_and_keep_their_labels(photos):
 
 
 def test_only_photos_of_rare_classes_are_augmented(photos):
-    whole = pipeline.training_photos(split_of(photos), "train", 24)
+    whole = training_photos(split_of(photos), "train", 24)
     rare = np.array([True, False, False])
     plain = policy("none", 24, 0.35, crop=0.9)
     data = batches(whole, plain=plain, rare=rare)
@@ -146,7 +147,7 @@ def test_only_photos_of_rare_classes_are_augmented(photos):
 
 @pytest.mark.parametrize("mix", ["none", "mixup"])
 def test_class_weights_follow_the_shares_of_the_labels(photos, mix):
-    whole = pipeline.training_photos(split_of(photos), "train", 24)
+    whole = training_photos(split_of(photos), "train", 24)
     weights = np.array([1, 2, 4], np.float32)
     for _, y, w in batches(whole, mix=mix, weights=weights, epochs=2):
         np.testing.assert_allclose(w, y @ weights, rtol=1e-6)
@@ -160,7 +161,7 @@ def test_class_weights_follow_the_shares_of_the_labels(photos, mix):
 
 def test_oversampled_batches_come_again_after_a_resume(photos):
     split = Split(tuple("abcdef"), np.array([0, 0, 0, 0, 1, 2], np.int32), photos.__getitem__)
-    whole = pipeline.training_photos(split, "train", 24)
+    whole = training_photos(split, "train", 24)
     three = batches(whole, epochs=3, oversample=True)
     resumed = batches(whole, first_epoch=2, epochs=3, oversample=True)
     for (x, y), (again_x, again_y) in zip(three[6:], resumed, strict=True):
@@ -173,7 +174,7 @@ def test_oversampled_batches_come_again_after_a_resume(photos):
 
 def test_large_photos_are_reduced_but_keep_their_shape():
     large = photo((10, 200, 10), size=(400, 200))
-    whole = pipeline.training_photos(split_of([large]), "train", 40)
+    whole = training_photos(split_of([large]), "train", 40)
     assert whole.read(0).shape == (50, 100, 3)
     # A JPEG is decoded at a part of its size first, which hardly shows.
     full = np.asarray(Image.fromarray(decode(large)).resize((100, 50), Image.Resampling.BILINEAR))
@@ -181,10 +182,10 @@ def test_large_photos_are_reduced_but_keep_their_shape():
 
 
 def test_photos_that_do_not_fit_in_memory_are_read_again(photos, monkeypatch):
-    kept = pipeline.training_photos(split_of(photos), "train", 24)
-    monkeypatch.setattr(pipeline, "IN_MEMORY", 0)
-    again = pipeline.training_photos(split_of(photos), "train", 24)
-    fitted = pipeline.evaluation_photos(split_of(photos), "test", 24, 1.0)
+    kept = training_photos(split_of(photos), "train", 24)
+    monkeypatch.setattr(decoding, "IN_MEMORY", 0)
+    again = training_photos(split_of(photos), "train", 24)
+    fitted = evaluation_photos(split_of(photos), "test", 24, 1.0)
     for i in range(6):
         np.testing.assert_array_equal(kept.read(i), again.read(i))
         np.testing.assert_array_equal(fitted.array[i], fit(decode(photos[i]), 24))
@@ -195,7 +196,7 @@ def test_a_few_unreadable_photos_are_counted_named_and_skipped(tmp_path, caplog)
     (folder / "train/poppy/003.jpg").write_bytes(b"broken")
     split = open_source(f"folder:{folder}", 0).splits["train"]
     with caplog.at_level(logging.INFO, "flowers"):
-        photos = pipeline.evaluation_photos(split, "train", 16, 1.0)
+        photos = evaluation_photos(split, "train", 16, 1.0)
     assert len(photos) == len(photos.array) == 29
     assert "poppy/003.jpg" not in " ".join(photos.names)
     assert "1 of 30 train photos cannot be read" in caplog.text
@@ -212,22 +213,22 @@ def test_too_many_unreadable_photos_are_an_error(tmp_path):
         (folder / f"train/poppy/00{i}.jpg").write_bytes(b"broken")
     split = open_source(f"folder:{folder}", 0).splits["train"]
     with pytest.raises(SourceError, match=r"2 of 30 train photos.*more than 5%"):
-        pipeline.training_photos(split, "train", 16)
-    assert len(pipeline.training_photos(split, "train", 16, skip_bad=True)) == 28
-    ready = pipeline.evaluation_photos(split, "train", 16, 1.0, skip_bad=True)
+        training_photos(split, "train", 16)
+    assert len(training_photos(split, "train", 16, skip_bad=True)) == 28
+    ready = evaluation_photos(split, "train", 16, 1.0, skip_bad=True)
     assert len(ready) == len(ready.array) == 28
 
 
 def test_photos_of_which_none_is_readable_are_an_error():
     split = split_of([b"broken", b""])
     with pytest.raises(SourceError, match=r"2 of 2 test photos.*none is left"):
-        pipeline.evaluation_photos(split, "test", 16, 1.0, skip_bad=True)
+        evaluation_photos(split, "test", 16, 1.0, skip_bad=True)
 
 
 def test_outliers_have_labels_that_are_sure_of_nothing(photos):
-    known = pipeline.training_photos(split_of(photos), "train", 24)
-    strange = pipeline.Photos(["x", "y"], np.array([-1, -1], np.int32), known.read)
-    both = pipeline.together(known, strange)
+    known = training_photos(split_of(photos), "train", 24)
+    strange = Photos(["x", "y"], np.array([-1, -1], np.int32), known.read)
+    both = together(known, strange)
     labels = np.concatenate([labels for _, labels in batches(both)])
     assert len(labels) == 8
     uniform = np.isclose(labels, 1 / 3).all(axis=1)

@@ -14,6 +14,19 @@ import pytest
 from flowers_model.errors import UserError
 from train import plan
 from train.experiment import Experiment, load_preset, preset_names
+from train.plans.search import largest
+from train.plans.step import (
+    ENVIRONMENT,
+    MEMORY,
+    Step,
+    chips_of,
+    compile_step,
+    compiled_settings,
+    count_collectives,
+    count_traffic,
+    lower,
+)
+from train.plans.tables import picture, tables
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 TINY = Experiment(
@@ -42,7 +55,7 @@ ENTRY %main_spmd (a: f32[8,128], b: bf16[4,256]) -> (f32[8,128]) {
 
 
 def test_collectives_are_counted_with_the_bytes_they_give():
-    kinds, size = plan.count_collectives(PROGRAM)
+    kinds, size = count_collectives(PROGRAM)
     assert kinds == {"all-gather": 1, "all-reduce": 1}
     assert size == 64 * 4 + 128 * 4 + 4
 
@@ -51,7 +64,7 @@ def test_traffic_is_what_is_read_from_main_memory_and_written_to_it():
     copied = 8 * 128 * 4  # to the chip's inner memory, where it costs nothing any more
     fused = 2 * 4 * 256 * 2  # b, and the second output
     scalar = 4
-    assert plan.count_traffic(PROGRAM) == copied + fused + scalar
+    assert count_traffic(PROGRAM) == copied + fused + scalar
 
 
 def test_a_step_of_eight_devices_has_an_eighth_of_the_work_on_each(tmp_path):
@@ -60,11 +73,11 @@ def test_a_step_of_eight_devices_has_an_eighth_of_the_work_on_each(tmp_path):
         import dataclasses, json, sys
         import jax
         from test_plan import TINY
-        from train import plan
+        from train.plans import step
         found = []
         for count in (1, 8):
-            lowered, sizes = plan.lower(TINY, 3, jax.devices()[:count], 64)
-            found.append(dataclasses.asdict(plan.analyze(lowered.compile(), 64, count, sizes)))
+            lowered, sizes = step.lower(TINY, 3, jax.devices()[:count], 64)
+            found.append(dataclasses.asdict(step.analyze(lowered.compile(), 64, count, sizes)))
         print(json.dumps(found))
     """
     environment = {
@@ -88,7 +101,7 @@ def test_a_step_of_eight_devices_has_an_eighth_of_the_work_on_each(tmp_path):
 
 
 def test_the_bound_is_the_slowest_of_computing_memory_and_links():
-    step = plan.Step(
+    step = Step(
         batch=800,
         chips=8,
         parameters=1,
@@ -104,7 +117,7 @@ def test_the_bound_is_the_slowest_of_computing_memory_and_links():
     assert step.memory == 15
     assert list(step.seconds.values()) == pytest.approx([0.001, 0.002, 0.0035])
     assert step.photos_a_second == pytest.approx(800 / 0.0035)
-    assert "7 all-reduce" in plan.tables([("tiny", step)])
+    assert "7 all-reduce" in tables([("tiny", step)])
 
 
 @pytest.mark.parametrize("guess", [1, 40, 300, 5000])
@@ -117,7 +130,7 @@ def test_the_largest_batch_is_found_in_a_few_steps(guess, fixed):
         memory = fixed + 3.2 * number
         return None if memory > 1000 else memory
 
-    found = plan.largest(memory_of, guess, 1000)
+    found = largest(memory_of, guess, 1000)
     most = (1000 - fixed) / 3.2
     assert most * 15 / 16 - 1 <= found <= most
     assert len(tried) <= 12
@@ -125,25 +138,27 @@ def test_the_largest_batch_is_found_in_a_few_steps(guess, fixed):
 
 
 def test_where_not_one_photo_fits_there_is_no_largest_batch():
-    assert plan.largest(lambda number: None, 100, 1000) == 0
+    assert largest(lambda number: None, 100, 1000) == 0
 
 
 def test_the_search_ends_where_nobody_trains():
     tried = []
-    assert plan.largest(lambda number: tried.append(number) or 0.001 * number, 40, 1000) == 65536
+    assert largest(lambda number: tried.append(number) or 0.001 * number, 40, 1000) == 65536
     assert len(tried) <= 3
 
 
 def test_a_line_that_bends_is_followed():
     """As where the compiler computes again what does not fit."""
-    found = plan.largest(lambda number: min(5 * number, 600 + number), 10, 1000)
+    found = largest(lambda number: min(5 * number, 600 + number), 10, 1000)
     assert 340 <= found <= 400
 
 
 def test_what_does_not_change_the_step_does_not_compile_it_anew():
     one, other = (load_preset(name).EXPERIMENT for name in ("petals104", "tpu_v5e8"))
-    assert plan._shape(one).precision == "auto"
-    assert {**vars(plan._shape(one)), "precision": "mixed_bfloat16"} == vars(plan._shape(other))
+    assert compiled_settings(one).precision == "auto"
+    assert {**vars(compiled_settings(one)), "precision": "mixed_bfloat16"} == vars(
+        compiled_settings(other)
+    )
 
 
 @pytest.mark.parametrize("name", preset_names())
@@ -154,8 +169,8 @@ def test_every_preset_has_a_batch_that_eight_chips_divide(name):
 def test_the_picture_shows_every_step(tmp_path):
     sizes = {"parameters": 10**8, "optimizer": 2 * 10**8, "inputs": 10**6, "program": 0}
     work = {"flops": 1.0, "traffic": 1, "collectives": {}, "collective_bytes": 0}
-    steps = [plan.Step(8 * n, 8, temporaries=n * 10**8, **sizes, **work) for n in (4, 64)]
-    plan.picture(steps, "tiny", tmp_path / "memory.png")
+    steps = [Step(8 * n, 8, temporaries=n * 10**8, **sizes, **work) for n in (4, 64)]
+    picture(steps, "tiny", tmp_path / "memory.png")
     assert (tmp_path / "memory.png").stat().st_size > 5000
 
 
@@ -179,23 +194,23 @@ def test_a_mistake_gets_one_line(arguments, words, capsys, monkeypatch):
 @pytest.mark.skipif(importlib.util.find_spec("libtpu") is not None, reason="libtpu is installed")
 def test_without_libtpu_it_says_what_to_install():
     with pytest.raises(UserError, match=r"pip install -r requirements-tpu\.txt"):
-        plan.chips_of("v5e:2x4")
+        chips_of("v5e:2x4")
 
 
 @pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="needs libtpu")
 def test_a_tpu_that_is_not_here_compiles_a_step(tmp_path, monkeypatch):
-    for name, value in plan.ENVIRONMENT.items():
+    for name, value in ENVIRONMENT.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("FLOWERS_DATA", str(tmp_path))
-    step = plan.compile_step(TINY, 3, "v5e:2x4", 64, quick=True)
+    step = compile_step(TINY, 3, "v5e:2x4", 64, quick=True)
     assert step.chips == 8
     assert step.collectives["all-reduce"] > 0
-    assert 0 < step.memory < plan.MEMORY
-    assert plan.compile_step(TINY, 3, "v5e:2x4", 64, quick=True) == step  # from the disk
+    assert 0 < step.memory < MEMORY
+    assert compile_step(TINY, 3, "v5e:2x4", 64, quick=True) == step  # from the disk
 
 
 def test_the_step_is_that_of_the_last_stage():
     """Where fine-tuning is left out, of the head alone, on features of the frozen network."""
     experiment = dataclasses.replace(TINY, epochs_finetune=0)
-    _, sizes = plan.lower(experiment, 3, jax.devices()[:1], 16)
+    _, sizes = lower(experiment, 3, jax.devices()[:1], 16)
     assert sizes["inputs"] == 16 * 4 * (8 + 3 + 1)  # features, label, and what the photo counts for

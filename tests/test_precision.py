@@ -11,7 +11,8 @@ from flowers_model import bundle, network
 from train import job
 from train.devices import distribution, precision
 from train.experiment import Experiment
-from train.loop import batch_norm, features, stages
+from train.loop import batch_norm, features
+from train.loop.history import read_history
 
 pytestmark = pytest.mark.usefixtures("float32_again")
 
@@ -104,7 +105,7 @@ def test_a_card_that_computes_fast_leaves_a_bundle_with_exact_figures(tf32, data
     manifest = job.run(experiment, tmp_path, preset="quickstart", command="test")
     assert manifest.onnx_difference < 1e-4
     assert "float16" not in (tmp_path / "bundle/config.json").read_text("utf-8")
-    last = stages.read_history(tmp_path)[-1]
+    last = read_history(tmp_path)[-1]
     figures = bundle.read_manifest(tmp_path / "bundle").metrics["valid"]
     assert last["val_loss"] == pytest.approx(figures.nll_uncalibrated, rel=1e-4)
     assert last["val_accuracy"] == pytest.approx(figures.top1)

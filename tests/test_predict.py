@@ -17,6 +17,7 @@ from flowers_model import FlowerClassifier, bundle
 from flowers_model.command import reporting_mistakes
 from flowers_model.names import petals104
 from train import predict
+from train.evaluation.answers import photo_items
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +71,7 @@ def test_folders_are_walked_as_for_training(data, tmp_path):
     (folder / "album.jpg/inside.jpg").write_bytes(photo)
     (folder / "circle").symlink_to(folder)
     (folder / "linked").symlink_to(data / "test/poppy")
-    names = [item.name.removeprefix(f"{folder}/") for item in predict.photo_items([str(folder)])]
+    names = [item.name.removeprefix(f"{folder}/") for item in photo_items([str(folder)])]
     assert sorted(names) == [
         *("@d.jpg", "a.jfif", "album.jpg/inside.jpg", "b.JPE", "c.dib"),
         *("linked/000.jpg", "linked/001.jpg"),

@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 
 from flowers_model import network as networks
-from train import job, run
-from train.bundles.writer import build_network
+from train import run
 from train.experiment import Experiment, load_preset, preset_names
-from train.loop import stages
+from train.loop import task
+from train.loop.history import read_history
+from train.loop.network import build_network
+from train.loop.training import train
 
 pytestmark = pytest.mark.usefixtures("float32_again")
 
@@ -33,9 +35,9 @@ def test_a_preset_trains_every_stage(name, data, tmp_path):
         epochs_finetune=min(experiment.epochs_finetune, 1),
         batch_size=4,
     )
-    job.train(small, tmp_path)
-    history = stages.read_history(tmp_path)
-    assert [row["stage"] for row in history] == [stage.name for stage in stages.stages(small)]
+    train(small, tmp_path)
+    history = read_history(tmp_path)
+    assert [row["stage"] for row in history] == [stage.name for stage in task.stages(small)]
     assert all(np.isfinite([row["loss"], row["val_loss"]]).all() for row in history)
 
 

@@ -9,7 +9,9 @@ from flowers_model import FlowerClassifier, bundle
 from flowers_model.classifier import DEFAULT
 from flowers_model.errors import UserError
 from flowers_model.names import oxford_flowers102
-from train import release
+from train import release as command
+from train.bundles import release
+from train.bundles.release import FEWEST_PHOTOS, LARGEST, LARGEST_FILE
 
 
 @pytest.fixture
@@ -82,7 +84,7 @@ def test_a_model_that_knows_too_few_photos_is_not_released(trained, tmp_path, mo
 
 def test_photos_of_the_data_are_not_released(tmp_path, capsys):
     folder = write_tiny_bundle(tmp_path / "with-photos")
-    assert release.main(["--model", str(folder)]) == 2
+    assert command.main(["--model", str(folder)]) == 2
     assert "holds photos of its data: train with --gallery 0" in capsys.readouterr().err
 
 
@@ -100,10 +102,10 @@ def test_the_default_bundle_knows_oxfords_flowers():
     assert manifest.calibration.refusal is not None
     assert manifest.calibration.label_sets is not None
     sizes = [path.stat().st_size for path in DEFAULT.rglob("*") if path.is_file()]
-    assert max(sizes) <= release.LARGEST_FILE
-    assert sum(sizes) <= release.LARGEST
+    assert max(sizes) <= LARGEST_FILE
+    assert sum(sizes) <= LARGEST
     gallery = bundle.read_gallery(DEFAULT)
-    assert len(gallery.photos) >= release.FEWEST_PHOTOS
+    assert len(gallery.photos) >= FEWEST_PHOTOS
     classifier = FlowerClassifier.from_pretrained()
     for shown in gallery.photos:
         [prediction] = classifier.classify(DEFAULT / "gallery" / shown.file)

@@ -13,8 +13,10 @@ from PIL import Image
 from flowers_model.errors import UserError
 from train import job
 from train.experiment import MONITORS, Experiment
-from train.loop import stages
-from train.loop.stages import Stage, TrainingError, best, finished, plateau_rate
+from train.loop import task, training
+from train.loop.history import best, plateau_rate, read_history
+from train.loop.journal import Journal
+from train.loop.task import Stage, TrainingError, finished
 
 TINY = Experiment(
     image_size=24,
@@ -37,7 +39,7 @@ def train(data, folder, **settings):
     """Train; the network and the history."""
     experiment = dataclasses.replace(TINY, data=data, **settings)
     folder.mkdir(exist_ok=True)
-    return job.train(experiment, folder).network, stages.read_history(folder)
+    return training.train(experiment, folder).network, read_history(folder)
 
 
 def test_history_spans_the_stages_with_the_learning_rate(data, tmp_path):
@@ -53,7 +55,7 @@ def test_the_head_stage_leaves_the_backbone_alone(data, tmp_path):
     from flowers_model import network as networks
 
     keras.utils.set_random_seed(0)
-    fresh = job.train(
+    fresh = training.train(
         dataclasses.replace(TINY, data=data, epochs_head=1, epochs_finetune=0, learning_rate=0),
         tmp_path / "fresh",
     ).network
@@ -127,7 +129,7 @@ class PowerCutError(Exception):
 def test_an_interrupted_run_goes_on_to_the_same_result(data, tmp_path, monkeypatch, after):
     whole, history = train(data, tmp_path / "whole")
     ended = []
-    journal_epoch_end = stages._Journal.on_epoch_end
+    journal_epoch_end = Journal.on_epoch_end
 
     def interrupt(self, epoch, logs=None):
         if len(ended) == after:
@@ -136,10 +138,10 @@ def test_an_interrupted_run_goes_on_to_the_same_result(data, tmp_path, monkeypat
         ended.append(epoch)
 
     with monkeypatch.context() as patched:
-        patched.setattr(stages._Journal, "on_epoch_end", interrupt)
+        patched.setattr(Journal, "on_epoch_end", interrupt)
         with pytest.raises(PowerCutError):
             train(data, tmp_path / "cut")
-    assert len(stages.read_history(tmp_path / "cut")) == after
+    assert len(read_history(tmp_path / "cut")) == after
     resumed, again = train(data, tmp_path / "cut")
     assert len(again) == len(history)
     for a, b in zip(whole.get_weights(), resumed.get_weights(), strict=True):
@@ -170,7 +172,7 @@ def test_a_damaged_history_is_one_line(data, tmp_path):
     for text in ('[{"stage": "head",', "3", "null", '[{"stage": "head"}]', "\xff"):
         (tmp_path / "history.json").write_text(text, "latin-1")
         with pytest.raises(UserError, match=r"history\.json is damaged: put a copy"):
-            stages.read_history(tmp_path)
+            read_history(tmp_path)
 
 
 def test_the_last_checkpoint_stays_and_the_best_by_either_figure(data, tmp_path):
@@ -191,8 +193,8 @@ def test_the_last_checkpoint_stays_and_the_best_by_either_figure(data, tmp_path)
 
 def test_fine_tuning_has_its_own_optimizer_and_schedule_where_set():
     same, other = (
-        stages.stages(TINY),
-        stages.stages(
+        task.stages(TINY),
+        task.stages(
             dataclasses.replace(TINY, optimizer_finetune="radam", schedule_finetune="cyclical")
         ),
     )
@@ -232,7 +234,7 @@ def test_a_range_test_leaves_its_curve_and_a_suggestion(data, tmp_path, settings
     assert float(rows[0]["learning_rate"]) == pytest.approx(1e-7)
     assert list(rows[0]) == ["step", "learning_rate", "loss", "smoothed_loss"]
     assert Image.open(tmp_path / "learning_rate.png").size[0] > 500
-    assert not stages.read_history(tmp_path)
+    assert not read_history(tmp_path)
 
 
 def test_the_network_ends_with_the_best_epochs_weights(data, tmp_path):
@@ -247,7 +249,7 @@ def test_the_network_ends_with_the_best_epochs_weights(data, tmp_path):
 def test_a_loss_that_is_no_number_stops_the_run_with_advice(data, tmp_path):
     with pytest.raises(TrainingError, match="lower --learning-rate"):
         train(data, tmp_path / "run", epochs_head=0, learning_rate=1e30, schedule="constant")
-    assert not stages.read_history(tmp_path / "run")
+    assert not read_history(tmp_path / "run")
 
 
 def rows(values, name="val_accuracy"):

@@ -7,6 +7,8 @@ from helpers import write_photo_folder
 
 from train import sweep
 from train.experiment import Experiment
+from train.plans.grid import runs
+from train.reports.leaderboard import _telling
 
 FLAGS = (
     "--backbone ConvNet --weights none --image-size 16 --filters 4,8 --epochs-head 1 "
@@ -40,7 +42,7 @@ def test_a_grid_is_run_once_and_summed_up(tmp_path, capsys):
 
 def test_all_combinations_with_all_seeds(tmp_path):
     grid = {"learning-rate": ["1e-3", "1e-4"], "dropout": ["0", "0.5"]}
-    found = sweep.runs(tmp_path, "quickstart", ["--seed", "7"], grid, seeds=2)
+    found = runs(tmp_path, "quickstart", ["--seed", "7"], grid, seeds=2)
     settings = [
         (r.experiment.learning_rate, r.experiment.dropout, r.experiment.seed) for r in found
     ]
@@ -51,7 +53,7 @@ def test_all_combinations_with_all_seeds(tmp_path):
 
 def test_a_presets_size_to_serve_at_goes_with_its_size_to_train_at(tmp_path):
     def sizes(*flags):
-        (found,) = sweep.runs(tmp_path, "oxford_flowers102", flags, {"seed": ["0"]}, seeds=1)
+        (found,) = runs(tmp_path, "oxford_flowers102", flags, {"seed": ["0"]}, seeds=1)
         return found.experiment.image_size, found.experiment.serve_size
 
     assert sizes() == (224, 256)
@@ -65,7 +67,7 @@ def test_settings_that_vary_together(tmp_path):
         "backbone+alpha+weights": ["MobileNet+0.75+a/b.h5", "MobileNetV2+1.0+none"],
         "head-units": ["none", "64"],
     }
-    found = [r.experiment for r in sweep.runs(tmp_path, "quickstart", [], grid, seeds=1)]
+    found = [r.experiment for r in runs(tmp_path, "quickstart", [], grid, seeds=1)]
     assert [(e.backbone, e.alpha, e.weights, e.head_units) for e in found] == [
         ("MobileNet", 0.75, "a/b.h5", ()),
         ("MobileNet", 0.75, "a/b.h5", (64,)),
@@ -81,8 +83,8 @@ def test_pictures_name_what_tells_combinations_apart():
         for dropout in ("0", "0.5")
         for seed in (0, 1)
     ]
-    assert sweep._telling(rows, ["backbone", "weights", "dropout"]) == ["backbone", "dropout"]
-    assert sweep._telling(rows[:1], ["dropout"]) == ["dropout"]
+    assert _telling(rows, ["backbone", "weights", "dropout"]) == ["backbone", "dropout"]
+    assert _telling(rows[:1], ["dropout"]) == ["dropout"]
 
 
 @pytest.mark.parametrize(

@@ -10,11 +10,12 @@ from helpers import COLOURS, photo, write_tiny_bundle
 from flowers_model import FlowerClassifier, bundle
 from flowers_model.classifier import softmax
 from flowers_model.errors import UserError
-from train import job
 from train.data import pipeline
 from train.data.augment import mixing, policy
+from train.data.decoding import training_photos
 from train.experiment import Experiment
 from train.loop.distillation import teaching
+from train.loop.training import train
 from train.sources import Split
 
 CLASSES = list(COLOURS)
@@ -40,7 +41,7 @@ def taught_batches(names: list[str], **settings):
     photos = [photo(colour, seed) for seed in (1, 2) for colour in COLOURS.values()]
     split = Split(tuple("abcdef"), np.arange(6, dtype=np.int32) % 3, photos.__getitem__)
     data = pipeline.training_batches(
-        pipeline.training_photos(split, "train", 32),
+        training_photos(split, "train", 32),
         3,
         augment=policy("inception", 32, 0.35),
         size=32,
@@ -87,9 +88,9 @@ def test_a_network_learns_what_its_teacher_says(teacher, data, tmp_path):
         learning_rate=1e-2,
     )
     (tmp_path / "alone").mkdir()
-    alone = job.train(experiment, tmp_path / "alone")
+    alone = train(experiment, tmp_path / "alone")
     (tmp_path / "taught").mkdir()
-    taught = job.train(dataclasses.replace(experiment, teacher=(teacher,)), tmp_path / "taught")
+    taught = train(dataclasses.replace(experiment, teacher=(teacher,)), tmp_path / "taught")
     photos = alone.fitted("train").array
     [logits] = FlowerClassifier.from_pretrained(teacher).engine.run(photos)
     theirs = softmax(logits, 1.0)

@@ -18,7 +18,7 @@ from PIL import Image
 
 from flowers_model import names
 from train import convert
-from train.data import pipeline
+from train.data.decoding import evaluation_photos
 from train.sources import SourceError, open_source
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -408,7 +408,7 @@ def test_a_photo_that_does_not_decode_is_named_when_it_is_read(tmp_path):
         write_shard(tmp_path / split, [record(image, **{"class": 0}) for image in images])
     train = open_source(f"tfrecord:{tmp_path}", 0).splits["train"]
     with pytest.raises(SourceError, match=r"train/00-224x224-2\.tfrec record 2: .*damaged"):
-        pipeline.evaluation_photos(train, "train", 32, 1.0)
+        evaluation_photos(train, "train", 32, 1.0)
 
 
 def test_a_test_split_with_labels_needs_them_throughout(tmp_path):

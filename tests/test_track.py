@@ -17,8 +17,9 @@ from flowers_model import bundle
 from flowers_model.errors import UserError
 from train import job, sweep
 from train.experiment import Experiment
-from train.loop import stages, tracking
+from train.loop import tracking
 from train.loop.finishing import UnfinishedError
+from train.loop.history import read_history
 
 AWAY = "http://127.0.0.1:9"  # nobody listens at the discard port
 
@@ -109,7 +110,7 @@ def test_a_resumed_run_goes_on_as_the_same_on_the_server(
     assert found.data.params["filters"] == "4,8"
     assert found.data.params["batch_size"] == "4"
     assert found.data.metrics["valid_top1"] == manifest.metrics["valid"].top1
-    history = stages.read_history(folder)
+    history = read_history(folder)
     for figure in ("loss", "val_accuracy", "learning_rate"):
         told = {m.step: m.value for m in client.get_metric_history(name, figure)}
         assert told == {i: row[figure] for i, row in enumerate(history, 1)}

@@ -9,16 +9,16 @@ from flowers_model.bundle import BundleError
 from flowers_model.classifier import softmax
 from flowers_model.similar import Similar
 from flowers_model.uncertainty import label_sets, raw_score
-from train.calibrate import (
+from train.data.outliers import others
+from train.evaluation.calibration import (
     HeldOut,
     Outputs,
     calibrate,
     class_means,
     conformal_quantile,
     fit_temperature,
-    others_auroc,
 )
-from train.data.outliers import others
+from train.evaluation.metrics import others_auroc
 
 
 def clusters(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -27,10 +27,10 @@ import numpy as np
 
 from flowers_model import network as networks
 from flowers_model.errors import UserError
-from train import job
-from train.bundles.writer import build_network
 from train.devices import distribution
 from train.experiment import Experiment
+from train.loop.network import build_network
+from train.loop.training import train
 
 
 def layout(experiment: Experiment) -> dict:
@@ -71,7 +71,7 @@ for number, values in enumerate(settings):
     experiment = dataclasses.replace(Experiment(), **values)
     place = folder / str(number)
     place.mkdir(parents=True)
-    weights = job.train(experiment, place).network.get_weights()
+    weights = train(experiment, place).network.get_weights()
     np.savez(place / "weights.npz", *weights)
     if keras.backend.backend() == "jax":
         facts = layout(experiment)

@@ -13,184 +13,24 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import io
 import logging
 import math
 import os
 import pathlib
-import re
 import sys
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-import numpy as np
-from PIL import Image
 
 from flowers_model.command import Parser, reporting_mistakes
 from flowers_model.errors import UserError
-from flowers_model.files import check_output, replacing
-from flowers_model.photo import PhotoError, decode, fit
-from train.data.pipeline import progress, readable
-from train.sources import Source, Split, open_source
+from flowers_model.files import check_output
+from train.data.conversion import SHARD_SIZE, SIZE, to_folder, to_tfrecords
+from train.data.decoding import readable
+from train.sources import open_source
 
 T = TypeVar("T", int, float)
-
-SIZE = 224
-SHARD_SIZE = 150  # megabytes
-QUALITY = 95  # of JPEG, 0..100
-CHUNK = 256  # photos
-SAMPLE = 64  # photos whose mean size tells how many shards a split needs
-
-
-def to_tfrecords(
-    source: Source,
-    output: pathlib.Path,
-    *,
-    size: int | None = SIZE,
-    shards: int | None = None,
-    shard_size: float = SHARD_SIZE,
-    seed: int = 0,
-) -> pathlib.Path:
-    """Write a source as TFRecords, shuffled by the seed; shards that are there whole are kept.
-
-    Args:
-        source: the photos.
-        output: a folder, which may hold other resolutions of the same classes.
-        size: side in pixels of the centre squares that photos are reduced to; a JPEG that has
-            this size stays as it is. None: all JPEGs stay as they are.
-        shards: files a split; None: as many as `shard_size` takes.
-        shard_size: about how large a file may become, in megabytes (10**6 bytes).
-        seed: of the order of the photos.
-
-    Returns:
-        The folder of the resolution, `output / "224x224"` or `output / "original"`.
-
-    Raises:
-        UserError: a photo cannot be read, or `output` holds something else.
-    """
-    from train.sources.tfrecord import FOLDERS, ORIGINAL, entries, is_shard
-
-    resolution = ORIGINAL if size is None else f"{size}x{size}"
-    root = output / resolution
-    _write_names(output / "classes.txt", source.class_names)
-    for number, (title, split) in enumerate(source.splits.items()):
-        order = np.random.default_rng([seed, number]).permutation(len(split))
-        files = shards
-        if files is None:
-            sample = [len(photo) for photo in _encoded(split, order[:SAMPLE], size)]
-            files = math.ceil(np.mean(sample) * len(split) / (shard_size * 1e6))
-        parts = np.array_split(order, min(files, len(split)))
-        folder = root / FOLDERS[title]
-        paths = {
-            folder / f"{k:02}-{resolution}-{len(part)}.tfrec": part for k, part in enumerate(parts)
-        }
-        there = [folder / name for name in entries(str(folder)) if is_shard(name)]
-        if others := [path for path in there if path not in paths]:
-            raise UserError(
-                f"{others[0]} is of another conversion; give an --output without shards"
-            )
-        with progress(None, f"writing {title}", len(split), "photos") as bar:
-            for path, part in paths.items():
-                if path.exists():
-                    _check_shard(path, split.labels[part])
-                    bar.update(len(part))
-                else:
-                    _write_shard(path, split, part, size, bar)
-    return root
-
-
-def to_folder(source: Source, output: pathlib.Path, *, size: int | None = None) -> None:
-    """Write a source as `output/SPLIT/CLASS/NUMBER.jpg`; a split that is there is kept.
-
-    The arguments and what is raised are those of `to_tfrecords`.
-    """
-    for name in source.class_names:
-        # What open_folder passes over, and what would not stay in its folder.
-        if re.match(r"[.@]|__", name) or re.search(r"[/\\\0]", name):
-            raise UserError(f"the class name {name!r} cannot be the name of a folder; change it")
-    for title, split in source.splits.items():
-        folder = output / title
-        if folder.exists():
-            if sum(1 for _ in folder.glob("*/*.jpg")) != len(split):
-                raise UserError(f"{folder} holds something else; give another --output")
-            continue
-        photos = _encoded(split, np.arange(len(split)), size)
-        with replacing(folder) as room:
-            for name in source.class_names:
-                (room / name).mkdir(parents=True)
-            bar = progress(photos, f"writing {title}", len(split), "photos")
-            for i, photo in enumerate(bar):
-                name = source.class_names[split.labels[i]]
-                (room / name / f"{i:05}.jpg").write_bytes(photo)
-
-
-def _write_shard(path: pathlib.Path, split: Split, part: np.ndarray, size: int | None, bar) -> None:
-    import tensorflow as tf
-
-    with replacing(path) as temporary, tf.io.TFRecordWriter(str(temporary)) as writer:
-        for i, photo in zip(part, _encoded(split, part, size), strict=True):
-            image = tf.train.Feature(bytes_list=tf.train.BytesList(value=[photo]))
-            label = tf.train.Feature(int64_list=tf.train.Int64List(value=[split.labels[i]]))
-            features = tf.train.Features(feature={"image": image, "class": label})
-            # The same photos give the same bytes, shard by shard.
-            writer.write(tf.train.Example(features=features).SerializeToString(deterministic=True))
-            bar.update()
-
-
-def _check_shard(path: pathlib.Path, labels: np.ndarray) -> None:
-    """A shard that stays must be whole and of these photos, as far as its labels tell."""
-    from train.sources.tfrecord import index_shard
-
-    shard = index_shard(str(path))
-    if shard.faults:
-        raise UserError(shard.faults[0])
-    if shard.labels != labels.tolist():
-        raise UserError(f"{path} is of another conversion; give an --output without shards")
-
-
-def _encoded(split: Split, indices: np.ndarray, size: int | None) -> Iterator[bytes]:
-    """The JPEGs of some photos, in order, made on all cores.
-
-    Raises:
-        UserError: one cannot be read.
-    """
-
-    def one(i: int) -> bytes:
-        try:
-            data = split.read(i)
-            is_jpeg = data.startswith(b"\xff\xd8\xff")
-            if is_jpeg and size is None:
-                return data
-            photo = decode(data)
-        except (OSError, PhotoError) as error:
-            raise UserError(f"{split.names[i]}: {error}") from error
-        if is_jpeg and photo.shape[:2] == (size, size):
-            return data
-        file = io.BytesIO()
-        square = photo if size is None else fit(photo, size)
-        Image.fromarray(square).save(file, "JPEG", quality=QUALITY)
-        return file.getvalue()
-
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        # By the chunk, since what is made ahead waits in memory.
-        for start in range(0, len(indices), CHUNK):
-            yield from pool.map(one, indices[start : start + CHUNK])
-
-
-def _write_names(path: pathlib.Path, class_names: tuple[str, ...]) -> None:
-    # Names of folders may end in blanks, as `cyclamen ` of some copies of Oxford 102 does.
-    names = [name.strip() for name in class_names]
-    text = "".join(f"{name}\n" for name in names)
-    if text.splitlines() != names or len(set(names)) < len(names):
-        raise UserError("the class names differ in blanks alone or hold line breaks; rename them")
-    if not path.exists():
-        with replacing(path) as temporary:
-            temporary.write_text(text, "utf-8", newline="\n")
-    elif path.read_text("utf-8") != text:
-        raise UserError(f"{path} names other classes; give another --output")
 
 
 def _side(text: str) -> int | None:

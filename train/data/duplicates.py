@@ -15,7 +15,6 @@ from PIL import Image
 # white flowers on dark ground, tighter ones lose other crops of a photo.
 MAX_DISTANCE = 8
 MIN_CORRELATION = 0.7
-
 THUMBNAIL = 64
 _BLOCK = 16  # rows of the distance matrix at a time, few enough for a processor's cache
 

@@ -17,7 +17,7 @@ from flowers_model.errors import UserError
 from flowers_model.photo import PhotoError, decode, fit
 from train.data.digests import as_trained
 from train.data.outliers import others
-from train.data.pipeline import progress
+from train.devices.progress import progress
 from train.sources import Source, Split, open_source, train_on_valid
 from train.sources.base import plain_name
 from train.sources.merge import hold_back, merge

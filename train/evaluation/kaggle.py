@@ -14,9 +14,9 @@ from google.protobuf.message import DecodeError
 from flowers_model.errors import UserError
 from flowers_model.files import replacing
 from flowers_model.names import petals104
-from train.data.pipeline import progress
+from train.devices.progress import progress
+from train.evaluation.answers import Item, rows
 from train.evaluation.ensemble import Ensemble
-from train.predict import Item, rows
 from train.sources import SourceError
 from train.sources.tfrecord import COUNTED, compression, entries, is_shard, readable, resolution
 

@@ -14,9 +14,9 @@ import keras
 import numpy as np
 
 from flowers_model import network as networks
-from train.data import pipeline
 from train.devices import distribution, processes
 from train.devices.precision import full_float32
+from train.devices.progress import progress
 
 PHOTOS = 4096  # statistics of a channel need no more
 
@@ -49,7 +49,7 @@ def measure_norms(network: keras.Model, photos: np.ndarray, batch_size: int, see
             norm.momentum = 0.0  # the average is then the last batch's own
         embedder = networks.embedder(network)
         statistics = full_float32(embedder)(_statistics(embedder, variables))
-        for number in pipeline.progress(range(count), "measuring norms", count, "batches"):
+        for number in progress(range(count), "measuring norms", count, "batches"):
             some = np.sort(order[number * rows : (number + 1) * rows])
             for total, values in zip(sums, statistics(photos[some].astype("float32")), strict=True):
                 total += values

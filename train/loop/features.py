@@ -21,9 +21,9 @@ from flowers_model import bundle, engine
 from flowers_model import network as networks
 from flowers_model.export import write_onnx
 from flowers_model.files import cache_folder, replacing
-from train.data import pipeline
 from train.devices import distribution, processes
 from train.devices.precision import full_float32
+from train.devices.progress import progress
 
 log = logging.getLogger("flowers")
 
@@ -64,7 +64,7 @@ def _features(network: keras.Model, photos: np.ndarray, title: str) -> np.ndarra
             predict(
                 photos,
                 list(missing.values()),
-                lambda n: pipeline.progress(range(n), f"features of {title}", n, "batches"),
+                lambda n: progress(range(n), f"features of {title}", n, "batches"),
             ),
             strict=True,
         )

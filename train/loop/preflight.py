@@ -8,7 +8,7 @@ import shutil
 
 from flowers_model.errors import UserError
 from train.devices import processes
-from train.loop.stages import Task
+from train.loop.task import Task
 from train.sources import Source, SourceError
 from train.sources.base import nameless
 

@@ -26,7 +26,7 @@ from flowers_model.files import replacing
 from train.experiment import Experiment
 
 if TYPE_CHECKING:
-    from train.loop.stages import Row
+    from train.loop.history import Row
 
 log = logging.getLogger("flowers")
 

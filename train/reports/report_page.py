@@ -12,7 +12,7 @@ from train.reports import html
 from train.reports.html import text
 
 if TYPE_CHECKING:
-    from train.evaluate import Evaluation
+    from train.evaluation.metrics import Evaluation
 
 PAIRS = 12  # of the classes that are confused most often
 FIGURES = {

@@ -12,7 +12,7 @@ from train.reports.html import text
 
 if TYPE_CHECKING:
     from train.data.duplicates import Pair
-    from train.explore import Survey
+    from train.data.survey import Survey
 
 PAIRS_SHOWN = 200  # of each kind; duplicates.csv has them all
 NAMES_SHOWN = 100

@@ -3,13 +3,13 @@
 import dataclasses
 import os
 import pathlib
-import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 
 from flowers_model.files import legible
 from train.sources.base import Source, SourceError, Split, nameless, plain_name
+from train.sources.splits import add_missing_splits, check_classes, some, split_named
 
 # What flowers_model.photo decodes. Anything else beside the photos is left alone.
 # fmt: off
@@ -18,20 +18,6 @@ PHOTO_SUFFIXES = (
     ".bmp", ".dib", ".tif", ".tiff",
 )
 # fmt: on
-
-SPLIT_SPELLINGS = {
-    "train": "train",
-    "training": "train",
-    "valid": "valid",
-    "val": "valid",
-    "validation": "valid",
-    "dev": "valid",
-    "test": "test",
-    "testing": "test",
-}
-
-# The share of a class that each missing split gets; train keeps the rest.
-SHARE = 0.15
 
 
 def open_folder(path: str | os.PathLike, seed: int, cut: bool = True) -> Source:
@@ -136,13 +122,6 @@ def split_folders(root: pathlib.Path, needs_train: bool = True) -> dict[str, pat
     return {split: found[split] for split in ("train", "valid", "test") if split in found}
 
 
-def split_named(name: str) -> str | None:
-    """The split that is meant by `name`, in whatever spelling; None for what is no split."""
-    # "Training_set", "val images" and the like: the last word says nothing.
-    spelling = re.sub(r"[ _-]?(set|data|images)$", "", name.strip().casefold())
-    return SPLIT_SPELLINGS.get(spelling)
-
-
 def read_splits(
     root: pathlib.Path, folders: dict[str, pathlib.Path], whole: bool = True
 ) -> tuple[tuple[str, ...], dict[str, Split]]:
@@ -169,41 +148,6 @@ def read_splits(
     elif not class_names:
         raise SourceError(f"{root} has no class folders with photos.")
     return class_names, splits
-
-
-def add_missing_splits(
-    splits: dict[str, Split], class_names: tuple[str, ...], seed: int
-) -> dict[str, Split]:
-    """Cut what is missing from train: valid and test where it is alone, else valid.
-
-    Raises:
-        SourceError: a class of train has too few photos for that.
-    """
-    if "valid" in splits:
-        return splits
-    parts = ("train", "valid") if "test" in splits else ("train", "valid", "test")
-    others = {name: split for name, split in splits.items() if name != "train"}
-    return _cut(splits["train"], parts, class_names, seed) | others
-
-
-def check_classes(
-    title: str | os.PathLike, class_names: tuple[str, ...], splits: dict[str, Split]
-) -> None:
-    """Check that there are two classes or more, and photos of each in each split.
-
-    Raises:
-        SourceError: see above; the message begins with `title`.
-    """
-    if len(class_names) < 2:
-        found = some(class_names) or "none"
-        raise SourceError(f"{title}: a classifier needs two classes or more, not {found}.")
-    said = []
-    for name, split in splits.items():
-        counts = np.bincount(split.labels, minlength=len(class_names))
-        if lacking := [class_names[i] for i in np.flatnonzero(counts == 0)]:
-            said.append(f"{name!r} lacks {some(lacking)}")
-    if said:
-        raise SourceError(f"{title}: every split needs every class, but {' and '.join(said)}.")
 
 
 def files_split(root: pathlib.Path, names: list[str], labels: np.ndarray) -> Split:
@@ -284,42 +228,5 @@ def _photos_by_class(folder: pathlib.Path) -> dict[str, list[pathlib.Path]]:
     return photos
 
 
-def _cut(
-    split: Split, parts: tuple[str, ...], class_names: tuple[str, ...], seed: int
-) -> dict[str, Split]:
-    """Cut one split into `parts`: `SHARE` of each class for all but the first.
-
-    Class by class and with at least one photo each, where scikit-learn's stratified
-    `train_test_split` may leave a small class out of a split.
-    """
-    counts = np.bincount(split.labels, minlength=len(class_names))
-    if few := [
-        f"{name!r} with {n}" for name, n in zip(class_names, counts, strict=True) if n < len(parts)
-    ]:
-        raise SourceError(
-            f"Too few photos to cut {', '.join(parts)} from, which takes {len(parts)} or more a "
-            f"class: {some(few, quote=False)}."
-        )
-    rng = np.random.default_rng(seed)
-    chosen: dict[str, list[np.ndarray]] = {part: [] for part in parts}
-    for label, count in enumerate(counts):
-        photos = rng.permutation(np.flatnonzero(split.labels == label))
-        size = max(1, round(SHARE * count))
-        for part in parts[1:]:
-            chosen[part].append(photos[:size])
-            photos = photos[size:]
-        chosen[parts[0]].append(photos)
-    return {
-        part: split.subset(np.sort(np.concatenate(indices))) for part, indices in chosen.items()
-    }
-
-
 def _folders(folder: pathlib.Path) -> list[pathlib.Path]:
     return [folder / entry.name for entry in entries(folder) if entry.is_dir()]
-
-
-def some(names: Iterable[str], quote: bool = True) -> str:
-    """The first names of many, for a message; quoted, so that a trailing blank shows."""
-    names = [repr(name) if quote else name for name in names]
-    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
-    return ", ".join(names[:5]) + more

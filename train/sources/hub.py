@@ -13,14 +13,8 @@ import numpy as np
 from flowers_model import hub
 from flowers_model.files import legible
 from train.sources.base import Source, SourceError, Split, check_faults, plain_name, split_options
-from train.sources.folder import (
-    add_missing_splits,
-    check_classes,
-    entries,
-    photo_files,
-    some,
-    split_named,
-)
+from train.sources.folder import entries, photo_files
+from train.sources.splits import add_missing_splits, check_classes, some, split_named
 
 if TYPE_CHECKING:
     import datasets

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from train.sources.base import Source, SourceError, Split
-from train.sources.folder import SHARE, some
+from train.sources.splits import SHARE, some
 
 log = logging.getLogger("flowers")
 

@@ -33,7 +33,7 @@ from google.protobuf.message import DecodeError
 
 from flowers_model import names as flower_names
 from train.sources.base import Source, SourceError, Split, check_faults, plain_name, split_options
-from train.sources.folder import some, split_named
+from train.sources.splits import some, split_named
 
 log = logging.getLogger("flowers")
 
@@ -342,7 +342,7 @@ def _missing(paths: list[str]) -> Iterator[str]:
 
 
 def _index(split: str, paths: list[str], features: Features) -> list[Shard]:
-    from train.data.pipeline import progress
+    from train.devices.progress import progress
 
     unpacked = Unpacked()
     with ThreadPoolExecutor(READERS) as pool:

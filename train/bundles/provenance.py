@@ -1,0 +1,95 @@
+"""Where a trained network comes from: data, command, versions, commit."""
+
+from __future__ import annotations
+
+import collections
+import datetime
+import importlib.metadata
+import math
+import pathlib
+import platform
+import subprocess
+
+import keras
+
+from flowers_model import bundle
+from flowers_model import network as networks
+from train.experiment import Experiment
+from train.loop.history import Row
+from train.sources import Source
+
+
+def provenance(
+    experiment: Experiment,
+    source: Source,
+    history: list[Row],
+    network: keras.Model,
+    preset: str,
+    command: str,
+    learned: dict[str, int],
+) -> bundle.Provenance:
+    packages = ("keras", keras.backend.backend(), "onnxruntime", "numpy", "pillow")
+    weights = experiment.weights or "none"
+    if weights not in ("imagenet", "none"):
+        path = pathlib.Path(weights).absolute()
+        weights = f"{path.parent.name}/{path.name}" if path.is_dir() else path.name
+    return bundle.Provenance(
+        preset=preset,
+        command=command,
+        seed=experiment.seed,
+        created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        seconds=round(sum(row["seconds"] for row in history), 1),
+        data=source.name,
+        credits=source.credits,
+        splits={name: len(split) for name, split in source.splits.items()},
+        valid_share=experiment.valid_share,
+        sources=_by_source(source),
+        outliers=learned,
+        backbone=experiment.backbone,
+        weights=weights,
+        parameters=networks.parameter_count(network),
+        trainable_parameters=sum(math.prod(one.shape) for one in network.trainable_variables),
+        optimizer_bytes=_optimizer_bytes(network),
+        backend=keras.backend.backend(),
+        versions={"python": platform.python_version()}
+        | {name: _version(name) for name in packages},
+        git_commit=_git_commit(),
+    )
+
+
+def _by_source(source: Source) -> dict[str, dict[str, int]]:
+    """Photos by source and split; {} where there is one source."""
+    counts: dict[str, dict[str, int]] = {}
+    for split, photos in source.splits.items():
+        for name, count in collections.Counter(photos.origins).items():
+            counts.setdefault(name, {})[split] = count
+    return counts
+
+
+def _optimizer_bytes(network: keras.Model) -> int | None:
+    """What the optimizer keeps, in float32; None where this process did not train the network."""
+    optimizer = getattr(network, "optimizer", None)
+    if optimizer is None or not optimizer.built:
+        return None
+    return 4 * sum(math.prod(one.shape) for one in optimizer.variables)
+
+
+def _version(package: str) -> str:
+    names = (package, f"{package}-cpu")  # tensorflow comes under either name
+    for name in names:
+        try:
+            return importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return "unknown"
+
+
+def _git_commit() -> str | None:
+    root = pathlib.Path(__file__).resolve().parents[2]
+    try:
+        done = subprocess.run(
+            ["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip()

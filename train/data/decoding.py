@@ -1,0 +1,201 @@
+"""Decode the photos of a split once, in parallel, by the functions that serve."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import dataclasses
+import logging
+import os
+import tempfile
+from collections.abc import Callable
+
+import numpy as np
+from PIL import Image
+
+from flowers_model.photo import PhotoError, decode, fit
+from train.devices import processes
+from train.devices.progress import progress
+from train.sources import SourceError, Split
+
+log = logging.getLogger("flowers")
+
+UNREADABLE_LIMIT = 0.05  # share of a split's photos that may be skipped
+MARGIN = 1.25  # training keeps photos this much larger than the input, for random crops
+IN_MEMORY = 4 * 2**30  # bytes of decoded photos above which they go to a temporary file
+
+
+@dataclasses.dataclass(frozen=True)
+class Photos:
+    """The readable photos of a split, decoded.
+
+    `labels` is int32 `(N,)`, -1 for an outlier. `read(i)` gives photo i, uint8 `(H, W, 3)`; for
+    evaluation all have the network's input size and `array`, uint8 `(N, S, S, 3)`, holds them.
+    `origins` are those of the split.
+    """
+
+    names: list[str]
+    labels: np.ndarray
+    read: Callable[[int], np.ndarray]
+    array: np.ndarray | None = None
+    origins: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+def evaluation_photos(
+    split: Split, title: str, size: int, crop: float, skip_bad: bool = False
+) -> Photos:
+    """Decode a split just as serving does.
+
+    Raises:
+        SourceError: where no photo can be read or, without `skip_bad`, more than 5 % cannot.
+    """
+    array = allocate((len(split), size, size, 3))
+
+    def fitted(data: bytes) -> np.ndarray:
+        return fit(decode(data), size, crop)
+
+    kept = _decode(split, title, fitted, array.__setitem__, skip_bad)
+    if processes.processes() > 1:
+        done = set(processes.share(len(split)))
+        array = _OnDemand(array, np.array(kept), lambda i: fitted(split.read(i)), done)
+    elif len(kept) < len(split):
+        array = array[kept]
+    origins = tuple(split.origins[i] for i in kept) if split.origins else ()
+    names = [split.names[i] for i in kept]
+    return Photos(names, split.labels[kept], array.__getitem__, array, origins)
+
+
+def training_photos(split: Split, title: str, size: int, skip_bad: bool = False) -> Photos:
+    """Decode a split whole, but for photos much larger than the input, which are reduced.
+
+    They stay in memory where they fit; else each is decoded again whenever it is read.
+
+    Raises:
+        SourceError: as `evaluation_photos`.
+    """
+    side = round(MARGIN * size)
+    photos: dict[int, np.ndarray] = {}
+    fits = len(split) * 4 * side**2 <= IN_MEMORY  # 3 channels at 4:3
+    keep = photos.__setitem__ if fits else lambda i, photo: None
+
+    def reduced(data: bytes) -> np.ndarray:
+        return _reduce(decode(data, at_least=side), side)
+
+    kept = _decode(split, title, reduced, keep, skip_bad)
+
+    def read(i: int) -> np.ndarray:
+        i = kept[i]
+        if i in photos:
+            return photos[i]
+        photo = reduced(split.read(i))
+        if fits:  # one of another process's share, which checked it
+            photos[i] = photo
+        return photo
+
+    return Photos([split.names[i] for i in kept], split.labels[kept], read)
+
+
+def together(first: Photos, second: Photos) -> Photos:
+    """The photos of both, in that order."""
+    count = len(first)
+    return Photos(
+        first.names + second.names,
+        np.concatenate([first.labels, second.labels]),
+        lambda i: first.read(i) if i < count else second.read(i - count),
+    )
+
+
+def readable(split: Split, title: str) -> Split:
+    """The photos of a split that can be decoded; how many cannot is logged.
+
+    Raises:
+        SourceError: where none can.
+    """
+    kept = _decode(split, title, decode, lambda i, photo: None, skip_bad=True)
+    return split.subset(np.array(kept))
+
+
+def _decode(
+    split: Split,
+    title: str,
+    make: Callable[[bytes], np.ndarray],
+    keep: Callable[[int, np.ndarray], None],
+    skip_bad: bool,
+) -> list[int]:
+    """Read every photo and make an array of it, on all cores; the numbers of those that could.
+
+    Of several processes, each takes its share of the photos; all learn which could not be read.
+    """
+
+    def one(i: int) -> str | None:
+        try:
+            keep(i, make(split.read(i)))
+        except (PhotoError, OSError) as error:
+            return f"{split.names[i]}: {error}"
+        return None
+
+    workers = os.cpu_count() or 1
+    own = processes.share(len(split))
+    with concurrent.futures.ThreadPoolExecutor(workers) as pool:
+        bar = progress(pool.map(one, own), f"reading {title}", len(own), "photos")
+        answers = list(bar)
+    failed = processes.gather(np.array([answer is not None for answer in answers]), len(split))
+    reasons = dict(zip(own, answers, strict=True))
+    failures = {i: reasons.get(i, split.names[i]) for i in np.flatnonzero(failed)}
+    if failures:
+        some = "; ".join(list(failures.values())[:3])
+        what = f"{len(failures)} of {len(split)} {title} photos cannot be read ({some})"
+        if len(failures) == len(split):
+            raise SourceError(f"{what}, so none is left: mend the data first")
+        if len(failures) > UNREADABLE_LIMIT * len(split) and not skip_bad:
+            raise SourceError(
+                f"{what}; more than {UNREADABLE_LIMIT:.0%}, so mend the data first, or use the "
+                "rest with --skip-bad"
+            )
+        log.info("skipped: %s", what)
+    return [i for i in range(len(split)) if i not in failures]
+
+
+class _OnDemand:
+    """Decoded photos `array[kept]`, of which those not yet `done` are made when they are read."""
+
+    def __init__(
+        self,
+        array: np.ndarray,
+        kept: np.ndarray,
+        make: Callable[[int], np.ndarray],
+        done: set[int],
+    ):
+        self.array, self.kept, self.make, self.done = array, kept, make, done
+
+    def __len__(self) -> int:
+        return len(self.kept)
+
+    def __getitem__(self, index: int | slice | np.ndarray) -> np.ndarray:
+        rows = self.kept[index]
+        missing = [i for i in np.atleast_1d(rows) if i not in self.done]
+        if missing:
+            with concurrent.futures.ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+                for i, photo in zip(missing, pool.map(self.make, missing), strict=True):
+                    self.array[i] = photo
+                    self.done.add(i)
+        return self.array[rows]
+
+
+def _reduce(photo: np.ndarray, short_side: int) -> np.ndarray:
+    height, width = photo.shape[:2]
+    scale = short_side / min(height, width)
+    if scale >= 1:
+        return photo
+    shape = (max(round(width * scale), short_side), max(round(height * scale), short_side))
+    return np.asarray(Image.fromarray(photo).resize(shape, Image.Resampling.BILINEAR))
+
+
+def allocate(shape: tuple[int, ...]) -> np.ndarray:
+    """Space for decoded photos: memory, or a temporary file where they would fill it."""
+    if np.prod(shape) <= IN_MEMORY:
+        return np.empty(shape, np.uint8)
+    with tempfile.TemporaryFile() as file:
+        return np.memmap(file, np.uint8, "w+", shape=shape)

@@ -1,0 +1,168 @@
+"""Metrics of a model on a split, with bootstrap intervals."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import numpy as np
+import sklearn.metrics
+import sklearn.model_selection
+
+from flowers_model.bundle import Interval, Metrics
+from flowers_model.classifier import Answers, softmax
+
+
+def others_auroc(flowers: np.ndarray, strangers: list[np.ndarray]) -> float:
+    """How well a score tells flowers `(N,)` from other things: the mean over their kinds."""
+    areas = [
+        sklearn.metrics.roc_auc_score(
+            np.repeat([0, 1], (len(flowers), len(kind))), np.concatenate([flowers, kind])
+        )
+        for kind in strangers
+    ]
+    return float(np.mean(areas))
+
+
+BINS = 15  # of probability, for the calibration error
+RESAMPLES = 1000  # bootstrap samples
+INTERVALS = ("top1", "top5", "macro_f1", "nll", "ece", "coverage", "set_size")
+
+SURE = 0.8  # probability above which a wrong answer misleads
+UNBOUNDED = ("nll", "set_size")  # all others lie in 0..1
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """A split as a model answers it.
+
+    Attributes:
+        names: of the photos.
+        labels: int `(N,)`, in the order of the model's classes.
+        picture: photo `i` as the network sees it, uint8 `(S, S, 3)`.
+    """
+
+    names: list[str]
+    labels: np.ndarray
+    answers: Answers
+    picture: Callable[[int], np.ndarray]
+    metrics: Metrics
+
+    def only(self, label: int) -> Metrics:
+        """The figures of one class's photos."""
+        rows = np.flatnonzero(self.labels == label)
+        return measure(self.answers.subset(rows), self.labels[rows])
+
+    @property
+    def guesses(self) -> np.ndarray:
+        """The likeliest class of each photo, int `(N,)`."""
+        return self.answers.probabilities.argmax(axis=1)
+
+
+def measure(
+    answers: Answers, labels: np.ndarray, others: dict[str, np.ndarray] | None = None
+) -> Metrics:
+    """The figures of a split.
+
+    Args:
+        answers: of its N photos.
+        labels: int `(N,)`, in 0..C-1.
+        others: refusal scores of photos of other things, by kind.
+    """
+    columns = _columns(answers, labels)
+    guesses = answers.probabilities.argmax(axis=1)
+    figures = _figures(columns, labels, guesses, np.arange(len(labels)))
+    random = np.random.default_rng(0)
+    draws = [
+        _figures(columns, labels, guesses, random.integers(0, len(labels), len(labels)))
+        for _ in range(RESAMPLES)
+    ]
+    intervals = {}
+    for name in INTERVALS:
+        if name in figures:
+            # Moved so that their mean is the figure: that photos come twice raises the calibration
+            # error of most samples above that of the split.
+            moved = np.array([draw[name] for draw in draws])
+            moved += figures[name] - moved.mean()
+            most = None if name in UNBOUNDED else 1
+            low, high = np.quantile(moved, (0.025, 0.975)).clip(0, most)
+            intervals[f"{name}_interval"] = Interval(low=low, high=high)
+    if answers.logits is not None:
+        plain = softmax(answers.logits)
+        figures["nll_uncalibrated"] = float(negative_log_likelihoods(plain, labels).mean())
+        figures["ece_uncalibrated"] = calibration_error(*_confidence(plain, labels))
+    confidence, right = _confidence(answers.probabilities, labels)
+    figures["sure_wrong"] = float((~right & (confidence > SURE)).mean())
+    if answers.refusal_scores is not None:
+        kept = answers.refusal_scores <= 1
+        figures["refused"] = float(1 - kept.mean())
+        figures["kept_right"] = float((kept & (guesses == labels)).mean())
+        if others:
+            figures["others_refused"] = float(np.mean([(s > 1).mean() for s in others.values()]))
+            figures["others_auroc"] = others_auroc(answers.refusal_scores, list(others.values()))
+    return Metrics(loss=figures["nll"], count=len(labels), **figures, **intervals)
+
+
+def calibration_error(confidence: np.ndarray, right: np.ndarray) -> float:
+    """Expected calibration error: how far, on average, confidence is from the share of right ones.
+
+    In 15 bins of equal width, as in Guo et al., 2017, https://arxiv.org/abs/1706.04599.
+
+    Args:
+        confidence: probability of the likeliest name, `(N,)`.
+        right: bool `(N,)`.
+    """
+    bins = np.minimum((confidence * BINS).astype(int), BINS - 1)
+    gaps = np.bincount(bins, right - confidence, BINS)
+    return float(np.abs(gaps).sum() / len(confidence))
+
+
+def negative_log_likelihoods(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Of each photo, nats, `(N,)`."""
+    return -np.log(np.maximum(probabilities[np.arange(len(labels)), labels], 1e-300))
+
+
+def macro_f1(labels: np.ndarray, guesses: np.ndarray, class_count: int) -> float:
+    """The mean F1 of the classes that are there or are guessed, as scikit-learn has it.
+
+    Its own function takes too long for the bootstrap.
+    """
+    hits = np.bincount(labels[labels == guesses], minlength=class_count)
+    either = np.bincount(labels, minlength=class_count) + np.bincount(
+        guesses, minlength=class_count
+    )
+    return float((2 * hits[either > 0] / either[either > 0]).mean())
+
+
+def _confidence(probabilities: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
+
+
+def _columns(answers: Answers, labels: np.ndarray) -> dict[str, np.ndarray]:
+    """Figures of each photo, `(N,)`, whose means are those of the split."""
+    probabilities, rows = answers.probabilities, np.arange(len(labels))
+    five = np.argsort(-probabilities, axis=1, kind="stable")[:, :5]
+    confidence, right = _confidence(probabilities, labels)
+    columns = {
+        "top1": right.astype(float),
+        "top5": (five == labels[:, None]).any(axis=1).astype(float),
+        "nll": negative_log_likelihoods(probabilities, labels),
+        "confidence": confidence,
+    }
+    if answers.label_sets is not None:
+        columns["coverage"] = answers.label_sets[rows, labels].astype(float)
+        columns["set_size"] = answers.label_sets.sum(axis=1).astype(float)
+    return columns
+
+
+def _figures(
+    columns: dict[str, np.ndarray], labels: np.ndarray, guesses: np.ndarray, rows: np.ndarray
+) -> dict[str, float]:
+    """The figures of some photos of a split, each as often as it stands in `rows`."""
+    columns = {name: column[rows] for name, column in columns.items()}
+    confidence = columns.pop("confidence")
+    class_count = max(labels.max(), guesses.max()) + 1
+    return {name: float(column.mean()) for name, column in columns.items()} | {
+        "macro_f1": macro_f1(labels[rows], guesses[rows], class_count),
+        "ece": calibration_error(confidence, columns["top1"]),
+    }

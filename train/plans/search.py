@@ -1,0 +1,93 @@
+"""The largest batch that fits, by compiling steps."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from flowers_model.errors import UserError
+from train.devices.progress import progress
+from train.experiment import Experiment
+from train.plans.step import MEMORY, Step, abstract_part, chips_of, compile_step, compiled_settings
+
+MOST = 2**16  # photos a chip, beyond which the search does not go
+
+
+def largest(memory_of: Callable[[int], float | None], guess: int, limit: float) -> int:
+    """How many photos a chip fit, at most 65,536, to one part in 16; 0 where not one does.
+
+    Memory grows nearly linearly, so the search goes where a line through what is known comes close
+    to the limit, and halves what is left after a number that does not fit.
+
+    Args:
+        memory_of: the memory that a step of so many photos takes, None where it cannot be compiled.
+        guess: where to begin.
+        limit: the memory that there is; of numbers that leave less than 1/16 of it none is larger.
+    """
+    low, high, number = 0, math.inf, min(guess, MOST)
+    before, less = 0, 0.0
+    while high - low > max(low // 16, 1):
+        memory = memory_of(number)
+        if memory is None or memory > limit:
+            high = number
+            number = (low + high) // 2
+            continue
+        slope = max(memory - less, 1) / (number - before)
+        low = before = number
+        less = memory
+        if memory > limit * 15 / 16 or low == MOST:
+            break
+        # A little below the limit, for a step that does not fit says nothing of its memory.
+        number = max(low + int((0.98 * limit - memory) / slope), low + max(low // 16, 1))
+        number = min(number, MOST if high == math.inf else (low + high) // 2)
+    return low
+
+
+def plan(
+    experiment: Experiment, classes: int, topology: str, batch: int | None, quick: bool
+) -> tuple[list[Step], list[Step]]:
+    """Compile steps of an experiment; the report's, and all of them.
+
+    Args:
+        batch: photos on all chips together; None compiles the experiment's own batch, then searches
+            for the largest that fits.
+
+    Raises:
+        UserError: for a topology that there is not, a batch that does not give every chip a photo,
+            and where no step fits.
+    """
+    chips = len(chips_of(topology))
+    own = (experiment.batch_size if batch is None else batch) // chips
+    if own < 1:
+        raise UserError(f"--batch-size must be {chips} or more, a photo for each of {chips} chips")
+    steps: dict[int, Step | None] = {}
+    with progress(None, "compiling", None, "steps") as bar:
+
+        def compiled(number: int) -> Step | None:
+            bar.set_description_str(f"compiling a step of {number * chips:,} photos")
+            steps[number] = compile_step(experiment, classes, topology, number * chips, quick)
+            bar.update(1)
+            return steps[number]
+
+        def memory_of(number: int) -> int | None:
+            step = compiled(number)
+            return step and step.memory
+
+        numbers = [own]
+        compiled(own)
+        if batch is None:
+            kept = _outputs(compiled_settings(experiment), classes)
+            numbers.append(largest(memory_of, max(int(MEMORY / kept), 1), MEMORY))
+    found = {number: step for number, step in steps.items() if step is not None}
+    if own not in found:
+        most = f"; {numbers[-1] * chips:,} do" if numbers[-1] in found else ""
+        raise UserError(f"a step of {own * chips:,} photos does not fit {chips} chips{most}")
+    return [found[number] for number in numbers], list(found.values())
+
+
+def _outputs(experiment: Experiment, classes: int) -> int:
+    """Bytes of what all layers of the trained part give for a photo, in two bytes each."""
+    from flowers_model.network import layers_of
+
+    outputs = [layer.output for layer in layers_of(abstract_part(experiment, classes))]
+    return 2 * sum(math.prod(output.shape[1:]) for output in outputs)

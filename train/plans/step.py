@@ -1,0 +1,299 @@
+"""A training step compiled for TPU v5e chips that need not be present."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import importlib.metadata
+import importlib.util
+import json
+import logging
+import math
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from flowers_model.errors import UserError
+from flowers_model.files import cache_folder, replacing
+from train.experiment import Experiment
+
+if TYPE_CHECKING:
+    import jax
+
+log = logging.getLogger("flowers")
+
+# A v5e chip, https://cloud.google.com/tpu/docs/v5e: bfloat16 operations a second; bytes a second of
+# its memory, and to the other chips, each way.
+FLOPS, BANDWIDTH, INTERCONNECT = 197e12, 819e9, 200e9
+MEMORY = round(15.75 * 2**30)  # bytes of the 16 GB that libtpu gives a program
+
+# libtpu looks for a TPU, and waits for one, unless it is told what to think of.
+ENVIRONMENT = {
+    "KERAS_BACKEND": "jax",
+    "JAX_PLATFORMS": "cpu",
+    "TPU_SKIP_MDS_QUERY": "1",
+    "TPU_ACCELERATOR_TYPE": "v5litepod-8",
+    "TPU_WORKER_HOSTNAMES": "localhost",
+    "TPU_WORKER_ID": "0",
+    "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",  # no chip is touched, so several may plan at once
+    "TF_CPP_MIN_LOG_LEVEL": "2",
+}
+
+QUICK = {"exec_time_optimization_effort": -1.0}  # of -1 to 1
+
+# In a compiled program: what an instruction is called, what it gives, and what it is.
+INSTRUCTION = re.compile(r"^ +(?:ROOT )?%?([\w.-]+) = (.*?) ([a-z][a-z-]*)\((.*)$", re.MULTILINE)
+
+COLLECTIVES = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")
+
+SHAPE = re.compile(r"\b([a-z]+)([0-9]+)\w*\[([0-9,]*)\](\{[^}]*\})?")
+
+# Instructions that move nothing; what is copied in the background counts where it starts.
+MOVELESS = ("bitcast", "constant", "copy-done", "get-tuple-element", "parameter", "tuple")
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+    """One compiled training step; bytes and FLOPs are those of a chip."""
+
+    batch: int  # photos, on all chips together
+    chips: int
+    parameters: int  # bytes
+    optimizer: int  # bytes
+    inputs: int  # bytes of the chip's part of the batch
+    temporaries: int  # bytes of activations, gradients and the like at their peak
+    program: int  # bytes of the program, and of what alignment wastes
+    flops: float
+    traffic: int  # bytes read from memory and written to it
+    collectives: dict[str, int]  # how many of each kind
+    collective_bytes: int
+
+    @property
+    def memory(self) -> int:
+        """Bytes of memory, all together."""
+        return self.parameters + self.optimizer + self.inputs + self.temporaries + self.program
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """The least time that computing, memory and the links between chips take, each alone."""
+        moved = 2 * (self.chips - 1) / self.chips * self.collective_bytes  # by a ring
+        return {
+            "computing": self.flops / FLOPS,
+            "memory": self.traffic / BANDWIDTH,
+            "links": moved / INTERCONNECT,
+        }
+
+    @property
+    def photos_a_second(self) -> float:
+        """The roofline: an upper bound for all chips together."""
+        return self.batch / max(self.seconds.values())
+
+
+def lower(
+    experiment: Experiment, classes: int, devices: Sequence[jax.Device], batch: int
+) -> tuple[jax.stages.Lowered, dict[str, int]]:
+    """The step of an experiment's last stage as `keras.distribution.DataParallel` would run it.
+
+    Args:
+        devices: of a topology, too, none of which is here.
+        batch: photos on all devices together; a multiple of their number.
+
+    Returns:
+        The step, to be compiled, and the bytes of `parameters`, `optimizer` and `inputs` a device.
+    """
+    import jax
+    import numpy as np
+    from jax.sharding import NamedSharding, PartitionSpec
+
+    part = abstract_part(experiment, classes)
+    mesh = jax.sharding.Mesh(np.array(devices), ("batch",))
+    whole, rows = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec("batch"))
+
+    def copied(variables: list) -> list:
+        return [jax.ShapeDtypeStruct(v.shape, v.dtype, sharding=whole) for v in variables]
+
+    state = (
+        copied(part.trainable_variables),
+        copied(part.non_trainable_variables),
+        copied(part.optimizer.variables),
+        copied(part.metrics_variables),
+    )
+    shapes = [(batch, *part.input.shape[1:]), (batch, classes)]
+    if experiment.class_weights != "none":
+        shapes.append((batch,))
+    data = tuple(jax.ShapeDtypeStruct(shape, np.float32, sharding=rows) for shape in shapes)
+    shardings = jax.tree.map(lambda _: whole, state)
+    step = jax.jit(part.train_step, donate_argnums=0, out_shardings=(None, shardings))
+    sizes = {
+        "parameters": _bytes(state[0] + state[1]),
+        "optimizer": _bytes(state[2]),
+        "inputs": _bytes(data) // len(devices),
+    }
+    return step.lower(state, data), sizes
+
+
+@functools.cache
+def abstract_part(experiment: Experiment, classes: int):
+    """What the last stage trains, ready for its steps, but without values."""
+    import jax
+    import keras
+
+    from train.devices import precision
+    from train.loop import stages, task
+    from train.loop.network import build_network
+
+    keras.config.set_dtype_policy(precision.policy(experiment.precision))
+    built = []
+
+    def build() -> None:
+        network = build_network(experiment, classes, weights=None)
+        part = stages.prepare(network, task.stages(experiment)[-1], experiment, steps=100)
+        part.optimizer.build(part.trainable_variables)
+        labels = keras.ops.zeros((1, classes))
+        part.compute_metrics(None, labels, labels)  # makes the metrics' variables
+        built.append(part)
+
+    jax.eval_shape(build)  # shapes alone: drawing the weights takes long
+    return built[0]
+
+
+def _bytes(arrays: Sequence[jax.ShapeDtypeStruct]) -> int:
+    return sum(math.prod(array.shape) * array.dtype.itemsize for array in arrays)
+
+
+def analyze(compiled: jax.stages.Compiled, batch: int, chips: int, sizes: dict[str, int]) -> Step:
+    """What a compiled step says of itself; `sizes` as `lower` gives them."""
+    memory, text = compiled.memory_analysis(), compiled.as_text()
+    kept = memory.argument_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes
+    collectives, collective_bytes = count_collectives(text)
+    return Step(
+        batch=batch,
+        chips=chips,
+        **sizes,
+        temporaries=memory.temp_size_in_bytes,
+        program=kept - sum(sizes.values()) + memory.generated_code_size_in_bytes,
+        flops=compiled.cost_analysis()["flops"],
+        traffic=count_traffic(text),
+        collectives=collectives,
+        collective_bytes=collective_bytes,
+    )
+
+
+def count_collectives(program: str) -> tuple[dict[str, int], int]:
+    """How many collectives of each kind a compiled program has, and the bytes that they give."""
+    kinds: dict[str, int] = {}
+    total = 0
+    for _, shape, operation, _ in INSTRUCTION.findall(program):
+        kind = operation.removesuffix("-start")
+        if kind in COLLECTIVES:
+            kinds[kind] = kinds.get(kind, 0) + 1
+            total += _size(shape)
+    return kinds, total
+
+
+def count_traffic(program: str) -> int:
+    """Bytes that a compiled program reads from memory and writes to it.
+
+    XLA's own count takes what stays in the chip's 128 MB beside its arithmetic for memory, too.
+    """
+    main = program[program.index("\nENTRY ") :]
+    found = INSTRUCTION.findall(main)
+    sizes = {name: _size(shape, in_memory=True) for name, shape, _, _ in found}
+    total = 0
+    for name, _, operation, rest in found:
+        if operation in MOVELESS:
+            continue
+        total += sizes[name]  # of a copy in the background: what is copied, and the copy
+        if not operation.endswith("-start"):
+            operands = re.findall(r"%([\w.-]+)", rest.partition(")")[0])
+            total += sum(sizes.get(operand, 0) for operand in operands)
+    return total
+
+
+def _size(shapes: str, in_memory: bool = False) -> int:
+    """Bytes of shapes such as `(f32[8,128]{1,0:T(8,128)S(1)}, bf16[8]{0})`.
+
+    With `in_memory`, only of those in the chip's main memory: S(1) and the like are others.
+    """
+    total = 0.0
+    for _, bits, sides, layout in SHAPE.findall(shapes):
+        if not (in_memory and "S(" in layout):
+            total += math.prod(int(side) for side in sides.split(",") if side) * int(bits) / 8
+    return int(total)
+
+
+def chips_of(topology: str) -> list[jax.Device]:
+    """The chips of a topology such as `v5e:2x4`, as JAX's devices.
+
+    Raises:
+        UserError: for a topology that there is not, or without libtpu.
+    """
+    if not re.fullmatch(r"v5e:[0-9]+x[0-9]+", topology):
+        raise UserError(f"--topology must be v5e:ROWSxCOLUMNS, as in v5e:2x4, not {topology!r}")
+    if importlib.util.find_spec("libtpu") is None:
+        raise UserError("the TPU's compiler is missing: pip install -r requirements-tpu.txt")
+    import jax
+    from jax.experimental import topologies
+
+    try:
+        return list(topologies.get_topology_desc(topology, platform="tpu").devices)
+    except jax.errors.JaxRuntimeError as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"there is no topology {topology}: {reason}") from error
+
+
+def compile_step(
+    experiment: Experiment, classes: int, topology: str, batch: int, quick: bool = False
+) -> Step | None:
+    """Compile a step for a topology, or recall it; None where it does not fit into memory.
+
+    Args:
+        topology: as `chips_of` takes it.
+        batch: photos on all chips together; a multiple of their number.
+        quick: whether the compiler takes the least effort.
+    """
+    experiment = compiled_settings(experiment)
+    path = cache_folder() / "plans" / f"{_key(experiment, classes, topology, batch, quick)}.json"
+    if path.exists():
+        kept = json.loads(path.read_text("utf-8"))
+        return kept and Step(**kept)
+    step = _compile(experiment, classes, topology, batch, quick)
+    try:
+        with replacing(path) as temporary:
+            temporary.write_text(json.dumps(step and dataclasses.asdict(step)), "utf-8")
+    except OSError as error:
+        log.warning("the plan is not kept (%s); set FLOWERS_DATA", error)
+    return step
+
+
+def compiled_settings(experiment: Experiment) -> Experiment:
+    """An experiment of which only that is left what may change a compiled step."""
+    fields = {field.name: field.default for field in dataclasses.fields(Experiment)}
+    others = ("data", "classes", "data_list", "skip_bad", "serve_size", "crop", "crop_scale")
+    others += ("gallery", "weights", "batch_size", "learning_rate", "learning_rate_finetune")
+    others += ("teacher", "average", "seed", "outliers")
+    plain = {name: fields[name] for name in others}
+    return dataclasses.replace(experiment, **plain, rate_low=0.0)
+
+
+def _key(experiment: Experiment, *others) -> str:
+    versions = [importlib.metadata.version(name) for name in ("keras", "jax", "libtpu")]
+    described = json.dumps([dataclasses.asdict(experiment), others, versions])
+    return hashlib.blake2b(described.encode(), digest_size=12).hexdigest()
+
+
+def _compile(
+    experiment: Experiment, classes: int, topology: str, batch: int, quick: bool
+) -> Step | None:
+    import jax
+
+    chips = chips_of(topology)
+    lowered, sizes = lower(experiment, classes, chips, batch)
+    try:
+        compiled = lowered.compile(compiler_options=QUICK if quick else None)
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" in str(error):
+            return None
+        raise
+    return analyze(compiled, batch, len(chips), sizes)
