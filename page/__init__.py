@@ -5,8 +5,6 @@ A module's `add(page)` adds its part to the `gr.Blocks` that is open, from what 
 
 from __future__ import annotations
 
-import dataclasses
-
 from page.server import address
 
 with address.without_proxies():
@@ -14,6 +12,7 @@ with address.without_proxies():
 
 from flowers_model.classifier import FlowerClassifier
 from page import html, theme
+from page.context import Page
 from page.examples import Examples
 from page.server import api, blocks, limits
 from page.server.kept import KeptPhotos
@@ -21,20 +20,6 @@ from page.tabs import about, batch, compare, gallery, identify
 
 # Once a minute gradio deletes what visitors sent, or was made for them, over five minutes ago.
 FORGET = (60, 300)
-
-
-@dataclasses.dataclass(frozen=True)
-class Page:
-    """What the parts of the page are built from."""
-
-    classifiers: dict[str, FlowerClassifier]  # by the names that visitors see, never empty
-    examples: Examples  # of the first classifier
-    kept: KeptPhotos | None  # where visitors may send photos with their right names
-
-    @property
-    def classifier(self) -> FlowerClassifier:
-        """The first, which the page is about."""
-        return next(iter(self.classifiers.values()))
 
 
 def build(

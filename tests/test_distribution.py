@@ -141,7 +141,7 @@ def test_what_devices_cannot_divide_is_refused(on_jax):
     assert said["model"].startswith("conv_2/kernel has 5 channels, which 2 devices cannot divide")
     with (
         pytest.raises(UserError, match="--model-devices 2 does not divide the 1 devices"),
-        distribution.scope(Experiment(distribution="model")),
+        distribution.scope("model", 2, "MobileNetV2"),
     ):
         pass
 

@@ -33,9 +33,14 @@ from train.loop.network import build_network
 from train.loop.training import train
 
 
+def scope(experiment: Experiment):
+    where = experiment.distribution, experiment.model_devices, experiment.backbone
+    return distribution.scope(*where)
+
+
 def layout(experiment: Experiment) -> dict:
     """How many rows of a batch of 8 a device has, and the shapes of what it has a part of."""
-    with distribution.scope(experiment):
+    with scope(experiment):
         network = build_network(experiment, 3, weights=None)
         size = experiment.image_size
         batch = distribution.place(np.zeros((8, size, size, 3), np.float32))
@@ -51,7 +56,7 @@ def layout(experiment: Experiment) -> dict:
 def inference(experiment: Experiment) -> dict:
     """How far inference on 13 photos is from Keras's, and what is said to 5 channels."""
     photos = np.random.default_rng(0).integers(0, 256, (13, 24, 24, 3), np.uint8)  # a prime number
-    with distribution.scope(experiment):
+    with scope(experiment):
         network = build_network(experiment, 3, weights=None)
         weights = distribution.whole_weights(network)
         predicted = distribution.predictor(network, 8)(photos)

@@ -11,7 +11,6 @@ minutes, and what it says is kept in `$FLOWERS_DATA/plans`.
 from __future__ import annotations
 
 import dataclasses
-import logging
 import os
 import pathlib
 import sys
@@ -23,8 +22,6 @@ from train.experiment import load_preset, preset_names
 from train.plans.search import plan
 from train.plans.step import ENVIRONMENT, Step, chips_of
 from train.plans.tables import ASSUMPTIONS, picture, tables
-
-log = logging.getLogger("flowers")
 
 
 @reporting_mistakes

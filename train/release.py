@@ -19,8 +19,6 @@ from flowers_model.command import Parser, reporting_mistakes
 from train.bundles.release import release
 from train.devices import environment
 
-log = logging.getLogger("flowers")
-
 
 @reporting_mistakes
 def main(arguments: list[str]) -> int:

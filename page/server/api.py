@@ -31,7 +31,7 @@ from page.server import limits
 from page.server.limits import BusyError, Workers
 
 if TYPE_CHECKING:
-    from page import Page
+    from page.context import Page
 
 BATCH = 50  # photos of one call
 TOP = 5  # names that are given

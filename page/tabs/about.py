@@ -12,7 +12,7 @@ from page.html import escape, named, table
 from page.tabs import snippets
 
 if TYPE_CHECKING:
-    from page import Page
+    from page.context import Page
 
 FIGURES = {
     "reliability": "How far its percentages can be trusted",

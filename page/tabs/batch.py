@@ -24,7 +24,7 @@ from page.html import UNKNOWN, WORDS, escape, flower, percent, sorry
 from page.server import uploads
 
 if TYPE_CHECKING:
-    from page import Page
+    from page.context import Page
 
 # What formulas begin with; the wide forms are read as the same signs by some spreadsheets.
 FORMULAS = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")

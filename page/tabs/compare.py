@@ -17,7 +17,7 @@ from flowers_model.errors import UserError
 from page.html import UNKNOWN, escape, flower, percent, read, sorry, table
 
 if TYPE_CHECKING:
-    from page import Page
+    from page.context import Page
 
 AVERAGED = "All of them, averaged"
 TOP = 5

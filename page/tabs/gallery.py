@@ -19,7 +19,7 @@ from page.html import chosen, escape, named
 from page.tabs.identify import INSIDE
 
 if TYPE_CHECKING:
-    from page import Page
+    from page.context import Page
 
 SEARCHED = 9  # flowers from which on there is a search
 SHOWN = 4  # other flowers that one is mixed up with

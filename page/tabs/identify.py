@@ -22,7 +22,7 @@ from page.tabs import feedback, intake
 from page.tabs.answer import Seen, render
 
 if TYPE_CHECKING:
-    from page import Page
+    from page.context import Page
 
 PREVIEW = 800  # longest side of the photo that the page shows, pixels
 PRIVACY = (

@@ -6,7 +6,6 @@ photos and their augmentation are functions of the seed and the epoch alone.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -21,9 +20,8 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
     from train.data.augment import Mixing, Policy
-    from train.loop.distillation import Teaching
 
-log = logging.getLogger("flowers")
+    Teaching = Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
 
 
 def augmented_views(

@@ -38,7 +38,6 @@ from train.devices.processes import (
     wait,
     whole,
 )
-from train.experiment import Experiment
 
 log = logging.getLogger("flowers")
 
@@ -77,20 +76,23 @@ HEAD_LAYOUTS = {
 
 
 @contextlib.contextmanager
-def scope(experiment: Experiment) -> Iterator[None]:
-    """Networks that are built inside train on the devices that `experiment.distribution` says.
+def scope(kind: str, model_devices: int, backbone: str) -> Iterator[None]:
+    """Networks that are built inside train on the devices that `kind` says.
 
     - `none`: the first device;
     - `data`: each device takes its part of a batch;
     - `model`: each group of `model_devices` devices does, which divide the wide layers;
     - `auto`: `data` where there are several devices, else `none`.
 
+    Args:
+        backbone: decides which layers `model` divides; see `LAYOUTS`.
+
     Raises:
         UserError: where the backend or the number of devices does not allow it.
         GroupError: inside, where another process is gone.
     """
-    choose = _distribution if keras.backend.backend() == "jax" else _strategy
-    chosen = choose(experiment)
+    jax = keras.backend.backend() == "jax"
+    chosen = _distribution(kind, model_devices, backbone) if jax else _strategy(kind)
     if chosen is None:
         yield
         return
@@ -319,10 +321,10 @@ def layout_map(mesh: keras.distribution.DeviceMesh, backbone: str) -> keras.dist
     return layouts
 
 
-def _distribution(experiment: Experiment) -> keras.distribution.Distribution | None:
+def _distribution(
+    kind: str, model_devices: int, backbone: str
+) -> keras.distribution.Distribution | None:
     import jax
-
-    kind, model_devices = experiment.distribution, experiment.model_devices
 
     # Those of a process beside each other: it makes rows of a batch that lie together.
     devices = sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
@@ -341,15 +343,12 @@ def _distribution(experiment: Experiment) -> keras.distribution.Distribution | N
         )
     shape = (len(devices) // model_devices, model_devices)
     mesh = keras.distribution.DeviceMesh(shape, ("batch", "model"), devices)
-    return _ModelParallel(
-        layout_map=layout_map(mesh, experiment.backbone), auto_shard_dataset=False
-    )
+    return _ModelParallel(layout_map=layout_map(mesh, backbone), auto_shard_dataset=False)
 
 
-def _strategy(experiment: Experiment):
+def _strategy(kind: str):
     import tensorflow as tf
 
-    kind = experiment.distribution
     if kind == "model":
         raise UserError("--distribution model needs KERAS_BACKEND=jax; tensorflow has data")
     if "TF_CONFIG" in os.environ:

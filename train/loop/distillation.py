@@ -7,7 +7,7 @@ et al., 2015, https://arxiv.org/abs/1503.02531; why it has to be the same photos
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,7 +18,7 @@ from flowers_model.errors import UserError
 if TYPE_CHECKING:
     import tensorflow as tf
 
-    Teaching = Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
+    from train.data.pipeline import Teaching
 
 SHARE = 0.5  # of a label; the rest is the data's own
 

@@ -64,7 +64,8 @@ def train(
         Preempted: after SIGTERM, when all is saved to go on.
     """
     others = soup.read_finished(experiment.average)
-    with distribution.scope(experiment):
+    where = experiment.distribution, experiment.model_devices, experiment.backbone
+    with distribution.scope(*where):
         begun = bool(read_history(folder)) or (folder / INTERRUPTED).exists()
         source = digests.begin(open_data(experiment), folder, begun)
         task = make_task(experiment, source, experiment.weights)

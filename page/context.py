@@ -1,0 +1,23 @@
+"""What the parts of the page are built from."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from flowers_model.classifier import FlowerClassifier
+from page.examples import Examples
+from page.server.kept import KeptPhotos
+
+
+@dataclasses.dataclass(frozen=True)
+class Page:
+    """What the parts of the page are built from."""
+
+    classifiers: dict[str, FlowerClassifier]  # by the names that visitors see, never empty
+    examples: Examples  # of the first classifier
+    kept: KeptPhotos | None  # where visitors may send photos with their right names
+
+    @property
+    def classifier(self) -> FlowerClassifier:
+        """The first, which the page is about."""
+        return next(iter(self.classifiers.values()))
