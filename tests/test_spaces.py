@@ -18,10 +18,9 @@ import yaml
 from hub_server import HubServer
 from packaging.requirements import Requirement
 
-from flowers_model import hub
 from flowers_model.classifier import FlowerClassifier
 
-ROOT = pathlib.Path(hub.__file__).parents[1]
+ROOT = pathlib.Path(__file__).resolve().parent.parent
 WRITER, READER = "hf_tokenOfAda", "hf_tokenThatReads"
 MODEL, SPACE = "ada/flowers-of-the-space", "ada/which-flower"
 HEAVY = {"keras", "tensorflow", "jax", "jaxlib", "torch", "sklearn", "scipy", "matplotlib", "train"}
