@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from flowers_model import files
+from flowers_model.command import Parser, reporting_mistakes  # Ctrl-C is one line from here on
 
 # On a machine of several people, gradio's own choice belongs to whoever was first.
 os.environ.setdefault("GRADIO_TEMP_DIR", str(files.own_folder() / "page"))
@@ -26,7 +27,6 @@ os.environ.setdefault("GRADIO_TEMP_DIR", str(files.own_folder() / "page"))
 import page
 from flowers_model import bundle
 from flowers_model.classifier import DEFAULT
-from flowers_model.command import Parser, reporting_mistakes
 from flowers_model.errors import UserError
 
 if TYPE_CHECKING:

@@ -5,10 +5,24 @@
 >>> classifier.classify("photo.jpg")
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from flowers_model import files
+
+if TYPE_CHECKING:
+    from flowers_model.classifier import FlowerClassifier, Prediction
+
+__all__ = ["FlowerClassifier", "Prediction"]
 
 files.settle()  # before the libraries that have caches are imported
 
-from flowers_model.classifier import FlowerClassifier, Prediction  # noqa: E402
 
-__all__ = ["FlowerClassifier", "Prediction"]
+def __getattr__(name: str) -> type:
+    """A class of `__all__`, imported when it is asked for: commands listen to Ctrl-C before."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from flowers_model import classifier
+
+    return getattr(classifier, name)

@@ -6,11 +6,14 @@ import argparse
 import difflib
 import functools
 import io
+import os
 import sys
+import types
 from collections.abc import Callable
 from typing import NoReturn
 
 from flowers_model.errors import UserError
+from flowers_model.files import is_full
 
 
 class Parser(argparse.ArgumentParser):
@@ -34,8 +37,9 @@ class Parser(argparse.ArgumentParser):
 def reporting_mistakes(main: Callable[[list[str]], int]) -> Callable[[list[str]], int]:
     """A command's `main` that ends mistakes and interruptions in one line.
 
-    After a `UserError` it returns status 2, after Ctrl-C 130. What the terminal or the pipe cannot
-    show is printed escaped, as `\\u685c`.
+    After a `UserError` it returns status 2, where a disk is full 1, after Ctrl-C 130, and 141 where
+    nobody reads its output any more. What the terminal or the pipe cannot show is printed escaped,
+    as `\\u685c`.
     """
 
     @functools.wraps(main)
@@ -44,12 +48,63 @@ def reporting_mistakes(main: Callable[[list[str]], int]) -> Callable[[list[str]]
             if isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(errors="backslashreplace")
         try:
+            _check_working_folder()
             return main(arguments)
-        except UserError as error:
-            print(f"error: {error}", file=sys.stderr)
-            return 2
-        except KeyboardInterrupt:
-            print("interrupted", file=sys.stderr)
-            return 130
+        except BaseException as error:
+            status = _told(error)
+            if status is None:
+                raise
+            return status
+        finally:
+            _flush()
 
     return reporting
+
+
+def _check_working_folder() -> None:
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        raise UserError("the working folder is gone: change to another, and start again") from None
+
+
+def _told(error: BaseException) -> int | None:
+    """Say in one line what ended a command; returns its status, None for what needs a traceback."""
+    if isinstance(error, UserError):
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    if isinstance(error, BrokenPipeError):
+        return 141
+    if isinstance(error, Exception) and is_full(error):
+        print(f"stopped: the disk is full ({error}): make room, and start again", file=sys.stderr)
+        return 1
+    while error is not None:  # libraries make ImportErrors of it
+        if isinstance(error, KeyboardInterrupt):
+            print("interrupted", file=sys.stderr)
+            return 130
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def _flush() -> None:
+    """Write out what was printed; what nobody reads any more, as after `| head`, is dropped."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _before_main(
+    kind: type[BaseException], error: BaseException, trace: types.TracebackType | None
+) -> None:
+    status = _told(error)
+    if status is None:
+        sys.__excepthook__(kind, error, trace)
+    else:
+        sys.stderr.flush()
+        os._exit(status)
+
+
+# Libraries are imported before `main`, which takes seconds.
+sys.excepthook = _before_main

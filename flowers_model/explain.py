@@ -10,11 +10,13 @@ import pathlib
 import sys
 from collections.abc import Sequence
 
+from flowers_model.command import Parser, reporting_mistakes  # Ctrl-C is one line from here on
+
+# isort: split
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from flowers_model.classifier import FlowerClassifier, Photo, softmax
-from flowers_model.command import Parser, reporting_mistakes
 from flowers_model.errors import UserError
 from flowers_model.files import check_output, replacing
 from flowers_model.photo import decode, fit

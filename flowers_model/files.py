@@ -1,6 +1,7 @@
 """Files that are there whole or not at all."""
 
 import contextlib
+import errno
 import getpass
 import logging
 import os
@@ -13,6 +14,10 @@ from collections.abc import Iterator
 from flowers_model.errors import UserError
 
 log = logging.getLogger("flowers")
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+# HDF5 and NumPy put the number into words of their own.
+_FULL_WORDS = ("No space left", "Disk quota exceeded", "File too large", "requested and")
 
 
 @contextlib.contextmanager
@@ -41,6 +46,21 @@ def replacing(path: str | os.PathLike) -> Iterator[pathlib.Path]:
         shutil.rmtree(room, ignore_errors=True)
 
 
+def expanded(path: str | os.PathLike) -> pathlib.Path:
+    """A path with `~` and `~USER` at its start as a home.
+
+    Raises:
+        UserError: where there is no such user.
+    """
+    try:
+        return pathlib.Path(path).expanduser()
+    except RuntimeError:
+        raise UserError(
+            f"{os.fspath(path)!r} begins with the home of a user that is not known here: write the "
+            "whole path"
+        ) from None
+
+
 def check_output(path: str | os.PathLike) -> None:
     """Check, before the work, that a file or folder can be written at `path`.
 
@@ -48,9 +68,11 @@ def check_output(path: str | os.PathLike) -> None:
         UserError: where it cannot.
     """
     place = pathlib.Path(path).absolute().parent
-    while not os.path.lexists(place):
-        place = place.parent
     try:
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            os.lstat(path)  # an OSError where a name is too long
+        while not os.path.lexists(place):
+            place = place.parent
         with tempfile.TemporaryFile(dir=place):
             return
     except NotADirectoryError:
@@ -58,6 +80,27 @@ def check_output(path: str | os.PathLike) -> None:
     except OSError as error:
         reason = f"{place}: {error.strerror}"
     raise UserError(f"{str(path)!r} cannot be written ({reason}): give a place that can")
+
+
+def is_full(error: BaseException | None) -> bool:
+    """Whether a full disk is at the root of an error."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in _FULL:
+            return True
+        if isinstance(error, OSError | RuntimeError) and any(w in str(error) for w in _FULL_WORDS):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def is_clutter(name: str, folder: bool = False) -> bool:
+    """Whether a file or a folder is hidden, or one that systems leave beside photos.
+
+    As macOS's `._photo.jpg` and `__MACOSX/`, a Synology's `@eaDir/`, Windows's `Thumbs.db`.
+    """
+    if folder:
+        return name.startswith((".", "__", "@"))
+    return name.startswith(".") or name.lower() in ("thumbs.db", "desktop.ini")
 
 
 def own_folder() -> pathlib.Path:
@@ -96,7 +139,7 @@ def cache_folder() -> pathlib.Path:
 
     Where such a folder can neither be found nor made, it is in `own_folder`.
     """
-    folder = pathlib.Path(os.environ.get("FLOWERS_DATA") or "~/.cache/flowers").expanduser()
+    folder = expanded(os.environ.get("FLOWERS_DATA") or "~/.cache/flowers")
     if not folder.is_dir() and not _can_be_made(folder):
         other = own_folder() / "cache"
         log.warning("%s cannot be made; what can be had again goes to %s", folder, other)

@@ -225,6 +225,19 @@ def test_a_list_that_does_not_fit_is_refused(data, tmp_path, lines, said):
         apply_split_list(open_source(f"folder:{data}", 0), tmp_path / "list.txt")
 
 
+def test_a_list_as_editors_on_windows_save_it(tmp_path):
+    for split in ("train", "valid"):
+        for name in CLASSES:
+            (tmp_path / "photos" / split / name).mkdir(parents=True)
+            (tmp_path / "photos" / split / name / "0.jpg").touch()
+    source = open_source(f"folder:{tmp_path / 'photos'}", 0)
+    names = [(split, name) for split, photos in source.splits.items() for name in photos.names]
+    lines = ["# mine", *("\t".join(one) for one in names), "  ", ""]
+    (tmp_path / "list.txt").write_text("\r\n".join(lines), "utf-8-sig", newline="")
+    again = apply_split_list(source, tmp_path / "list.txt")
+    assert [(split, n) for split, photos in again.splits.items() for n in photos.names] == names
+
+
 def test_a_missing_list_is_refused(data, tmp_path):
     with pytest.raises(SourceError, match="cannot be read: No such file"):
         apply_split_list(open_source(f"folder:{data}", 0), tmp_path / "list.txt")

@@ -24,6 +24,17 @@ def test_an_output_is_checked_where_it_would_lie(tmp_path):
     assert os.listdir(tmp_path) == ["file"]
 
 
+@pytest.mark.parametrize("name", ["x" * 300, f"{'x' * 300}/run", "run/" * 2000])
+def test_an_output_whose_name_is_too_long(tmp_path, name):
+    with pytest.raises(UserError, match=r"cannot be written .*File name too long"):
+        files.check_output(f"{tmp_path}/{name}")
+
+
+def test_a_home_of_nobody_is_one_line():
+    with pytest.raises(UserError, match="'~nobody-here/photos' begins with the home of a user"):
+        files.expanded("~nobody-here/photos")
+
+
 @pytest.mark.parametrize(
     ("command", "arguments"),
     [

@@ -169,6 +169,22 @@ def test_a_photo_that_has_gone_is_listed_and_fails_only_when_read(tmp_path):
     assert train.read(gone + 1) == b"photo train/rose/001.jpg"
 
 
+def test_links_to_themselves_and_pipes_are_no_folders_and_hold_no_photo(tmp_path):
+    data = write(tmp_path, *photos("rose", 4), *photos("daisy", 4))
+    (data / "circle").symlink_to("circle")
+    (data / "rose/circle.jpg").symlink_to("circle.jpg")
+    os.mkfifo(data / "rose/pipe.jpg")
+    read, refused = 0, []
+    for split in open_source(f"folder:{data}", 0).splits.values():
+        for i, name in enumerate(split.names):
+            try:
+                read += bool(split.read(i))
+            except OSError:
+                refused.append(name)
+    assert read == 8
+    assert sorted(refused) == ["rose/circle.jpg", "rose/pipe.jpg"]
+
+
 def test_photos_and_folders_may_be_links(tmp_path):
     write(tmp_path / "store", *photos("r", 3), *photos("d", 3))
     data = tmp_path / "data"

@@ -325,6 +325,7 @@ def test_many_photos_and_a_zip_give_the_table_that_python_gives(page, classifier
         for name, data in photos.items():
             archive.writestr(name, data)
         archive.writestr("__MACOSX/._b.png", b"clutter")
+        archive.writestr("@eaDir/b.png", b"clutter")
     page.click("#tab-many")
     files = [
         {"name": "c.png", "mimeType": "image/png", "buffer": encoded("PNG")},

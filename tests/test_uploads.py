@@ -50,9 +50,11 @@ def test_photos_and_zips_are_listed_in_their_order(tmp_path):
 
 
 def test_what_systems_leave_in_archives_is_passed_over(tmp_path):
+    """The same as in folders of photos."""
     clutter = ["__MACOSX/._a.jpg", "x/.DS_Store", ".hidden.jpg", "x/Thumbs.db", "desktop.ini"]
-    archive = zipped(tmp_path / "mac.zip", dict.fromkeys([*clutter, "x/a.jpg"], b"?"))
-    assert list(read_all(archive)) == ["x/a.jpg"]
+    clutter += ["x/@eaDir/a.jpg", ".hidden/a.jpg", "__MACOSX/x/a.jpg", "THUMBS.DB"]
+    archive = zipped(tmp_path / "mac.zip", dict.fromkeys([*clutter, "x/@a.jpg", "../b.jpg"], b"?"))
+    assert list(read_all(archive)) == ["x/@a.jpg", "../b.jpg"]
 
 
 def test_names_that_lead_out_of_a_zip_lead_nowhere(tmp_path, monkeypatch):

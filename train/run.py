@@ -21,7 +21,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 from flowers_model.command import Parser, reporting_mistakes
 from flowers_model.errors import UserError
-from flowers_model.files import check_output, legible
+from flowers_model.files import check_output, is_full, legible
 from train.devices import environment, processes
 from train.experiment import (
     Experiment,
@@ -146,7 +146,7 @@ def _run(
 ) -> int:
     from train.job import find_learning_rate, run
     from train.loop.finishing import UnfinishedError, reason
-    from train.loop.preflight import is_full, room_needed
+    from train.loop.preflight import room_needed
     from train.loop.task import TrainingError
 
     try:
@@ -244,12 +244,16 @@ def _new_folder(preset: str) -> pathlib.Path:
 def _log_to(path: pathlib.Path) -> None:
     shown = logging.StreamHandler(sys.stdout)
     shown.setLevel(logging.INFO)
+    shown.handleError = lambda record: None  # nobody reads it any more, as after `| head`
     log.handlers[:] = [shown]
     if not processes.is_first():
         log.setLevel(logging.ERROR)
         return
     log.setLevel(logging.DEBUG)  # run.log has tracebacks, too
-    kept = logging.FileHandler(path, encoding="utf-8", errors="backslashreplace")
+    try:
+        kept = logging.FileHandler(path, encoding="utf-8", errors="backslashreplace")
+    except OSError as error:
+        raise UserError(f"{path} cannot be written ({error.strerror}): make it yours") from error
     kept.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
     kept.handleError = lambda record: None  # a full disk must not drown what is shown
     log.handlers.append(kept)

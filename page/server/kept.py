@@ -16,7 +16,7 @@ from PIL import Image
 
 from flowers_model import hub
 from flowers_model.errors import UserError
-from flowers_model.files import replacing
+from flowers_model.files import expanded, replacing
 
 SIDE = 1024  # longest side of a kept photo, pixels
 PHOTOS = 2000  # that are kept at most; of this size, about 0.5 GB
@@ -60,7 +60,7 @@ class KeptPhotos:
             self._scheduler = hub.schedule_commits(self.folder, place, MINUTES)
         else:
             self.repo_id = None
-            self.folder = pathlib.Path(place).expanduser()
+            self.folder = expanded(place)
             try:
                 self.folder.mkdir(parents=True, exist_ok=True)
                 tempfile.TemporaryFile(dir=self.folder).close()

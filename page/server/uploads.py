@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import BinaryIO, NoReturn
 
 from flowers_model.errors import UserError
+from flowers_model.files import is_clutter
 
 FILES = 50  # that are read at a time
 MEGABYTE = 2**20
@@ -120,9 +121,8 @@ def _is_zip(name: str, path: str) -> bool:
 
 
 def _is_clutter(name: str) -> bool:
-    parts = pathlib.PurePosixPath(name).parts
-    hidden = bool(parts) and parts[-1].startswith(".")
-    return hidden or "__MACOSX" in parts or parts[-1:] in (("Thumbs.db",), ("desktop.ini",))
+    *folders, file = pathlib.PurePosixPath(name).parts or ("",)
+    return is_clutter(file) or any(is_clutter(one, True) for one in folders if one != "..")
 
 
 def _refuse(reason: str) -> NoReturn:

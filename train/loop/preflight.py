@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import pathlib
 import shutil
 
@@ -12,7 +11,6 @@ from train.loop.task import Task
 from train.sources import Source, SourceError
 from train.sources.base import nameless
 
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # In multiples of the weights: a checkpoint has two moments besides, and a bundle has the weights
 # for Keras, twice while they are packed, and in ONNX.
 CHECKPOINT, BUNDLE = 3, 3
@@ -47,18 +45,6 @@ def _check_room(folder: pathlib.Path, weights: int) -> None:
             f"the disk of {folder} has {free / 1e6:.0f} MB left, and the run needs about "
             f"{(needed - there) / 1e6:.0f} MB: make room, or give another --output"
         )
-
-
-def is_full(error: BaseException | None) -> bool:
-    """Whether a full disk is at the root of an error."""
-    while error is not None:
-        # HDF5 and NumPy put the number into words of their own.
-        if isinstance(error, OSError) and (
-            error.errno in FULL or "No space left" in str(error) or "requested and" in str(error)
-        ):
-            return True
-        error = error.__cause__ or error.__context__
-    return False
 
 
 def room_needed(folder: pathlib.Path) -> int:

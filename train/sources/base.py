@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import pathlib
 import unicodedata
 import urllib.parse
 from collections.abc import Callable, Sequence
@@ -13,6 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from flowers_model.errors import UserError
+from flowers_model.files import expanded
 
 log = logging.getLogger("flowers")
 
@@ -97,7 +97,7 @@ def split_options(text: str, known: Sequence[str], form: str) -> tuple[str, dict
         SourceError: another form, or another name.
     """
     place, mark, query = text.rpartition("?")
-    if not mark or os.path.exists(pathlib.Path(text).expanduser()):
+    if not mark or os.path.exists(expanded(text)):
         return text, {}
     try:
         pairs = urllib.parse.parse_qsl(query, keep_blank_values=True, strict_parsing=True)

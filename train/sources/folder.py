@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from flowers_model.files import legible
+from flowers_model.files import expanded, is_clutter, legible
 from train.sources.base import Source, SourceError, Split, nameless, plain_name
 from train.sources.splits import add_missing_splits, check_classes, some, split_named
 
@@ -43,7 +43,7 @@ def open_folder(path: str | os.PathLike, seed: int, cut: bool = True) -> Source:
     class_names, splits = read_splits(root, folders or {"train": root}, whole=cut)
     if cut:
         splits = add_missing_splits(splits, class_names, seed)
-    name = legible(pathlib.Path(path).expanduser().resolve().name)
+    name = legible(expanded(path).resolve().name)
     return Source(name=name, class_names=class_names, splits=splits, credits=f"Photos from {name}")
 
 
@@ -53,7 +53,7 @@ def open_photos(path: str | os.PathLike) -> Split:
     Raises:
         SourceError: there is no such folder, it cannot be read, or holds no photo.
     """
-    root = pathlib.Path(path).expanduser()
+    root = expanded(path)
     if not root.is_dir():
         raise SourceError(f"There is no folder {root}: check the path.")
 
@@ -70,7 +70,7 @@ def find_root(path: str | os.PathLike) -> pathlib.Path:
     Raises:
         SourceError: there is no such folder, or it cannot be read.
     """
-    root = pathlib.Path(path).expanduser()
+    root = expanded(path)
     if not os.path.exists(root):
         raise SourceError(f"There is no folder {root}: check the path.")
     if not root.is_dir():
@@ -154,7 +154,10 @@ def files_split(root: pathlib.Path, names: list[str], labels: np.ndarray) -> Spl
     """A split of the files `root / name`."""
 
     def read(i: int) -> bytes:
-        return (root / names[i]).read_bytes()
+        path = root / names[i]
+        if not path.is_file() and path.exists():  # pipes and devices need never end
+            raise OSError(f"{path} is no file")
+        return path.read_bytes()
 
     return Split(tuple(map(legible, names)), labels.astype(np.int32), read)
 
@@ -170,7 +173,7 @@ def photo_files(
     above |= {os.path.realpath(folder)}
     for entry in entries(folder):
         inner = folder / entry.name
-        if entry.is_dir():
+        if is_folder(entry):
             if os.path.realpath(inner) not in above:
                 yield from photo_files(inner, above)
         elif is_photo(entry.name):
@@ -191,14 +194,18 @@ def entries(folder: pathlib.Path) -> list[os.DirEntry]:
     try:
         # scandir knows files from folders without asking the disk about every photo.
         with os.scandir(folder) as found:
-            kept = [
-                entry
-                for entry in found
-                if not entry.name.startswith((".", "__", "@") if entry.is_dir() else ".")
-            ]
+            kept = [entry for entry in found if not is_clutter(entry.name, is_folder(entry))]
     except OSError as error:
         raise SourceError(f"{folder} cannot be read: {error.strerror}.") from error
     return sorted(kept, key=lambda entry: entry.name)
+
+
+def is_folder(entry: os.DirEntry) -> bool:
+    """Whether it is a folder, or a link to one; links that lead to themselves are none."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
 
 
 def _photos_by_class(folder: pathlib.Path) -> dict[str, list[pathlib.Path]]:
@@ -229,4 +236,4 @@ def _photos_by_class(folder: pathlib.Path) -> dict[str, list[pathlib.Path]]:
 
 
 def _folders(folder: pathlib.Path) -> list[pathlib.Path]:
-    return [folder / entry.name for entry in entries(folder) if entry.is_dir()]
+    return [folder / entry.name for entry in entries(folder) if is_folder(entry)]

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from flowers_model import hub
-from flowers_model.files import legible
+from flowers_model.files import expanded, legible
 from train.sources.base import Source, SourceError, Split, check_faults, plain_name, split_options
-from train.sources.folder import entries, photo_files
+from train.sources.folder import entries, is_folder, photo_files
 from train.sources.splits import add_missing_splits, check_classes, some, split_named
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def open_hub(text: str, seed: int, skip_bad: bool = False, cut: bool = True) -> 
 
 def _fetch(place: str) -> tuple[pathlib.Path, str | None]:
     """The folder or file at `place`, and the repo's id where it comes from the Hub."""
-    path = pathlib.Path(place).expanduser()
+    path = expanded(place)
     if os.path.exists(path):
         return path, None
     parts = hub.split_name(place)
@@ -151,7 +151,7 @@ def _with_all_photos(
 
     card = folder / "README.md"
     chosen = card.is_file() and b"data_files" in card.read_bytes()
-    ours = any(split_named(inner.name) for inner in entries(root) if inner.is_dir())
+    ours = any(split_named(inner.name) for inner in entries(root) if is_folder(inner))
     if left_out() and not chosen and not ours:
         builder = datasets.load_dataset_builder(str(folder), config, data_files={"train": "**"})
     if rest := left_out():

@@ -11,7 +11,7 @@ import os
 import pathlib
 from collections.abc import Iterable
 
-from flowers_model.files import legible, replacing
+from flowers_model.files import expanded, legible, replacing
 from train.sources.base import Source, SourceError, picked
 
 SPLITS = ("train", "valid", "test")
@@ -37,7 +37,7 @@ def apply_split_list(source: Source, path: str | os.PathLike) -> Source:
         SourceError: the list cannot be read, names a photo twice or one that the source has not,
             or leaves a split without photos of some class.
     """
-    path = pathlib.Path(path).expanduser()
+    path = expanded(path)
     places = {
         name: (split, i) for split in source.splits.values() for i, name in enumerate(split.names)
     }
@@ -76,9 +76,11 @@ def apply_split_list(source: Source, path: str | os.PathLike) -> Source:
 def _rows(path: pathlib.Path) -> list[tuple[int, list[str]]]:
     """The rows of the list with the numbers of their lines."""
     try:
-        with open(path, encoding="utf-8", errors="surrogateescape", newline="") as file:
+        # Editors on Windows put a byte order mark before the first line.
+        with open(path, encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
             reader = csv.reader(file, delimiter="\t")
-            return [(reader.line_num, row) for row in reader if row and row[0][:1] != "#"]
+            rows = [(reader.line_num, row) for row in reader]
+        return [(i, row) for i, row in rows if "".join(row).strip() and row[0][:1] != "#"]
     except OSError as error:
         raise SourceError(f"The list {path} cannot be read: {error.strerror}.") from error
     except csv.Error as error:

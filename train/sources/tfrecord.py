@@ -32,6 +32,7 @@ import tensorflow as tf
 from google.protobuf.message import DecodeError
 
 from flowers_model import names as flower_names
+from flowers_model.files import expanded
 from train.sources.base import Source, SourceError, Split, check_faults, plain_name, split_options
 from train.sources.splits import some, split_named
 
@@ -152,7 +153,7 @@ def open_tfrecord(
     path, named = split_options(str(text), OPTIONS, "?image=FEATURE&label=FEATURE")
     path = path.rstrip("/") or "/"
     if "://" not in path:
-        path = os.path.abspath(os.path.expanduser(path))
+        path = os.path.abspath(expanded(path))
     with readable(path):
         if not tf.io.gfile.exists(path):
             raise SourceError(f"There is no folder {path}: check the path.")

@@ -10,10 +10,12 @@ export const isZip = async (file) => {
     return start[0] === 0x50 && start[1] === 0x4b && (start[2] === 3 || start[2] === 5);
 };
 
+// As is_clutter of flowers_model/files.py.
 const clutter = (name) => {
-    const parts = name.split("/");
-    const last = parts.at(-1);
-    return last.startsWith(".") || parts.includes("__MACOSX") || ["Thumbs.db", "desktop.ini"].includes(last);
+    const folders = name.split("/");
+    const last = folders.pop().toLowerCase();
+    const hidden = (folder) => folder !== ".." && /^([.@]|__)/.test(folder);
+    return last.startsWith(".") || ["thumbs.db", "desktop.ini"].includes(last) || folders.some(hidden);
 };
 
 // Name and `read` of each file in it; `read` gives a Blob, or raises PhotoError.

@@ -1,0 +1,81 @@
+"""What ends a command: one line and a status, before `main` as well as in it."""
+
+import os
+import pathlib
+import resource
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+COMMANDS = [
+    *(["-m", f"train.{name}"] for name in ("predict", "explore", "evaluate", "calibrate")),
+    *(["-m", f"train.{name}"] for name in ("convert", "sweep", "plan")),
+    *(["-m", "flowers_model.explain"], ["train/run.py"], ["app.py"]),
+]
+
+
+def ended(body: str, before: str = "", **options) -> subprocess.CompletedProcess:
+    """A command whose `main` is `body`, in a process of its own, that does something before."""
+    script = (
+        "import os, sys\n"
+        "from flowers_model.command import reporting_mistakes\n"
+        "@reporting_mistakes\n"
+        f"def main(arguments):\n    {body}\n    return 0\n"
+        f"{before}\nsys.exit(main([]))\n"
+    )
+    options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "cwd": ROOT} | options
+    options["env"] = os.environ | {"PYTHONUNBUFFERED": ""}
+    return subprocess.run([sys.executable, "-c", script], text=True, **options)
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda words: words[-1])
+def test_ctrl_c_while_libraries_are_imported(command, tmp_path):
+    """A library that is interrupted, and one that makes an ImportError of that."""
+    (tmp_path / "numpy.py").write_text(
+        "try:\n    raise KeyboardInterrupt\nexcept BaseException as error:\n"
+        "    raise ImportError('initialization failed') from error\n"
+    )
+    done = subprocess.run(
+        [sys.executable, *command, "--help"],
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stderr) == (130, "interrupted\n")
+
+
+def test_other_errors_keep_their_traceback():
+    done = ended("raise ValueError('ours')")
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr
+
+
+def test_nobody_reads_the_output_any_more():
+    """As after `| head`, while it is printed and at the end."""
+    for body, status in (("[print('x' * 99) for _ in range(9999)]", 141), ("print('x')", 0)):
+        reading, writing = os.pipe()
+        os.close(reading)
+        done = ended(body, stdout=writing)
+        os.close(writing)
+        assert (done.returncode, done.stderr) == (status, "")
+
+
+def test_a_full_disk(tmp_path):
+    def nearly_full():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY))
+
+    body = f"with open({str(tmp_path / 'x')!r}, 'w') as file: file.write('x' * 2000)"
+    done = ended(body, preexec_fn=nearly_full)
+    assert done.returncode == 1
+    assert done.stderr == (
+        "stopped: the disk is full ([Errno 27] File too large): make room, and start again\n"
+    )
+
+
+def test_a_working_folder_that_is_gone(tmp_path):
+    done = ended("pass", f"os.chdir({str(tmp_path)!r}); os.rmdir({str(tmp_path)!r})")
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: the working folder is gone")
