@@ -9,7 +9,6 @@ gradio's own settings, GRADIO_SERVER_NAME and GRADIO_SERVER_PORT.
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import pathlib
 import re
@@ -27,7 +26,7 @@ os.environ.setdefault("GRADIO_TEMP_DIR", str(files.own_folder() / "page"))
 import page
 from flowers_model import bundle
 from flowers_model.classifier import DEFAULT
-from flowers_model.errors import UserError
+from flowers_model.installation import spoken
 
 if TYPE_CHECKING:
     import gradio as gr
@@ -45,7 +44,7 @@ def open_page(arguments: Sequence[str] = ()) -> gr.Blocks:
     Raises:
         UserError: for arguments that do not fit, and for a model that cannot be opened.
     """
-    parser = Parser(description="Show the page of a flower classifier.")
+    parser = Parser(spoken("app"), description="Show the page of a flower classifier.")
     parser.add_argument(
         "--model",
         action="append",
@@ -71,8 +70,6 @@ def open_page(arguments: Sequence[str] = ()) -> gr.Blocks:
         "(else FLOWERS_FEEDBACK, else none is kept)",
     )
     options = parser.parse_args(arguments)
-    if options.mcp and importlib.util.find_spec("mcp") is None:
-        raise UserError("--mcp needs a package more: pip install 'mcp>=1.21,<2'")
     models = options.model or _listed(os.environ.get("FLOWERS_MODEL", ""))
     if not models and MODEL_FILE.is_file():
         models = _listed(MODEL_FILE.read_text("utf-8"))

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from flowers_model.classifier import FlowerClassifier, Prediction
 
 __all__ = ["FlowerClassifier", "Prediction"]
+__version__ = "0.1.0"
 
 files.settle()  # before the libraries that have caches are imported
 

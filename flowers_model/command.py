@@ -9,7 +9,7 @@ import io
 import os
 import sys
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NoReturn
 
 from flowers_model.errors import UserError
@@ -26,12 +26,15 @@ class Parser(argparse.ArgumentParser):
         unknown = message.removeprefix("unrecognized arguments: ")
         if unknown != message:
             word = unknown.split()[0]
-            close = difflib.get_close_matches(word.split("=")[0], self._option_string_actions, n=1)
-            raise UserError(
-                f"there is no {word}; "
-                + (f"did you mean {close[0]}?" if close else "--help lists what there is")
-            )
+            hint = suggestion(word.split("=")[0], self._option_string_actions)
+            raise UserError(f"there is no {word}; {hint}")
         raise UserError(f"{message}; --help lists what there is")
+
+
+def suggestion(word: str, known: Iterable[str]) -> str:
+    """What to say of a word that is not known: the one that was meant, perhaps."""
+    close = difflib.get_close_matches(word, known, n=1)
+    return f"did you mean {close[0]}?" if close else "--help lists what there is"
 
 
 def reporting_mistakes(main: Callable[[list[str]], int]) -> Callable[[list[str]], int]:

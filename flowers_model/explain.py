@@ -19,6 +19,7 @@ from PIL import Image, ImageDraw, ImageFont
 from flowers_model.classifier import FlowerClassifier, Photo, softmax
 from flowers_model.errors import UserError
 from flowers_model.files import check_output, replacing
+from flowers_model.installation import spoken
 from flowers_model.photo import decode, fit
 
 TOP = 4  # names whose maps are shown
@@ -166,7 +167,7 @@ def _captioned(picture: Image.Image, text: str) -> Image.Image:
 @reporting_mistakes
 def main(arguments: Sequence[str]) -> int:
     """Run the command; returns the exit status."""
-    parser = Parser("python -m flowers_model.explain", description=__doc__.splitlines()[0])
+    parser = Parser(spoken("explain"), description=__doc__.splitlines()[0])
     parser.add_argument("photo", metavar="PHOTO")
     parser.add_argument("--model", required=True, metavar="BUNDLE|USER/MODEL[@REVISION]")
     parser.add_argument("--output", required=True, type=pathlib.Path, metavar="DIR")

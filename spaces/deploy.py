@@ -33,6 +33,7 @@ from flowers_model.classifier import DEFAULT
 from flowers_model.command import Parser, reporting_mistakes
 from flowers_model.errors import UserError
 from flowers_model.files import replacing
+from flowers_model.installation import PROJECT, spoken
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent
@@ -48,7 +49,11 @@ ZERO_CARD = f"suggested_hardware: {ZERO_HARDWARE}\n"
 
 
 def _parser() -> Parser:
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(
+        spoken("deploy"),
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("space", metavar="USER/SPACE", help="made where it does not exist")
     parser.add_argument(
         "--model",
@@ -132,9 +137,9 @@ def assemble(
 
 def _copy_page(folder: pathlib.Path, models: Sequence[str]) -> None:
     """Copy the page that `app.py` serves, and tell it its models, which come from the Hub."""
-    unwanted = shutil.ignore_patterns("__pycache__", ".*", DEFAULT.name)
-    for package in PACKAGES:
-        shutil.copytree(ROOT / package, folder / package, ignore=unwanted)
+    unwanted = shutil.ignore_patterns("__pycache__", ".*", DEFAULT.name, PROJECT.name)
+    for package in (DEFAULT.parent, ROOT / "page"):
+        shutil.copytree(package, folder / package.name, ignore=unwanted)
     for file in (ROOT / "app.py", ROOT / "LICENSE", HERE / "requirements.txt"):
         shutil.copyfile(file, folder / file.name)
     shutil.copyfile(ROOT / "docs" / "page.png", folder / "thumbnail.png")
@@ -261,7 +266,7 @@ def main(arguments: Sequence[str]) -> int:
         if hub.split_name(model) is None and not (static and os.path.isdir(model)):
             raise UserError(
                 f"{model!r} is no model on the Hub: give USER/MODEL or USER/MODEL@REVISION "
-                "(`python train/run.py --push-to USER/MODEL` publishes one)"
+                f"(`{spoken('train')} --push-to USER/MODEL` publishes one)"
             )
     settings = {
         "private": options.private,

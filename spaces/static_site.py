@@ -37,6 +37,7 @@ from flowers_model.classifier import DEFAULT, FlowerClassifier
 from flowers_model.command import Parser, reporting_mistakes
 from flowers_model.errors import UserError
 from flowers_model.files import cache_folder, replacing
+from flowers_model.installation import spoken
 from page import html, theme
 from page.examples import Examples
 from page.tabs import about, intake
@@ -275,7 +276,9 @@ def _sha512(path: pathlib.Path) -> str:
 @reporting_mistakes
 def main(arguments: Sequence[str]) -> int:
     """Run the command; returns the exit status."""
-    parser = Parser(description="Write the page that runs in the visitor's browser alone.")
+    parser = Parser(
+        spoken("static"), description="Write the page that runs in the visitor's browser alone."
+    )
     parser.add_argument("folder", metavar="DIR", type=pathlib.Path, help="new, or an earlier one")
     parser.add_argument(
         "--model",

@@ -2,7 +2,9 @@
 
 import contextlib
 import functools
+import importlib.metadata
 import io
+import os
 import pathlib
 import shutil
 import socket
@@ -17,12 +19,14 @@ import numpy as np
 import pytest
 from hub_server import HubServer
 from huggingface_hub import constants
+from packaging.requirements import Requirement
 from PIL import Image
 
 from flowers_model import bundle
 from flowers_model.export import write_onnx
 from flowers_model.hub import client
 
+ROOT = pathlib.Path(__file__).resolve().parent.parent
 COLOURS = {"blue iris": (60, 60, 220), "poppy": (220, 40, 30), "sunflower": (240, 200, 20)}
 
 
@@ -64,6 +68,33 @@ def use_hub(server: HubServer, monkeypatch: pytest.MonkeyPatch, token: str | Non
         monkeypatch.setenv("HF_TOKEN", token)
     monkeypatch.setattr(client, "PAUSES", (0, 0, 0))
     huggingface_hub.close_session()
+
+
+def requirements(path: str) -> list[str]:
+    """The lines of a requirements file of the project, and of those that it takes in."""
+    lines = []
+    for line in (ROOT / path).read_text("utf-8").splitlines():
+        if line.startswith("-r "):
+            lines += requirements(os.path.join(os.path.dirname(path), line[3:]))
+        elif line and not line.startswith("#"):
+            lines.append(line)
+    return lines
+
+
+def link_distributions(room: pathlib.Path, lines: list[str]) -> None:
+    """Have `room` hold what requirements install, what that requires in turn, and nothing else."""
+    seen: set[str] = set()
+    left = [Requirement(line) for line in lines]
+    while left:
+        one = left.pop()
+        if one.name in seen or (one.marker and not one.marker.evaluate({"extra": ""})):
+            continue
+        seen.add(one.name)
+        distribution = importlib.metadata.distribution(one.name)
+        left += map(Requirement, distribution.requires or [])
+        for name in {file.parts[0] for file in distribution.files} - {"..", "__pycache__"}:
+            if not (room / name).exists():
+                (room / name).symlink_to(distribution.locate_file(name))
 
 
 @contextlib.contextmanager

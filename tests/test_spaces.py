@@ -15,12 +15,12 @@ import helpers
 import huggingface_hub
 import pytest
 import yaml
+from helpers import ROOT, link_distributions, requirements
 from hub_server import HubServer
 from packaging.requirements import Requirement
 
 from flowers_model.classifier import FlowerClassifier
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
 WRITER, READER = "hf_tokenOfAda", "hf_tokenThatReads"
 MODEL, SPACE = "ada/flowers-of-the-space", "ada/which-flower"
 HEAVY = {"keras", "tensorflow", "jax", "jaxlib", "torch", "sklearn", "scipy", "matplotlib", "train"}
@@ -33,11 +33,6 @@ _spec.loader.exec_module(deploy)
 def contents(folder: pathlib.Path) -> dict[str, bytes]:
     files = (path for path in folder.rglob("*") if path.is_file())
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
-
-
-def requirements(path: str) -> list[str]:
-    lines = (ROOT / path).read_text("utf-8").splitlines()
-    return [line for line in lines if line and not line.startswith("#")]
 
 
 def card(text: str) -> dict:
@@ -76,22 +71,6 @@ def folder(tmp_path_factory) -> pathlib.Path:
     folder = tmp_path_factory.mktemp("dry") / "space"
     assert deploy.main([SPACE, "--model", f"{MODEL}@v1", "--dry-run", str(folder)]) == 0
     return folder
-
-
-def link_distributions(room: pathlib.Path, lines: list[str]) -> None:
-    """Have `room` hold what requirements install, what that requires in turn, and nothing else."""
-    seen: set[str] = set()
-    left = [Requirement(line) for line in lines]
-    while left:
-        one = left.pop()
-        if one.name in seen or (one.marker and not one.marker.evaluate({"extra": ""})):
-            continue
-        seen.add(one.name)
-        distribution = importlib.metadata.distribution(one.name)
-        left += map(Requirement, distribution.requires or [])
-        for name in {file.parts[0] for file in distribution.files} - {"..", "__pycache__"}:
-            if not (room / name).exists():
-                (room / name).symlink_to(distribution.locate_file(name))
 
 
 @pytest.fixture(scope="module")

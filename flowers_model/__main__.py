@@ -1,0 +1,51 @@
+"""The command `flowers`; in a clone that is not installed, `python -m flowers_model`."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import runpy
+import sys
+
+from flowers_model import __version__, installation
+from flowers_model.command import Parser, reporting_mistakes, suggestion
+from flowers_model.errors import UserError
+from flowers_model.installation import COMMANDS, ROOT, install_line, spoken
+
+
+def flowers() -> None:
+    """What the installed command `flowers` starts."""
+    installation.started_as = "flowers"
+    sys.exit(main(sys.argv[1:]))
+
+
+@reporting_mistakes
+def main(arguments: list[str]) -> int:
+    """Start the command that is named first, with the rest, as its own file would be started."""
+    parser = Parser(
+        usage=f"{installation.started_as} COMMAND ...",
+        description="Train flower classifiers, publish them, and name flowers with them.",
+        epilog="commands:\n"
+        + "\n".join(f"  {name:<11} {command.about}" for name, command in COMMANDS.items()),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    parser.add_argument("command", metavar="COMMAND", help="one of those below; each has a --help")
+    name = parser.parse_args(arguments[:1]).command
+    if name not in COMMANDS:
+        raise UserError(f"there is no command {name!r}; {suggestion(name, COMMANDS)}")
+    place = COMMANDS[name].place
+    if place.startswith("train") and importlib.util.find_spec("keras") is None:
+        raise UserError(f"{spoken(name)} needs the packages for training: {install_line('train')}")
+    sys.argv[1:] = arguments[1:]
+    sys.path.insert(0, str(ROOT))
+    if place.endswith(".py"):
+        runpy.run_path(str(ROOT / place), run_name="__main__")
+    else:
+        runpy.run_module(place, run_name="__main__", alter_sys=True)
+    return 0
+
+
+if __name__ == "__main__":
+    installation.started_as = "python -m flowers_model"
+    sys.exit(main(sys.argv[1:]))
