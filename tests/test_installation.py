@@ -109,6 +109,7 @@ def test_every_command_is_one_that_a_clone_has_and_names_itself_as_it_was_starte
         file = ROOT / (place if place.endswith(".py") else f"{place.replace('.', '/')}.py")
         source = file.read_text("utf-8")
         assert 'if __name__ == "__main__":' in source
+        assert f'spoken("{command}")' in source, file
         assert installation.spoken(command) in (f"python {place}", f"python -m {place}")
 
 

@@ -19,6 +19,7 @@ import numpy as np
 from flowers_model.command import Parser, reporting_mistakes
 from flowers_model.errors import UserError
 from flowers_model.files import check_output
+from flowers_model.installation import spoken
 from train.devices import environment
 from train.evaluation.calibration import HeldOut, Outputs, class_means
 
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 @reporting_mistakes
 def main(arguments: list[str]) -> int:
     """Run the command; returns the exit status."""
-    parser = Parser("python -m train.calibrate", description=__doc__)
+    parser = Parser(spoken("calibrate"), description=__doc__)
     parser.add_argument("--model", required=True, metavar="BUNDLE|USER/MODEL[@REVISION]")
     parser.add_argument(
         "--data",

@@ -26,6 +26,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 from flowers_model.command import Parser, reporting_mistakes
 from flowers_model.errors import UserError
 from flowers_model.files import check_output
+from flowers_model.installation import spoken
 from train.data.conversion import SHARD_SIZE, SIZE, to_folder, to_tfrecords
 from train.data.decoding import readable
 from train.sources import open_source
@@ -61,7 +62,7 @@ def _number(text: str, kind: type[T], least: float) -> T:
 
 def _parser() -> Parser:
     parser = Parser(
-        prog="python -m train.convert",
+        prog=spoken("convert"),
         description="Convert photos to TFRecords in Kaggle's Petals layout, or back to folders.",
     )
     parser.add_argument("--data", metavar="SPEC", required=True, help="as of train/run.py")

@@ -20,6 +20,7 @@ from flowers_model.bundle import Metrics
 from flowers_model.command import Parser, reporting_mistakes
 from flowers_model.errors import UserError
 from flowers_model.files import check_output, replacing
+from flowers_model.installation import spoken
 from train.data.outliers import outlier_pictures
 from train.evaluation.ensemble import TTA, Ensemble, open_for
 from train.evaluation.metrics import Evaluation, measure
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 @reporting_mistakes
 def main(arguments: list[str]) -> int:
     """Run the command; returns the exit status."""
-    parser = Parser("python -m train.evaluate", description=__doc__)
+    parser = Parser(spoken("evaluate"), description=__doc__)
     parser.add_argument(
         "--model",
         action="append",

@@ -12,13 +12,14 @@ import sys
 
 from flowers_model.command import Parser, reporting_mistakes
 from flowers_model.errors import UserError
+from flowers_model.installation import spoken
 from train.reports.exploration import explore
 
 
 @reporting_mistakes
 def main(arguments: list[str]) -> int:
     """Run the command; returns the exit status."""
-    parser = Parser("python -m train.explore", description=__doc__)
+    parser = Parser(spoken("explore"), description=__doc__)
     parser.add_argument("--data", required=True, metavar="SPEC", help="as for train/run.py")
     parser.add_argument(
         "--output", required=True, metavar="DIR", type=pathlib.Path, help="a new folder"

@@ -18,6 +18,7 @@ import sys
 from flowers_model.command import Parser, reporting_mistakes
 from flowers_model.errors import UserError
 from flowers_model.files import check_output
+from flowers_model.installation import spoken
 from train.experiment import load_preset, preset_names
 from train.plans.search import plan
 from train.plans.step import ENVIRONMENT, Step, chips_of
@@ -27,7 +28,9 @@ from train.plans.tables import ASSUMPTIONS, picture, tables
 @reporting_mistakes
 def main(arguments: list[str]) -> int:
     """Run the command; returns the exit status."""
-    parser = Parser(description="Plan a preset's training on TPU v5e chips, without one.")
+    parser = Parser(
+        spoken("plan"), description="Plan a preset's training on TPU v5e chips, without one."
+    )
     names = preset_names()
     parser.add_argument(
         "--preset", default="quickstart", help=f"all, or one of {', '.join(names)}", metavar="NAME"

@@ -14,6 +14,7 @@ import sys
 from flowers_model.command import Parser, reporting_mistakes
 from flowers_model.errors import UserError
 from flowers_model.files import check_output, replacing
+from flowers_model.installation import spoken
 from train.devices.progress import progress
 from train.evaluation.answers import photo_items, rows, split_items, write_csv, write_json_lines
 from train.evaluation.ensemble import TTA, Ensemble
@@ -22,7 +23,7 @@ from train.evaluation.ensemble import TTA, Ensemble
 @reporting_mistakes
 def main(arguments: list[str]) -> int:
     """Run the command; returns the exit status."""
-    parser = Parser("python -m train.predict", description=__doc__)
+    parser = Parser(spoken("predict"), description=__doc__)
     parser.add_argument("photos", nargs="*", metavar="PHOTOS", help="files, or folders of them")
     parser.add_argument(
         "--model",

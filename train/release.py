@@ -16,6 +16,7 @@ import sys
 
 from flowers_model.classifier import DEFAULT
 from flowers_model.command import Parser, reporting_mistakes
+from flowers_model.installation import spoken
 from train.bundles.release import release
 from train.devices import environment
 
@@ -23,7 +24,7 @@ from train.devices import environment
 @reporting_mistakes
 def main(arguments: list[str]) -> int:
     """Run the command; returns the exit status."""
-    parser = Parser("python -m train.release", description=__doc__)
+    parser = Parser(spoken("release"), description=__doc__)
     parser.add_argument("--model", required=True, type=pathlib.Path, metavar="BUNDLE")
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     environment.check()

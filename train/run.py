@@ -22,6 +22,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 from flowers_model.command import Parser, reporting_mistakes
 from flowers_model.errors import UserError
 from flowers_model.files import check_output, is_full, legible
+from flowers_model.installation import spoken
 from train.devices import environment, processes
 from train.experiment import (
     Experiment,
@@ -43,7 +44,7 @@ AFTERWARDS = {"monitor", "serve_size", "average", "measure_norms", "storage"}
 
 
 def _parser() -> Parser:
-    parser = Parser(description=__doc__)
+    parser = Parser(spoken("train"), description=__doc__)
     parser.add_argument(
         "--preset", default="quickstart", help=f"one of {', '.join(preset_names())}", metavar="NAME"
     )
@@ -206,7 +207,7 @@ def _assemble(
         raise UserError(f"{str(folder)!r} holds a run; --resume it, or choose another --output")
     if folder.exists() and not folder.is_dir():
         raise UserError(f"--output {str(folder)!r} is a file; give a folder")
-    command = legible(shlex.join(["python", "train/run.py", *arguments]))
+    command = legible(f"{spoken('train')} {shlex.join(arguments)}".rstrip())
     if processes.is_first():
         check_output(folder / "experiment.json")
         write_settings(folder, preset, experiment, command)
@@ -215,12 +216,13 @@ def _assemble(
 
 def _again(folder: pathlib.Path, settings: dict, options: dict) -> str:
     """The command that goes on with a run and does with it what this one was to do."""
-    words = ["python", "train/run.py", "--resume", str(folder)]
+    words = ["--resume", str(folder)]
     words += _flags(settings if options["resume"] else {})  # else the run's folder has them
     words += _flags({name: options[name] for name in ("push_to", "tag") if options[name]})
     words += ["--private"] * options["private"]
     backend = os.environ["KERAS_BACKEND"]
-    return ("" if backend == "jax" else f"KERAS_BACKEND={backend} ") + shlex.join(words)
+    start = spoken("train") if backend == "jax" else f"KERAS_BACKEND={backend} {spoken('train')}"
+    return f"{start} {shlex.join(words)}"
 
 
 def _flags(settings: dict) -> list[str]:

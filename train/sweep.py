@@ -20,6 +20,7 @@ from flowers_model import bundle
 from flowers_model.command import Parser, reporting_mistakes
 from flowers_model.errors import UserError
 from flowers_model.files import check_output
+from flowers_model.installation import spoken
 from train.devices.progress import progress
 from train.loop.tracking import TRACK_HELP, tracker_spec
 from train.plans.grid import carry_out, result, runs
@@ -38,7 +39,7 @@ def _varied(text: str) -> tuple[str, list[str]]:
 @reporting_mistakes
 def main(arguments: list[str]) -> int:
     """Run the command; returns the exit status."""
-    parser = Parser("python -m train.sweep", description=__doc__.split("\n\n")[0])
+    parser = Parser(spoken("sweep"), description=__doc__.split("\n\n")[0])
     parser.add_argument("--preset", default="quickstart", metavar="NAME", help="as of train/run.py")
     parser.add_argument(
         "--vary",

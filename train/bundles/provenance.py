@@ -14,6 +14,7 @@ import keras
 
 from flowers_model import bundle
 from flowers_model import network as networks
+from flowers_model.installation import ROOT
 from train.experiment import Experiment
 from train.loop.history import Row
 from train.sources import Source
@@ -85,10 +86,11 @@ def _version(package: str) -> str:
 
 
 def _git_commit() -> str | None:
-    root = pathlib.Path(__file__).resolve().parents[2]
+    if not (ROOT / ".git").exists():
+        return None  # a repository around an installed package is another project's
     try:
         done = subprocess.run(
-            ["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True, check=True
+            ["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True
         )
     except (OSError, subprocess.CalledProcessError):
         return None

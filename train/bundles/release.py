@@ -13,11 +13,12 @@ from flowers_model import bundle
 from flowers_model.classifier import DEFAULT, FlowerClassifier
 from flowers_model.errors import UserError
 from flowers_model.files import replacing
+from flowers_model.installation import ROOT
 from flowers_model.names import display, scientific
 
 log = logging.getLogger("flowers")
 
-RESULTS = pathlib.Path(__file__).resolve().parents[2] / "docs/results.csv"
+RESULTS = ROOT / "docs/results.csv"
 
 SHOWN = (
     "candidate",

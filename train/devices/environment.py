@@ -10,6 +10,7 @@ import sys
 
 from flowers_model.errors import UserError
 from flowers_model.files import cache_folder
+from flowers_model.installation import install_line
 
 BACKENDS = ("jax", "tensorflow")
 
@@ -107,7 +108,7 @@ def unused_card(backend: str) -> str | None:
         return None
     name = card[1].strip()
     if backend != "jax":
-        return f"{name} is not used: KERAS_BACKEND=jax with requirements-gpu.txt trains on it"
+        return f"{name} is not used: KERAS_BACKEND=jax trains on it, after {install_line('gpu')}"
     if importlib.util.find_spec("jax_cuda12_plugin"):
         return f"{name} is not used: JAX needs a newer NVIDIA driver, or another program holds it"
-    return f"{name} is not used; to train on it: pip install -r requirements-gpu.txt"
+    return f"{name} is not used; to train on it: {install_line('gpu')}"

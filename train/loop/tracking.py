@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Protocol
 from flowers_model import bundle
 from flowers_model.errors import UserError
 from flowers_model.files import replacing
+from flowers_model.installation import install_line
 from train.experiment import Experiment
 
 if TYPE_CHECKING:
@@ -81,9 +82,7 @@ class Mlflow:
         try:
             import mlflow
         except ImportError as error:
-            raise UserError(
-                "--track mlflow needs MLflow: pip install -r requirements-track.txt"
-            ) from error
+            raise UserError(f"--track mlflow needs MLflow: {install_line('track')}") from error
         try:
             self.client = mlflow.MlflowClient(uri or None)
         except mlflow.MlflowException as error:

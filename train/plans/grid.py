@@ -18,6 +18,7 @@ from flowers_model import bundle
 from flowers_model.command import Parser
 from flowers_model.engine import open_engine
 from flowers_model.errors import UserError
+from flowers_model.installation import ROOT, spoken
 from train.experiment import (
     Experiment,
     add_settings,
@@ -27,8 +28,6 @@ from train.experiment import (
     write_settings,
 )
 from train.reports.leaderboard import Row
-
-ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 TIMED = 20  # single photos that a network's latency is the median of
 
@@ -79,7 +78,7 @@ def runs(
                 Run(
                     folder / "runs" / name,
                     dataclasses.replace(first, seed=seed),
-                    shlex.join(["python", "train/run.py", *words]),
+                    f"{spoken('train')} {shlex.join(words)}",
                     varied,
                 )
             )
@@ -108,10 +107,10 @@ def carry_out(run: Run, preset: str, track: str | None) -> None:
             raise UserError(f"{str(run.folder)!r} was begun with other settings; remove it")
     else:
         write_settings(run.folder, preset, run.experiment, run.command)
-    command = [sys.executable, "train/run.py", "--resume", str(run.folder.resolve())]
+    command = [sys.executable, str(ROOT / "train/run.py"), "--resume", str(run.folder)]
     command += ["--track", track] if track else []
     with open(run.folder / "output.txt", "w", encoding="utf-8") as output:
-        status = subprocess.run(command, cwd=ROOT, stdout=output, stderr=output).returncode
+        status = subprocess.run(command, stdout=output, stderr=output).returncode
     if status and not run.is_done:  # else nothing but --track failed
         lines = (run.folder / "output.txt").read_text("utf-8", "replace").split("\n")
         words = next((line for line in reversed(lines) if line.strip()), "").split("\r")[-1]

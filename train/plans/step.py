@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from flowers_model.errors import UserError
 from flowers_model.files import cache_folder, replacing
+from flowers_model.installation import install_line
 from train.experiment import Experiment
 
 if TYPE_CHECKING:
@@ -232,7 +233,7 @@ def chips_of(topology: str) -> list[jax.Device]:
     if not re.fullmatch(r"v5e:[0-9]+x[0-9]+", topology):
         raise UserError(f"--topology must be v5e:ROWSxCOLUMNS, as in v5e:2x4, not {topology!r}")
     if importlib.util.find_spec("libtpu") is None:
-        raise UserError("the TPU's compiler is missing: pip install -r requirements-tpu.txt")
+        raise UserError(f"the TPU's compiler is missing: {install_line('tpu')}")
     import jax
     from jax.experimental import topologies
 
