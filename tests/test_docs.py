@@ -1,4 +1,4 @@
-"""README.md and docs/ agree with the code: links, commands, flags, paths, messages, the API."""
+"""The project's pages agree with the code: links, commands, flags, paths, messages, the API."""
 
 import argparse
 import ast
@@ -12,10 +12,11 @@ from collections.abc import Iterator
 
 import pytest
 
+from flowers_model.installation import COMMANDS
 from train.experiment import Experiment, add_settings, load_preset
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-PAGES = sorted([ROOT / "README.md", *ROOT.glob("docs/*.md")])
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
 # Folders whose files the pages name.
 FOLDERS = {path.name for path in ROOT.iterdir() if path.is_dir() and path.name[0] != "."}
 FOLDERS -= {"runs", "report"}
@@ -46,16 +47,14 @@ def anchors(text: str) -> set[str]:
     for title in re.findall(r"(?m)^#+ (.+)$", prose(text)):
         title = re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", title).lower()
         slug = re.sub(r"[^\w\- ]", "", title).replace(" ", "-")
-        number = next(
-            n for n in range(len(found) + 1) if (f"{slug}-{n}" if n else slug) not in found
-        )
-        found.add(f"{slug}-{number}" if number else slug)
+        names = (f"{slug}-{number}" if number else slug for number in itertools.count())
+        found.add(next(name for name in names if name not in found))
     return found
 
 
 def commands(text: str) -> list[list[str]]:
     """The words of each Python command in a page's code blocks and prose."""
-    lines = [span for span in spans(text) if span.startswith(("python ", "KERAS_BACKEND"))]
+    lines = [span for span in spans(text) if span.startswith(("python ", "flowers ", "KERAS_"))]
     for language, block in fences(text):
         if not language:
             lines += block.replace("\\\n", " ").splitlines()
@@ -67,6 +66,9 @@ def commands(text: str) -> list[list[str]]:
             part = list(itertools.dropwhile(re.compile(r"[A-Z_]+=").match, part))
             if not operator and part[:1] == ["python"]:
                 found.append(part[1:])
+            elif not operator and part[:1] == ["flowers"] and part[1] not in ("COMMAND", "--help"):
+                place = COMMANDS[part[1]].place
+                found.append([*([] if place.endswith(".py") else ["-m"]), place, *part[2:]])
     return found
 
 
