@@ -1,8 +1,9 @@
-"""What a trained flower model is, and how it is used.
+"""Open and use a trained flower model.
 
 >>> from flowers_model import FlowerClassifier
->>> classifier = FlowerClassifier.from_pretrained("USER/MODEL")
->>> classifier.classify("photo.jpg")
+>>> classifier = FlowerClassifier.from_pretrained()  # or a folder, or "USER/MODEL" of the Hub
+>>> [prediction] = classifier.classify("photo.jpg")
+>>> prediction.labels[0], prediction.probabilities[0], prediction.refused
 """
 
 from __future__ import annotations

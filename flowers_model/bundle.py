@@ -1,17 +1,21 @@
-"""The bundle: the one folder that training writes, the Hub holds and the page serves.
+"""The bundle: the folder that training writes, the Hub holds and the page serves.
 
     README.md                                    the model card
     config.json  metadata.json  model.weights.h5 the network, as Keras saves it to the Hub
     model.onnx                                   the same network for serving
     classifier.json                              the manifest (`Manifest`)
-    refusal.npy                                  the classes' mean embeddings, float32 (C, D), where
-                                                 the manifest's refusal goes by them
-    splits.json                                  which photos were in which split, by digest
+    refusal.npy                                  class means of the embeddings, float32 (C, D), if
+                                                 the manifest's refusal score needs them
+    splits.json                                  the photos of each split, by digest
     gallery/index.json, gallery/*.jpg            labelled held-out photos
     gallery/embeddings.npy                       float16 (photos, D), in the order of the index
     report/                                      index.html, metrics.json, tables, figures
 
-Reading one executes nothing from it: JSON, plain arrays and an ONNX graph are all it holds.
+Reading one executes nothing from it: it holds JSON, plain arrays and an ONNX graph.
+
+>>> manifest = check("runs/RUN/bundle")
+>>> manifest.headline
+'test top-1 0.912 (4141 photos)'
 """
 
 from __future__ import annotations
@@ -20,6 +24,7 @@ import json
 import os
 import pathlib
 import zipfile
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
@@ -29,6 +34,7 @@ from pydantic import Field
 from flowers_model.errors import UserError
 from flowers_model.files import replacing
 from flowers_model.storage import narrow_weights
+from flowers_model.uncertainty import SCORES, how_often
 
 if TYPE_CHECKING:
     import keras
@@ -37,52 +43,64 @@ MANIFEST = "classifier.json"
 NETWORK_FILES = ("config.json", "metadata.json", "model.weights.h5")
 REQUIRED_FILES = ("README.md", *NETWORK_FILES, "model.onnx", MANIFEST, "gallery/index.json")
 SPLITS = "splits.json"
-OPTIONAL_FILES = ("refusal.npy", SPLITS)
+REFUSAL_FILE = "refusal.npy"
+OPTIONAL_FILES = (REFUSAL_FILE, SPLITS)
 FOLDERS = ("gallery", "report")
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Name = Annotated[str, Field(min_length=1)]
+ScoreName = Literal[tuple(SCORES)]
 
 
 class BundleError(UserError):
-    """A folder that is not a whole, valid bundle."""
+    """A folder is not a complete, valid bundle."""
 
 
 class Input(pydantic.BaseModel):
     """How a photo becomes the network's input: see `flowers_model.photo.fit`."""
 
     size: Annotated[int, Field(gt=0)]  # side of the square, pixels
-    crop: Annotated[float, Field(gt=0, le=1)] = 1.0  # share of the short side that is kept
+    crop: Annotated[float, Field(gt=0, le=1)] = 1.0  # kept share of the short side
 
 
 class Refusal(pydantic.BaseModel):
     """When a photo does not look like a known flower: see `flowers_model.uncertainty`."""
 
-    score: Literal["probability", "energy", "distance"]
+    score: ScoreName
     center: float  # raw score of the median flower
     threshold: float  # raw score above which a photo is refused
     keeps: Share  # of the flowers that the threshold was fitted on
-    # How well each score that was tried tells flowers from photos of other things, as the area
-    # under the ROC curve.
-    auroc: dict[str, Share]
+    auroc: dict[str, Share]  # of each candidate score, flowers against out-of-distribution photos
+
+    def scaled(self, raw: np.ndarray) -> np.ndarray:
+        """Raw scores on a scale where the median flower is 0 and the threshold 1.
+
+        >>> refusal.scaled(score.score(logits, embeddings, temperature))
+        """
+        return (raw - self.center) / (self.threshold - self.center)
 
 
 class LabelSets(pydantic.BaseModel):
-    """A photo's label set: the names before which at most `limit` of the probability lies.
+    """A photo's label set: the names preceded by at most `limit` of the probability.
 
-    Where the likeliest name alone is right often enough, the limit is 0, and the set that name.
+    If the likeliest name alone is right often enough, the limit is 0 and the set is that name.
     """
 
-    coverage: Share  # of the photos, how many have their label in their set
+    coverage: Share  # share of photos whose label is in their set
     limit: Annotated[float, Field(ge=0)]
+
+    @property
+    def how_often(self) -> str:
+        """The promise in words, for example `9 times out of 10`."""
+        return how_often(self.coverage)
 
 
 class Calibration(pydantic.BaseModel):
     """Probabilities are `softmax(logits / temperature)`."""
 
     temperature: Annotated[float, Field(gt=0)] = 1.0
-    fitted_on: str | None = None  # the split, None where nothing was fitted
-    method: str | None = None  # which photos of it fitted what
+    fitted_on: str | None = None  # the split, None if nothing was fitted
+    method: str | None = None  # what was fitted on which photos, in sentences
     refusal: Refusal | None = None
     label_sets: LabelSets | None = None
 
@@ -95,9 +113,9 @@ class Interval(pydantic.BaseModel):
 
 
 class Metrics(pydantic.BaseModel):
-    """Figures of one split, from the ONNX network with calibrated probabilities.
+    """Metrics of one split, from the ONNX network with calibrated probabilities.
 
-    Those that are None were not measured, or the bundle is older than they are.
+    A metric is None if it was not measured, or if the bundle is older than the metric.
     """
 
     top1: Share
@@ -105,7 +123,7 @@ class Metrics(pydantic.BaseModel):
     loss: Annotated[float, Field(ge=0)]  # mean negative log-likelihood, nats
     count: Annotated[int, Field(gt=0)]  # photos
     macro_f1: Share | None = None
-    nll: float | None = None  # the loss, by the name that goes with `nll_uncalibrated`
+    nll: float | None = None  # the same as `loss`, named to match `nll_uncalibrated`
     ece: Share | None = None  # expected calibration error of the likeliest name
     nll_uncalibrated: float | None = None  # at temperature 1
     ece_uncalibrated: Share | None = None
@@ -114,8 +132,8 @@ class Metrics(pydantic.BaseModel):
     refused: Share | None = None
     kept_right: Share | None = None  # right and not refused
     sure_wrong: Share | None = None  # wrong with a probability above 0.8
-    others_refused: Share | None = None  # photos of other things
-    others_auroc: Share | None = None  # of the refusal score, this split against other things
+    others_refused: Share | None = None  # of out-of-distribution photos, mean over their kinds
+    others_auroc: Share | None = None  # of the refusal score, this split against those
     top1_interval: Interval | None = None
     top5_interval: Interval | None = None
     macro_f1_interval: Interval | None = None
@@ -124,24 +142,53 @@ class Metrics(pydantic.BaseModel):
     coverage_interval: Interval | None = None
     set_size_interval: Interval | None = None
 
+    def shown(self, name: str) -> str:
+        """A metric as text, with its unit; empty if it was not measured.
+
+        >>> metrics.shown("top1"), metrics.shown("ece")
+        ('96.0 %', '0.006')
+        """
+        value = getattr(self, name)
+        if value is None:
+            return ""
+        if name in PERCENTAGES:
+            return f"{100 * value:.1f} %"
+        return f"{value:.2f}" if name == "set_size" else f"{value:.3f}"
+
+
+# What every table of a report, a card and the page calls the metrics.
+METRICS = {
+    "top1": "top-1 accuracy",
+    "top5": "top-5 accuracy",
+    "macro_f1": "macro F1",
+    "nll": "NLL",
+    "ece": "ECE",
+    "coverage": "label set coverage",
+    "set_size": "label set size",
+    "refused": "refused",
+    "kept_right": "right and not refused",
+    "sure_wrong": "wrong but over 80 % sure",
+}
+PERCENTAGES = ("top1", "top5", "coverage", "refused", "kept_right", "sure_wrong")
+
 
 class Provenance(pydantic.BaseModel):
-    """Where a model comes from; enough to train it again."""
+    """Where a model comes from: enough to train it again."""
 
     preset: str
     command: str
     seed: int
     created: str  # UTC, ISO 8601
-    seconds: float  # wall time of the training, all stages
+    seconds: float  # wall time of training, all stages
     data: str  # the source's name
-    credits: str  # where the photos come from, under what terms
+    credits: str  # where the photos come from, and their terms
     splits: dict[str, int]  # photos in each
-    valid_share: Share = 1.0  # of the source's valid photos; the others are among train's
-    sources: dict[str, dict[str, int]] = {}  # photos by source and split, where there are several
-    outliers: dict[str, int] = {}  # photos by folder that it learned to be unsure of
+    valid_share: Share = 1.0  # of the source's valid photos; the rest were trained on
+    sources: dict[str, dict[str, int]] = {}  # photos by source and split, if there are several
+    outliers: dict[str, int] = {}  # out-of-distribution training photos, by folder
     backbone: str
-    weights: str  # what the backbone started from: imagenet, none, or the name of a file or bundle
-    parameters: int  # that can be learned
+    weights: str  # the initial weights: imagenet, none, or the name of a file or bundle
+    parameters: int  # trainable ones of the whole network
     trainable_parameters: int | None = None  # in the last stage
     optimizer_bytes: int | None = None  # of the last stage's optimizer
     backend: str
@@ -154,28 +201,32 @@ class Manifest(pydantic.BaseModel):
 
     schema_version: Literal[1] = 1
     class_names: Annotated[list[Name], Field(min_length=2)]  # in the order of the logits
-    scientific_names: dict[str, Name] = {}  # by class name, of those that have one
-    display_names: dict[str, Name] = {}  # by class name, of those whose own name misleads people
+    scientific_names: dict[str, Name] = {}  # by class name, where known
+    display_names: dict[str, Name] = {}  # by class name, where that is misleading
     input: Input
     calibration: Calibration
     metrics: dict[str, Metrics]  # by split
-    by_source: dict[str, Metrics] = {}  # of the held-out photos of each source, of several
+    by_source: dict[str, Metrics] = {}  # of each source's valid photos, if there are several
     # Largest difference in probability between model.onnx and the Keras network, on real photos.
     onnx_difference: Annotated[float, Field(ge=0)]
     provenance: Provenance
 
     @property
     def headline(self) -> str:
-        """For example `test top-1 0.912 (4141 photos)`; the test split where there is one."""
-        for split in ("test", "valid", *self.metrics):
-            if split in self.metrics:
-                figures = self.metrics[split]
-                return f"{split} top-1 {figures.top1:.3f} ({figures.count} photos)"
-        return "not measured"
+        """The accuracy on the held-out split, for example `test top-1 0.912 (4141 photos)`."""
+        if self.held_out is None:
+            return "not measured"
+        measured = self.metrics[self.held_out]
+        return f"{self.held_out} top-1 {measured.top1:.3f} ({measured.count} photos)"
+
+    @property
+    def held_out(self) -> str | None:
+        """The split that the model is judged by, a key of `metrics`; see `held_out`."""
+        return held_out(self.metrics)
 
     @property
     def misleading(self) -> str:
-        """For the card, what classes show whose names say something else; may be empty."""
+        """A sentence for the card on class names that mislead; empty if none does."""
         if not self.display_names:
             return ""
         each = ", ".join(f"{name} is {shown}" for name, shown in self.display_names.items())
@@ -183,11 +234,11 @@ class Manifest(pydantic.BaseModel):
 
 
 class GalleryPhoto(pydantic.BaseModel):
-    """A photo of the gallery; of some it is told who took them, and under what terms."""
+    """A photo of the gallery, with its photographer and licence where known."""
 
     file: Name  # inside gallery/
     label: Name  # one of the manifest's class names, unless it is unknown
-    unknown: bool = False  # it is there to show that the model does not know this flower
+    unknown: bool = False  # shown as a flower that the model does not know
     author: str | None = None
     source: str | None = None  # the address of its page
     licence: str | None = None  # as in CC BY 2.0
@@ -203,55 +254,72 @@ class Gallery(pydantic.BaseModel):
 
 
 class Splits(pydantic.BaseModel):
-    """`splits.json`: which photos a network learned from, was chosen by and is measured on."""
+    """`splits.json`: the photos that a model was trained, chosen and measured on."""
 
     class_names: list[Name]
     photos: dict[str, list[str]]  # by split, each photo's digest (`train.data.digests`)
 
 
+def held_out(splits: Collection[str]) -> str | None:
+    """The split to judge a model by: test, else valid, else the first; None if there is none.
+
+    >>> held_out(["train", "valid"])
+    'valid'
+    """
+    return next((split for split in ("test", "valid", *splits) if split in splits), None)
+
+
 def read_manifest(folder: str | os.PathLike) -> Manifest:
     """Read `classifier.json`.
 
+    >>> read_manifest("runs/RUN/bundle").class_names
+
     Raises:
-        BundleError: where it is missing, no JSON, or does not fit; the message names the field.
+        BundleError: if it is missing or does not fit the schema; the message names the field.
     """
     return _read(pathlib.Path(folder) / MANIFEST, Manifest)
 
 
 def read_gallery(folder: str | os.PathLike) -> Gallery:
-    """Read `gallery/index.json`; every file that it names exists, inside the gallery.
+    """Read `gallery/index.json`, and check that its files exist inside the gallery.
+
+    >>> read_gallery("runs/RUN/bundle").photos[0].label
 
     Raises:
-        BundleError: where it is missing or does not fit; the message names the field.
+        BundleError: if it is missing or does not fit the schema; the message names the field.
     """
-    room = pathlib.Path(folder).resolve() / "gallery"
-    gallery = _read(room / "index.json", Gallery)
+    gallery_folder = pathlib.Path(folder).resolve() / "gallery"
+    gallery = _read(gallery_folder / "index.json", Gallery)
     for photo in gallery.photos:
         # A file fetched from the Hub is a link into its cache, so the name is checked, not
-        # the place that it resolves to.
+        # the path that it resolves to.
         name = pathlib.PurePosixPath(photo.file)
         if name.is_absolute() or ".." in name.parts or "\\" in photo.file:
             raise BundleError(f"gallery/index.json: {photo.file!r} lies outside the gallery")
-        if not (room / name).is_file():
+        if not (gallery_folder / name).is_file():
             raise BundleError(f"gallery/index.json: {photo.file!r} is not in the gallery")
     return gallery
 
 
 def read_splits(folder: str | os.PathLike) -> Splits | None:
-    """Read `splits.json`; None where there is none, as for drawn photos and in older bundles.
+    """Read `splits.json`; None if there is none, as for drawn photos and in older bundles.
+
+    >>> splits = read_splits("runs/RUN/bundle")
 
     Raises:
-        BundleError: where it does not fit; the message names the field.
+        BundleError: if it does not fit the schema; the message names the field.
     """
     path = pathlib.Path(folder) / SPLITS
     return _read(path, Splits) if path.exists() else None
 
 
 def read_embeddings(folder: str | os.PathLike, gallery: Gallery) -> np.ndarray | None:
-    """The embeddings of the gallery's photos, float32 `(photos, D)`; None where there are none.
+    """The embeddings of the gallery's photos, float32 `(photos, D)`; None if there are none.
+
+    >>> embeddings = read_embeddings(folder, read_gallery(folder))
 
     Raises:
-        BundleError: where they are no plain array, or not one a photo.
+        BundleError: if they are no plain array, or not one row per photo.
     """
     path = pathlib.Path(folder) / "gallery/embeddings.npy"
     if not path.exists():
@@ -261,22 +329,41 @@ def read_embeddings(folder: str | os.PathLike, gallery: Gallery) -> np.ndarray |
     except (OSError, ValueError, EOFError):
         raise BundleError("gallery/embeddings.npy is no plain array of numbers") from None
     if embeddings.ndim != 2 or len(embeddings) != len(gallery.photos):
-        raise BundleError("gallery/embeddings.npy has not one row a photo of gallery/index.json")
+        raise BundleError("gallery/embeddings.npy must have one row per photo of the gallery")
     return embeddings.astype(np.float32)
 
 
-def check(folder: str | os.PathLike) -> Manifest:
-    """Check that `folder` is a whole bundle, and return its manifest.
+def read_reference(folder: str | os.PathLike) -> np.ndarray:
+    """The array of `refusal.npy`, which the manifest's refusal score needs, float32 `(C, D)`.
+
+    >>> class_means = read_reference(folder)
 
     Raises:
-        BundleError: for the first thing that is missing or does not fit.
+        BundleError: if it is missing or no plain array.
+    """
+    try:
+        reference = np.load(pathlib.Path(folder) / REFUSAL_FILE, allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        raise BundleError(f"{REFUSAL_FILE} is missing or no plain array of numbers") from None
+    if reference.ndim != 2:
+        raise BundleError(f"{REFUSAL_FILE} must have one row per class")
+    return reference
+
+
+def check(folder: str | os.PathLike) -> Manifest:
+    """Check that `folder` is a complete bundle, and return its manifest.
+
+    >>> manifest = check("runs/RUN/bundle")
+
+    Raises:
+        BundleError: names the first thing that is missing or does not fit.
     """
     folder = pathlib.Path(folder)
     if not folder.is_dir():
         raise BundleError(f"no bundle at {str(folder)!r}: there is no such folder")
     missing = [name for name in REQUIRED_FILES if not (folder / name).is_file()]
     if missing:
-        raise BundleError(f"{str(folder)!r} is not a whole bundle: {', '.join(missing)} missing")
+        raise BundleError(f"{str(folder)!r} is not a complete bundle: {', '.join(missing)} missing")
     manifest = read_manifest(folder)
     gallery = read_gallery(folder)
     labels = {photo.label for photo in gallery.photos if not photo.unknown}
@@ -287,7 +374,10 @@ def check(folder: str | os.PathLike) -> Manifest:
 
 
 def write_json(path: str | os.PathLike, value: pydantic.BaseModel | dict) -> None:
-    """Write `value` as indented JSON, whole or not at all."""
+    """Write `value` as indented JSON, atomically.
+
+    >>> write_json(folder / "classifier.json", manifest)
+    """
     if isinstance(value, pydantic.BaseModel):
         value = value.model_dump()
     with replacing(path) as temporary:
@@ -295,11 +385,14 @@ def write_json(path: str | os.PathLike, value: pydantic.BaseModel | dict) -> Non
 
 
 def save_network(network: keras.Model, folder: str | os.PathLike) -> None:
-    """Write the three files that `keras.saving.load_model(folder)` opens."""
+    """Write the three files that `keras.saving.load_model(folder)` opens.
+
+    >>> save_network(network, folder)
+    """
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     archive = folder / "network.keras"
-    # A .keras file is a ZIP of just the files that Keras's Hub layout has.
+    # A .keras file is a ZIP of exactly the files of Keras's Hub layout.
     network.save(archive)
     with zipfile.ZipFile(archive) as opened:
         for name in NETWORK_FILES:

@@ -6,22 +6,17 @@ import dataclasses
 import os
 import pathlib
 from collections.abc import Sequence
+from typing import ClassVar
 
 import numpy as np
 from PIL import Image
 
 from flowers_model import hub
-from flowers_model.bundle import Manifest, read_manifest
+from flowers_model.bundle import Manifest, read_manifest, read_reference
 from flowers_model.engine import Engine, open_engine
 from flowers_model.errors import UserError
 from flowers_model.photo import decode, fit
-from flowers_model.uncertainty import (
-    directions,
-    label_sets,
-    raw_score,
-    read_reference,
-    refusal_score,
-)
+from flowers_model.uncertainty import SCORES, Score, directions, label_sets, refused
 
 # The bundle that comes with the code: Oxford's 102 flowers.
 DEFAULT = pathlib.Path(__file__).with_name("default")
@@ -33,31 +28,63 @@ Photo = bytes | str | os.PathLike | Image.Image | np.ndarray
 class Prediction:
     """What a photo shows, the likeliest name first.
 
-    Refusal and label set are as the bundle was calibrated; one that was not refuses nothing.
+    Refusal and label set are None or False if the bundle was not calibrated for them.
+
+    >>> [prediction] = classifier.classify("photo.jpg", top=2)
+    >>> prediction.labels, prediction.probabilities
+    (['corn poppy', 'hibiscus'], [0.97, 0.01])
     """
 
     labels: list[str]
     probabilities: list[float]  # calibrated, 0..1, highest first
     refused: bool = False  # it does not look like a flower that the model knows
     refusal_score: float | None = None  # 0: like the median flower; above 1: refused
-    label_set: list[str] | None = None  # holds the right name for 9 photos of 10
+    # Holds the right name as often as the manifest's `calibration.label_sets.coverage` promises.
+    label_set: list[str] | None = None
     display_names: dict[str, str] = dataclasses.field(default_factory=dict)  # as in the manifest
 
+    # The keys of `as_row`.
+    COLUMNS: ClassVar = ("guess", "probability", "refused", "refusal_score", "label_set")
+
     def shown(self, label: str) -> str:
-        """What to call a class to people: its display name where it has one, else its own."""
+        """The class name to show to people: the display name if there is one.
+
+        >>> prediction.shown("orange dahlia")
+        'Mexican sunflower'
+        """
         return self.display_names.get(label, label)
+
+    def as_row(self) -> dict[str, str]:
+        """The cells of a CSV row by column; the label set is separated by semicolons.
+
+        >>> prediction.as_row()["guess"]
+        'corn poppy'
+        """
+        score = self.refusal_score
+        cells = (
+            self.labels[0],
+            f"{self.probabilities[0]:.6f}",
+            "yes" if self.refused else "no",
+            "" if score is None else f"{score:.4f}",
+            ";".join(self.label_set or []),
+        )
+        return dict(zip(self.COLUMNS, cells, strict=True))
 
 
 @dataclasses.dataclass(frozen=True)
 class Answers:
-    """What a model says of N photos.
+    """A model's answers to N photos, as arrays.
+
+    >>> answers = classifier.answer(np.stack([classifier.prepare("photo.jpg")]))
+    >>> answers.probabilities.shape
+    (1, 102)
 
     Attributes:
         probabilities: calibrated, float64 `(N, C)`.
         embeddings: float32 `(N, D)`.
-        refusal_scores: float64 `(N,)`, above 1 is refused; None where the bundle has no such score.
-        label_sets: bool `(N, C)`; None where the bundle has none.
-        logits: float32 `(N, C)`; None where the probabilities are averages.
+        refusal_scores: float64 `(N,)`, above 1 is refused; None if the bundle has no such score.
+        label_sets: bool `(N, C)`; None if the bundle has none.
+        logits: float32 `(N, C)`; None if the probabilities are averages.
     """
 
     probabilities: np.ndarray
@@ -67,14 +94,16 @@ class Answers:
     logits: np.ndarray | None = None
 
     def subset(self, rows: np.ndarray) -> Answers:
-        """What it says of the photos `rows`, int `(n,)`."""
+        """The answers to some of the photos, by index `(n,)`.
+
+        >>> answers.subset(np.array([0, 2])).probabilities.shape
+        (2, 102)
+        """
         return Answers(**{k: None if v is None else v[rows] for k, v in vars(self).items()})
 
 
 class FlowerClassifier:
     """Names flowers in photos.
-
-    Example:
 
     >>> classifier = FlowerClassifier.from_pretrained("USER/MODEL")
     >>> [prediction] = classifier.classify("photo.jpg")
@@ -85,9 +114,10 @@ class FlowerClassifier:
         self.folder = folder
         self.manifest = manifest
         self.engine = engine
-        refusal = manifest.calibration.refusal
-        by_distance = refusal is not None and refusal.score == "distance"
-        self._means = read_reference(folder) if by_distance else None
+        self._score: Score | None = None
+        if refusal := manifest.calibration.refusal:
+            kind = SCORES[refusal.score]
+            self._score = kind(read_reference(folder) if kind.needs_reference else None)
 
     @classmethod
     def from_pretrained(
@@ -98,55 +128,72 @@ class FlowerClassifier:
     ) -> FlowerClassifier:
         """Open a bundle.
 
+        >>> classifier = FlowerClassifier.from_pretrained()  # the model that comes with the code
+        >>> classifier = FlowerClassifier.from_pretrained("USER/MODEL", revision="v1")
+
         Args:
             folder_or_repo: a bundle's folder, or a Hub repo `USER/MODEL` or
-                `USER/MODEL@REVISION`, which is fetched once and cached. By default the bundle
+                `USER/MODEL@REVISION`, which is downloaded once and cached. By default the bundle
                 that comes with the code, which knows Oxford's 102 flowers.
             revision: branch, tag or commit of a Hub repo.
             engine: `"onnx"` (fast; loads neither Keras nor its backends) or `"keras"`.
 
         Raises:
-            HubError: for what cannot be fetched.
-            BundleError: for a folder that is not a whole, valid bundle.
+            HubError: if it cannot be fetched.
+            BundleError: if the folder is not a complete, valid bundle.
         """
         folder = hub.fetch(folder_or_repo, revision)
         return cls(folder, read_manifest(folder), open_engine(folder, engine))
 
     @property
     def label_names(self) -> list[str]:
-        """The names of all classes, in the order of the logits."""
+        """The names of all classes, in the order of the logits.
+
+        >>> classifier.label_names[0]
+        'pink primrose'
+        """
         return self.manifest.class_names
 
     def prepare(self, photo: Photo) -> np.ndarray:
-        """Decode and fit one photo: the network's input, uint8 `(S, S, 3)`.
+        """Decode, crop and resize one photo: the network's input, uint8 `(S, S, 3)`.
+
+        >>> classifier.prepare("photo.jpg").shape
+        (224, 224, 3)
 
         Raises:
-            PhotoError: for what is no photo.
+            PhotoError: if it is not a photo that can be read.
         """
         return fit(decode(photo), self.manifest.input.size, self.manifest.input.crop)
 
     def answer(self, inputs: np.ndarray) -> Answers:
-        """What the model says of prepared photos, uint8 `(N, S, S, 3)`."""
+        """Run the network on prepared photos, uint8 `(N, S, S, 3)`.
+
+        >>> answers = classifier.answer(classifier.prepare("photo.jpg")[None])
+        """
         return self.judge(*self.engine.run(inputs, ("logits", "embedding")))
 
     def judge(self, logits: np.ndarray, embeddings: np.ndarray) -> Answers:
-        """What the model makes of its network's outputs, `(N, C)` and `(N, D)`."""
+        """Turn the network's outputs, `(N, C)` and `(N, D)`, into calibrated answers.
+
+        >>> answers = classifier.judge(*classifier.engine.run(inputs, ("logits", "embedding")))
+        """
         calibration = self.manifest.calibration
         temperature, refusal = calibration.temperature, calibration.refusal
         probabilities = softmax(logits, temperature)
         scores = sets = None
         if refusal is not None:
-            raw = raw_score(refusal.score, logits, embeddings, temperature, self._means)
-            scores = refusal_score(raw, refusal)
+            scores = refusal.scaled(self._score.score(logits, embeddings, temperature))
         if calibration.label_sets is not None:
             sets = label_sets(probabilities, calibration.label_sets.limit)
         return Answers(probabilities, embeddings, scores, sets, logits)
 
     def together(self, answers: Answers) -> Answers:
-        """What photos of one plant say together, as the answer to one photo: N becomes 1.
+        """Combine the answers to N photos of one plant into the answer to one photo.
 
-        Calibrated log-probabilities are averaged, and so are refusal scores and the directions of
+        Calibrated log-probabilities are averaged, as are refusal scores and the directions of
         embeddings.
+
+        >>> [prediction] = classifier.predictions(classifier.together(answers), top=5)
         """
         logs = np.log(np.maximum(answers.probabilities, np.finfo(np.float64).tiny))
         probabilities = softmax(logs.mean(axis=0, keepdims=True))
@@ -161,16 +208,21 @@ class FlowerClassifier:
     def classify(self, photos: Photo | Sequence[Photo], top: int = 5) -> list[Prediction]:
         """Name the flowers in photos.
 
+        >>> [first, second] = classifier.classify(["first.jpg", "second.heic"], top=3)
+        >>> first.labels[0], first.refused
+        ('corn poppy', False)
+
         Args:
             photos: files, bytes, PIL images or arrays as `flowers_model.photo.decode` takes them.
                 A single photo is taken as a list of one.
-            top: how many names to give; all classes where there are fewer.
+            top: how many names to give; all classes if there are fewer.
 
         Returns:
-            A prediction a photo, in their order.
+            One prediction per photo, in the same order.
 
         Raises:
-            PhotoError: for what is no photo.
+            PhotoError: if one is not a photo that can be read.
+            UserError: if `top` is below 1.
         """
         if isinstance(photos, Photo):
             photos = [photos]
@@ -182,7 +234,10 @@ class FlowerClassifier:
         return self.predictions(answers, top)
 
     def predictions(self, answers: Answers, top: int) -> list[Prediction]:
-        """A prediction a photo, with the `top` likeliest names of each."""
+        """One prediction per photo, with the `top` likeliest names of each.
+
+        >>> [prediction] = classifier.predictions(answers, top=5)
+        """
         label_names = self.label_names
 
         def one(i: int) -> Prediction:
@@ -192,7 +247,7 @@ class FlowerClassifier:
             return Prediction(
                 labels=[label_names[k] for k in order[:top]],
                 probabilities=[float(probabilities[k]) for k in order[:top]],
-                refused=score is not None and score > 1,
+                refused=score is not None and refused(score),
                 refusal_score=score,
                 label_set=None
                 if answers.label_sets is None
@@ -204,7 +259,11 @@ class FlowerClassifier:
 
 
 def softmax(logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:
-    """`softmax(logits / temperature)` over the last axis, in float64."""
+    """`softmax(logits / temperature)` over the last axis, in float64.
+
+    >>> softmax(np.array([[0.0, 0.0]]))
+    array([[0.5, 0.5]])
+    """
     scaled = np.asarray(logits, np.float64) / temperature
     scaled = np.exp(scaled - scaled.max(axis=-1, keepdims=True))
     return scaled / scaled.sum(axis=-1, keepdims=True)

@@ -1,4 +1,4 @@
-"""What all commands of the project have in common."""
+"""The argument parser and the error handling of all commands."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ from flowers_model.files import is_full
 
 
 class Parser(argparse.ArgumentParser):
-    """Takes flags by their whole names, and raises `UserError` for those that cannot be used."""
+    """An `ArgumentParser` without abbreviated flags that raises `UserError` on mistakes.
+
+    >>> parser = Parser("python -m train.predict", description="Name flowers.")
+    """
 
     def __init__(self, *arguments, **options):
         super().__init__(*arguments, allow_abbrev=False, **options)
@@ -38,11 +41,13 @@ def suggestion(word: str, known: Iterable[str]) -> str:
 
 
 def reporting_mistakes(main: Callable[[list[str]], int]) -> Callable[[list[str]], int]:
-    """A command's `main` that ends mistakes and interruptions in one line.
+    """Decorate a command's `main` so that mistakes and interruptions end in one line.
 
-    After a `UserError` it returns status 2, where a disk is full 1, after Ctrl-C 130, and 141 where
-    nobody reads its output any more. What the terminal or the pipe cannot show is printed escaped,
-    as `\\u685c`.
+    A `UserError` gives exit status 2, a full disk 1, Ctrl-C 130, and an output that nobody reads any
+    more 141. Characters that the terminal or the pipe cannot show are escaped, as `\\u685c`.
+
+    >>> @reporting_mistakes
+    ... def main(arguments: list[str]) -> int: ...
     """
 
     @functools.wraps(main)

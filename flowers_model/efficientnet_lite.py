@@ -1,12 +1,14 @@
-"""EfficientNet-Lite, the EfficientNets for CPUs and phones, which Keras Applications lack.
+"""EfficientNet-Lite: EfficientNets for CPUs and phones, missing from Keras Applications.
 
 They are EfficientNets (Tan and Le, 2019, https://arxiv.org/abs/1905.11946) without
-squeeze-and-excitation, with ReLU6 for swish, and with the first and the last layers the same in all
+squeeze-and-excitation, with ReLU6 instead of swish, and with the same first and last layers in all
 five sizes, as Google published them:
 https://github.com/tensorflow/tpu/tree/master/models/official/efficientnet/lite
 
-The functions here are like those of Keras Applications, but that the last convolution, from 320 to
-1280 channels for ImageNet's 1000 classes, is left out: an eighth of EfficientNetLite0's weights.
+The functions are called like those of Keras Applications. They leave out the last convolution, from
+320 to 1280 channels for ImageNet's 1000 classes: an eighth of EfficientNetLite0's weights.
+
+>>> backbone = EfficientNetLite0(include_top=False, weights="imagenet", input_shape=(224, 224, 3))
 """
 
 from __future__ import annotations
@@ -32,32 +34,32 @@ EPSILON = 1e-3  # of BatchNormalization
 
 
 def EfficientNetLite0(**options) -> keras.Model:
-    """3.0 million weights, at home at 224 px; `options` as `_build` has them."""
+    """3.0 million parameters, made for 224 px; `options` are those of `_build`."""
     return _build("efficientnet_lite0", 1.0, 1.0, **options)
 
 
 def EfficientNetLite1(**options) -> keras.Model:
-    """3.8 million weights, at home at 240 px; `options` as `_build` has them."""
+    """3.8 million parameters, made for 240 px; `options` are those of `_build`."""
     return _build("efficientnet_lite1", 1.0, 1.1, **options)
 
 
 def EfficientNetLite2(**options) -> keras.Model:
-    """4.4 million weights, at home at 260 px; `options` as `_build` has them."""
+    """4.4 million parameters, made for 260 px; `options` are those of `_build`."""
     return _build("efficientnet_lite2", 1.1, 1.2, **options)
 
 
 def EfficientNetLite3(**options) -> keras.Model:
-    """6.4 million weights, at home at 280 px; `options` as `_build` has them."""
+    """6.4 million parameters, made for 280 px; `options` are those of `_build`."""
     return _build("efficientnet_lite3", 1.2, 1.4, **options)
 
 
 def EfficientNetLite4(**options) -> keras.Model:
-    """11.1 million weights, at home at 300 px; `options` as `_build` has them."""
+    """11.1 million parameters, made for 300 px; `options` are those of `_build`."""
     return _build("efficientnet_lite4", 1.4, 1.8, **options)
 
 
 def preprocess_input(x, data_format=None):
-    """What its weights expect: raw values, 0..255, to about -1..1."""
+    """Map raw values, 0..255, to the about -1..1 that the weights expect."""
     return (x - 127.0) / 128.0
 
 
@@ -70,15 +72,14 @@ def _build(
     weights: str | None,
     input_shape: tuple[int, int, int],
 ) -> keras.Model:
-    """A backbone, as the functions of Keras Applications give one.
+    """Build a backbone as the functions of Keras Applications do.
 
     Args:
-        name: the network's.
+        name: of the network.
         width, depth: multipliers of channels and blocks.
-        include_top: has to be False.
-        weights: `"imagenet"`, which is downloaded, a weights file of Keras's, or None for random
-            ones.
-        input_shape: of photos as `preprocess_input` gives them.
+        include_top: must be False.
+        weights: `"imagenet"` (downloaded), a Keras weights file, or None for random weights.
+        input_shape: of the output of `preprocess_input`, `(H, W, 3)`.
 
     Returns:
         A network from `(N, H, W, 3)` to features `(N, H / 32, W / 32, D)`; D is 320 for
@@ -111,7 +112,7 @@ def _build(
 
 
 def _take_imagenet(network: keras.Model) -> None:
-    """Give the network Google's weights, as timm keeps them on the Hub; layers have its names."""
+    """Load Google's weights from timm's repo on the Hub; the layers have timm's names."""
     import keras
     from safetensors.numpy import load_file
 
@@ -131,7 +132,7 @@ def _take_imagenet(network: keras.Model) -> None:
 
 
 def _block(x, channels: int, kernel: int, stride: int, expansion: int, name: str):
-    """Wider by a 1 x 1 convolution, a depthwise one, narrower again; with a short cut."""
+    """An inverted bottleneck: 1 x 1 expansion, depthwise convolution, 1 x 1 projection."""
     import keras
 
     start, wide = x, x.shape[-1] * expansion
@@ -166,6 +167,6 @@ def _norm(x, name: str, activation: bool = True):
 
 
 def _rounded(channels: float) -> int:
-    """To the nearest multiple of 8 that takes away no more than a tenth."""
+    """The nearest multiple of 8 that is not more than a tenth smaller."""
     rounded = max(8, int(channels + 4) // 8 * 8)
     return rounded if rounded >= 0.9 * channels else rounded + 8

@@ -1,4 +1,4 @@
-"""What runs a bundle's network: ONNX Runtime by default, Keras where asked."""
+"""Engines that run a bundle's network: ONNX Runtime by default, or Keras."""
 
 import os
 import pathlib
@@ -11,7 +11,7 @@ import numpy as np
 from flowers_model.errors import UserError
 from flowers_model.export import OUTPUTS
 
-BATCH = 32  # photos that go through Keras at a time
+BATCH = 32  # photos per Keras batch
 
 
 class Engine(Protocol):
@@ -20,20 +20,27 @@ class Engine(Protocol):
     def run(self, photos: np.ndarray, outputs: Sequence[str] = ("logits",)) -> list[np.ndarray]:
         """Run the network.
 
+        >>> logits, embeddings = engine.run(photos, ("logits", "embedding"))
+
         Args:
             photos: uint8 `(N, S, S, 3)`, as `flowers_model.photo.fit` makes them, N at least 1.
-            outputs: names out of `flowers_model.export.OUTPUTS`.
+            outputs: names from `flowers_model.export.OUTPUTS`.
 
         Returns:
-            One float32 array an output, N long.
+            One float32 array per output, each with N rows.
         """
 
 
 def open_engine(folder: str | os.PathLike, engine: str = "onnx") -> Engine:
     """Open the network of a bundle.
 
+    >>> engine = open_engine("runs/RUN/bundle")
+
     Args:
         engine: `"onnx"`, which loads neither Keras nor its backends, or `"keras"`.
+
+    Raises:
+        UserError: if there is no such engine, or the network cannot be opened.
     """
     engines = {"onnx": OnnxEngine, "keras": KerasEngine}
     if engine not in engines:
@@ -44,8 +51,8 @@ def open_engine(folder: str | os.PathLike, engine: str = "onnx") -> Engine:
 class OnnxEngine:
     """ONNX Runtime on the CPU.
 
-    Each core runs a photo at a time: measured, that is faster than batches, and what a photo gets
-    does not depend on those beside it.
+    Each core runs one photo at a time: as measured, that is faster than batches, and the answer to
+    a photo does not depend on the photos beside it.
     """
 
     def __init__(self, folder: str | os.PathLike):
@@ -58,7 +65,7 @@ class OnnxEngine:
             self._session = onnxruntime.InferenceSession(
                 path, settings, providers=["CPUExecutionProvider"]
             )
-        except Exception as error:  # its own have no class in common that is public
+        except Exception as error:  # its errors have no public base class
             reason = " ".join(str(error).split())
             raise UserError(f"model.onnx cannot be opened: {reason[:200]}") from error
         self._options = onnxruntime.RunOptions()

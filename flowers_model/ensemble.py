@@ -12,18 +12,21 @@ from flowers_model.uncertainty import label_sets
 
 
 def average(models: Sequence[FlowerClassifier], parts: Sequence[Sequence[Answers]]) -> Answers:
-    """What models of the same classes say together of N photos.
+    """Average the answers of models with the same classes to the same N photos.
 
-    Refusal scores and limits of label sets are averaged like the probabilities; what they then
-    keep and cover is measured, not promised. Embeddings are the first model's.
+    Refusal scores and limits of label sets are averaged like the probabilities; their promises
+    (flowers kept, coverage) then no longer hold and have to be measured. Embeddings are the first
+    model's.
+
+    >>> answers = average([first, second], [[first.answer(inputs)], [second.answer(inputs)]])
 
     Args:
         models: one or more.
-        parts: what each of them said of the photos, one or more times (of several views of them),
-            with the classes in its own order.
+        parts: for each model, its answers to one view of the photos or to several, with the
+            classes in its own order.
 
     Returns:
-        Answers whose classes are in the order of the first model.
+        Answers with the classes in the order of the first model.
     """
     answers = [
         _in_order(part, [model.label_names.index(name) for name in models[0].label_names])
@@ -47,7 +50,7 @@ def average(models: Sequence[FlowerClassifier], parts: Sequence[Sequence[Answers
 
 
 def _in_order(answers: Answers, order: list[int]) -> Answers:
-    """The same with the classes in another order."""
+    """The same answers with the classes in another order."""
     sets = answers.label_sets
     return dataclasses.replace(
         answers,

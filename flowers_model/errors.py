@@ -1,9 +1,11 @@
-"""The one kind of error that is a person's to mend."""
+"""The base class of all errors that users can fix."""
 
 
 class UserError(Exception):
-    """Something that the person can put right.
+    """A mistake that the user can fix.
 
     The message is one line: what is wrong, and what would be right. Commands print it without a
     traceback and exit with status 2; the page shows it as a friendly sentence.
+
+    >>> raise UserError("top must be at least 1, not 0")
     """

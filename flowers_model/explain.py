@@ -37,22 +37,25 @@ _PALETTE = np.stack([*np.multiply(_COLOUR, _OPACITY), 1 - _OPACITY], axis=1).ast
 
 
 def class_map(classifier: FlowerClassifier, photo: Photo, label: str | None = None) -> np.ndarray:
-    """How much each place of the photo speaks for a class.
+    """How much each position in the photo speaks for a class.
+
+    >>> class_map(classifier, "photo.jpg", "sunflower").shape
+    (7, 7)
 
     Args:
-        label: one of `classifier.label_names`; the likeliest class where None.
+        label: one of `classifier.label_names`; the likeliest class by default.
 
     Returns:
-        float32 `(h, w)` in 0..1, over the square that the network sees. 0 is the place that
-        speaks least for the class and 1 the one that speaks most. See
-        `flowers_model.network.with_taps` for what it is made of.
+        float32 `(h, w)` in 0..1, over the square that the network sees: 0 where the photo speaks
+        least for the class, 1 where it speaks most. `flowers_model.network.with_taps` says how it
+        is computed.
 
     Raises:
-        PhotoError: for what is no photo.
-        UserError: for a name that the model does not know.
+        PhotoError: if it is not a photo that can be read.
+        UserError: if the model does not know the label.
     """
     if label is not None and label not in classifier.label_names:
-        raise UserError(f"the model knows no {label!r}")
+        raise UserError(f"the model does not know {label!r}: give one of its class names")
     logits, maps = _run(classifier, decode(photo))
     chosen = logits.argmax() if label is None else classifier.label_names.index(label)
     return scaled(maps[..., chosen])
@@ -61,15 +64,17 @@ def class_map(classifier: FlowerClassifier, photo: Photo, label: str | None = No
 def explain(
     classifier: FlowerClassifier, photo: Photo, label: str | None = None, size: int = 448
 ) -> Image.Image:
-    """The square that the network saw, with the places that spoke for a class in warm light.
+    """The square that the network saw, with the evidence for a class in warm light.
+
+    >>> explain(classifier, "photo.jpg").save("map.jpg")
 
     Args:
-        label: one of `classifier.label_names`; the likeliest class where None.
+        label: one of `classifier.label_names`; the likeliest class by default.
         size: side of the picture, pixels.
 
     Raises:
-        PhotoError: for what is no photo.
-        UserError: for a name that the model does not know.
+        PhotoError: if it is not a photo that can be read.
+        UserError: if the model does not know the label.
     """
     photo = decode(photo)
     return _overlay(_shown(classifier, photo, size), class_map(classifier, photo, label))
@@ -79,8 +84,6 @@ def explain_top(
     classifier: FlowerClassifier, photo: Photo, count: int = TOP, size: int = 448
 ) -> list[tuple[str, float, Image.Image]]:
     """Name, calibrated probability and map, as `explain` draws it, of the likeliest classes.
-
-    Example:
 
     >>> for name, probability, picture in explain_top(classifier, "photo.jpg"):
     ...     picture.save(f"{name}.jpg")
@@ -100,10 +103,12 @@ def explain_top(
 def write_gif(
     classifier: FlowerClassifier, photo: Photo, path: pathlib.Path, size: int = 256
 ) -> None:
-    """Write the maps of all classes as an animated GIF, the likeliest first, names below.
+    """Write the maps of all classes as an animated GIF, likeliest first, with captions.
 
-    They are on one scale, so that an unlikely class shows little: light is where the photo speaks
-    more for the class than for the classes on average.
+    All share one scale, so an unlikely class shows little: light marks where the photo speaks more
+    for the class than for the classes on average.
+
+    >>> write_gif(classifier, "photo.jpg", pathlib.Path("classes.gif"))
     """
     photo = decode(photo)
     logits, maps = _run(classifier, photo)
@@ -132,7 +137,11 @@ def _run(classifier: FlowerClassifier, photo: np.ndarray) -> tuple[np.ndarray, n
 
 
 def scaled(values: np.ndarray) -> np.ndarray:
-    """A map of one class as the network gives it, `(h, w)`, in 0..1."""
+    """The network's map of one class, `(h, w)`, scaled to 0..1.
+
+    >>> scaled(np.array([[2.0, 4.0]]))
+    array([[0., 1.]])
+    """
     return (values - values.min()) / max(np.ptp(values), 1e-6)
 
 

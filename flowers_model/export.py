@@ -1,8 +1,8 @@
 """Write `model.onnx` from the saved network of a bundle: `python -m flowers_model.export FOLDER`.
 
-Keras writes ONNX from its JAX backend, whichever backend trained the network: from TensorFlow's
-the graphs of some backbones fail at run time. A backend cannot be changed in a running process, so
-`write_onnx` starts one.
+The export uses Keras's JAX backend, whichever backend trained the network: the graphs that the
+TensorFlow backend writes for some backbones fail at run time. A process cannot change its backend,
+so `write_onnx` starts a new one.
 """
 
 import os
@@ -19,11 +19,14 @@ OUTPUTS = ("logits", "embedding", "features", "class_maps")
 def write_onnx(folder: str | os.PathLike) -> pathlib.Path:
     """Write `folder/model.onnx` from the Keras network saved in `folder`.
 
-    The graph takes `photos`, float32 `(N, S, S, 3)` in 0..255 with any N, and gives `OUTPUTS`, in
-    the shapes that `flowers_model.network.with_taps` states.
+    The graph maps `photos`, float32 `(N, S, S, 3)` in 0..255 with any N, to `OUTPUTS`, whose
+    shapes are those of `flowers_model.network.with_taps`.
+
+    >>> write_onnx("runs/RUN/bundle")
+    PosixPath('runs/RUN/bundle/model.onnx')
 
     Raises:
-        RuntimeError: where the export fails: its last line, then all of its output.
+        RuntimeError: if the export fails, with the last line of its output, then all of it.
     """
     folder = pathlib.Path(folder)
     root = pathlib.Path(__file__).resolve().parent.parent

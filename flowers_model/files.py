@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all."""
+"""Atomic writes, and folders for caches and temporary files."""
 
 import contextlib
 import errno
@@ -22,12 +22,15 @@ _FULL_WORDS = ("No space left", "Disk quota exceeded", "File too large", "reques
 
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike) -> Iterator[pathlib.Path]:
-    """Yield a temporary path beside `path`; on success it takes the place of `path`.
+    """Yield a temporary path beside `path`, and rename it to `path` on success.
 
     The temporary path does not exist yet: write a file there, or make a folder. It keeps the
-    suffixes of `path`, which some writers go by. On an error it is removed and `path` stays as
-    it was. File contents reach the disk before the rename, so a power cut leaves the old or the
-    new, never a half. A folder in the place of `path` is replaced as a whole.
+    suffixes of `path`, which some writers need. On an error it is removed and `path` is unchanged.
+    File contents reach the disk before the rename, so a power cut leaves the old or the new file,
+    never half of one. A folder at `path` is replaced as a whole.
+
+    >>> with replacing("table.csv") as temporary:
+    ...     temporary.write_text("photo,guess")
     """
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -62,10 +65,12 @@ def expanded(path: str | os.PathLike) -> pathlib.Path:
 
 
 def check_output(path: str | os.PathLike) -> None:
-    """Check, before the work, that a file or folder can be written at `path`.
+    """Check that a file or folder can be written at `path`, before a long computation.
+
+    >>> check_output("runs/new")
 
     Raises:
-        UserError: where it cannot.
+        UserError: if it cannot.
     """
     place = pathlib.Path(path).absolute().parent
     try:
@@ -104,7 +109,11 @@ def is_clutter(name: str, folder: bool = False) -> bool:
 
 
 def own_folder() -> pathlib.Path:
-    """A folder for temporary files that is this user's alone, and the same in every process."""
+    """A private temporary folder of this user, the same in every process.
+
+    >>> own_folder()
+    PosixPath('/tmp/flowers-1000')
+    """
     user = os.getuid() if hasattr(os, "getuid") else getpass.getuser()
     folder = pathlib.Path(tempfile.gettempdir(), f"flowers-{user}")
     try:
@@ -118,9 +127,11 @@ def own_folder() -> pathlib.Path:
 
 
 def settle() -> None:
-    """Where there is no home, as for random users of containers, have caches in `own_folder`.
+    """Without a home folder, as for random users of containers, put caches into `own_folder`.
 
-    Libraries look for their caches below the home when they are imported.
+    Call it before other imports: libraries look for their caches below the home on import.
+
+    >>> settle()
     """
     home = pathlib.Path(os.path.expanduser("~"))
     if home.is_absolute() and (_can_be_made(home / ".cache") or (home / ".cache").is_dir()):
@@ -130,19 +141,26 @@ def settle() -> None:
 
 
 def legible(name: str | os.PathLike) -> str:
-    """A file's name as text that can be written: bytes that are no UTF-8 become `\\udce9`."""
+    """A file name as text that can be written as UTF-8: other bytes are escaped as `\\udce9`.
+
+    >>> legible("rose.jpg")
+    'rose.jpg'
+    """
     return os.fspath(name).encode("utf-8", "backslashreplace").decode()
 
 
 def cache_folder() -> pathlib.Path:
-    """Where what can be had again is kept: `$FLOWERS_DATA`, or `~/.cache/flowers`.
+    """The folder for downloads and caches: `$FLOWERS_DATA`, or `~/.cache/flowers`.
 
-    Where such a folder can neither be found nor made, it is in `own_folder`.
+    If it neither exists nor can be created, a folder inside `own_folder`.
+
+    >>> cache_folder()
+    PosixPath('/home/ada/.cache/flowers')
     """
     folder = expanded(os.environ.get("FLOWERS_DATA") or "~/.cache/flowers")
     if not folder.is_dir() and not _can_be_made(folder):
         other = own_folder() / "cache"
-        log.warning("%s cannot be made; what can be had again goes to %s", folder, other)
+        log.warning("%s cannot be created; downloads and caches go to %s", folder, other)
         os.environ["FLOWERS_DATA"] = str(other)
         return other
     return folder

@@ -1,4 +1,4 @@
-"""The class names of known flower data sets, in label order."""
+"""The class names of well-known flower datasets, in label order."""
 
 import functools
 import pathlib
@@ -6,20 +6,31 @@ from collections.abc import Iterable
 
 
 def petals104() -> tuple[str, ...]:
-    """The 104 classes of Kaggle's "Petals to the Metal": class 0 is index 0."""
+    """The 104 classes of Kaggle's "Petals to the Metal": class 0 is index 0.
+
+    >>> petals104()[0]
+    'pink primrose'
+    """
     return _read("petals104")
 
 
 def oxford_flowers102() -> tuple[str, ...]:
-    """The 102 classes of Oxford 102 Flowers: label 1 of the official files is index 0."""
+    """The 102 classes of Oxford 102 Flowers: label 1 of the official files is index 0.
+
+    >>> oxford_flowers102()[0]
+    'pink primrose'
+    """
     return _read("oxford_flowers102")
 
 
 def scientific(class_names: Iterable[str]) -> dict[str, str]:
-    """The scientific names, species or genus, of those classes whose own names are well known.
+    """The scientific names, species or genus, of the classes whose common names are known here.
 
-    Left out are those that go by their scientific name already (petunia). For the classes of Oxford
-    102 Flowers they are those of what its photos show: see `display`.
+    Classes that already go by their scientific name (petunia) are left out. For the classes of
+    Oxford 102 Flowers, the names are those of the plants that its photos show: see `display`.
+
+    >>> scientific(["sunflower"])
+    {'sunflower': 'Helianthus annuus'}
     """
     class_names = list(class_names)
     known = dict(line.split("\t") for line in _read("scientific"))
@@ -28,11 +39,14 @@ def scientific(class_names: Iterable[str]) -> dict[str, str]:
 
 
 def display(class_names: Iterable[str]) -> dict[str, str]:
-    """What to call the classes of Oxford 102 Flowers to people, where their own names mislead.
+    """Display names for the classes of Oxford 102 Flowers whose own names are misleading.
 
-    Some of its photos show another plant than their class says: its pelargonium is Alyogyne
-    huegelii, its watercress nasturtium. Other data sets may mean what they say, so for other
-    classes than exactly those 102 there are none.
+    Some of its photos show another plant than the class name says: its pelargonium is Alyogyne
+    huegelii, its watercress is nasturtium. The names of other datasets may be right, so the result
+    is empty unless the classes are exactly those 102.
+
+    >>> display(oxford_flowers102())["orange dahlia"]
+    'Mexican sunflower'
     """
     class_names = list(class_names)
     return {name: shown for name, (shown, _) in _shown(class_names).items() if shown != name}

@@ -1,4 +1,4 @@
-"""The network: raw RGB in, one logit a class out.
+"""The network: raw RGB in, one logit per class out.
 
     photos (N, S, S, 3), values 0..255
       -> normalization   what the backbone's weights expect, inside the graph, exactly once
@@ -34,11 +34,15 @@ NORM_MOMENTUM = 0.9
 
 
 class NetworkError(UserError):
-    """A network that cannot be built as asked, or not be read."""
+    """A network cannot be built as asked, or cannot be read."""
 
 
 def backbone_names() -> list[str]:
-    """Names that `build` knows: every Keras Applications network, EfficientNet-Lite, `ConvNet`."""
+    """The backbones of `build`: every Keras Applications network, EfficientNet-Lite, `ConvNet`.
+
+    >>> "EfficientNetLite0" in backbone_names()
+    True
+    """
     return sorted([CONVNET, *_applications()])
 
 
@@ -53,7 +57,10 @@ def _applications() -> dict[str, Callable[..., keras.Model]]:
 
 
 def channels_last() -> None:
-    """Have Keras take photos as (N, S, S, 3), whatever a keras.json of other projects says."""
+    """Have Keras take photos as `(N, S, S, 3)`, whatever the user's keras.json says.
+
+    >>> channels_last()
+    """
     import keras
 
     keras.config.set_image_data_format("channels_last")
@@ -72,29 +79,27 @@ def build(
 ) -> keras.Model:
     """Build a classifier.
 
+    >>> network = build("MobileNetV3Small", class_count=102, image_size=224, weights="imagenet")
+
     Args:
         backbone: a Keras Applications name such as `"EfficientNetV2B0"`, `"EfficientNetLite0"` to
             `"EfficientNetLite4"`, or `"ConvNet"`, a plain stack of convolutions for training from
             scratch.
         class_count: number of classes, at least 2.
         image_size: side of the square input, in pixels.
-        weights: `"imagenet"` (they are downloaded), a weights file for the backbone without its
-            top, a bundle's folder, whose backbone is taken, or None for random ones.
+        weights: `"imagenet"` (downloaded), a weights file of the backbone without its top, the
+            folder of a bundle, whose backbone is used, or None for random weights.
         alpha: width multiplier, for the backbones that have one (MobileNet and its successors).
         filters: channels of each convolution of `ConvNet`; each one halves the resolution.
         head_units: widths of the head's hidden layers; none makes the head linear.
-        dropout: share of the values dropped before each dense layer of the head, 0 to 1.
+        dropout: rate of the dropout before each dense layer of the head, 0..1.
 
     Returns:
         A network from raw RGB, `(N, image_size, image_size, 3)` in 0..255, to logits
         `(N, class_count)`.
 
     Raises:
-        NetworkError: for an unknown backbone, and for weights or sizes that do not fit it.
-
-    Example:
-
-    >>> network = build("MobileNetV3Small", class_count=102, image_size=224, weights="imagenet")
+        NetworkError: if the backbone is unknown, or the weights or sizes do not fit it.
     """
     import keras
 
@@ -123,10 +128,12 @@ def build(
 
 
 def load(bundle: str | os.PathLike) -> keras.Model:
-    """The network of a bundle's folder, as Keras saved it; nothing of the folder is executed.
+    """Load the Keras network of a bundle; nothing in its folder is executed.
+
+    >>> network = load("runs/RUN/bundle")
 
     Raises:
-        NetworkError: where the files hold none.
+        NetworkError: if the files cannot be read as a network.
     """
     import keras
 
@@ -139,7 +146,11 @@ def load(bundle: str | os.PathLike) -> keras.Model:
 
 
 def backbone_of(network: keras.Model) -> keras.Model:
-    """The backbone, a network of its own inside `network`."""
+    """The backbone, which is a model inside `network`.
+
+    >>> backbone_of(network).name
+    'efficientnet_lite0'
+    """
     import keras
 
     [backbone] = [layer for layer in network.layers if isinstance(layer, keras.Model)]
@@ -147,7 +158,10 @@ def backbone_of(network: keras.Model) -> keras.Model:
 
 
 def layers_of(network: keras.Model) -> Iterator[keras.layers.Layer]:
-    """All layers, those of networks inside it, too."""
+    """All layers, including those of nested models.
+
+    >>> names = [layer.name for layer in layers_of(network)]
+    """
     import keras
 
     for layer in network.layers:
@@ -158,7 +172,11 @@ def layers_of(network: keras.Model) -> Iterator[keras.layers.Layer]:
 
 
 def parameter_count(network: keras.Model) -> int:
-    """How many weights can be learned; BatchNormalization's statistics are measured instead."""
+    """The number of parameters, without the moving statistics of BatchNormalization.
+
+    >>> parameter_count(network)
+    2991590
+    """
     import keras
 
     norms = [x for x in layers_of(network) if isinstance(x, keras.layers.BatchNormalization)]
@@ -167,20 +185,30 @@ def parameter_count(network: keras.Model) -> int:
 
 
 def head_layers(network: keras.Model) -> list[keras.layers.Layer]:
-    """The layers after the pooling, from the embedding `(N, D)` to the logits `(N, C)`."""
+    """The layers after the pooling, from the embedding `(N, D)` to the logits `(N, C)`.
+
+    >>> [layer.name for layer in head_layers(network)]
+    ['dropout', 'logits']
+    """
     names = [layer.name for layer in network.layers]
     return network.layers[names.index("pool") + 1 :]
 
 
 def embedder(network: keras.Model) -> keras.Model:
-    """The part before the head: photos `(N, S, S, 3)` to embeddings `(N, D)`."""
+    """The network before its head, from photos `(N, S, S, 3)` to embeddings `(N, D)`.
+
+    >>> embeddings = embedder(network).predict(photos)
+    """
     import keras
 
     return keras.Model(network.input, network.get_layer("pool").output, name="embedder")
 
 
 def head(network: keras.Model) -> keras.Model:
-    """The head alone, sharing its layers with `network`: `(N, D)` to `(N, C)`."""
+    """The head alone, from `(N, D)` to `(N, C)`; it shares its layers with `network`.
+
+    >>> logits = head(network).predict(embeddings)
+    """
     import keras
 
     embedding = keras.Input(network.get_layer("pool").output.shape[1:], name="embedding")
@@ -191,17 +219,19 @@ def head(network: keras.Model) -> keras.Model:
 
 
 def with_taps(network: keras.Model) -> keras.Model:
-    """The same network with everything that serving reads.
+    """The same network with all outputs that serving needs.
+
+    >>> logits, embedding, features, class_maps = with_taps(network).predict(photos)
 
     Returns:
         A network from photos `(N, S, S, 3)` to a list of `logits` `(N, C)`, `embedding` `(N, D)`,
         `features` `(N, h, w, D)`, the last feature map, and `class_maps` `(N, h, w, C)`.
 
-        `class_maps` is how much each place of the feature map speaks for each class. For a linear
-        head it is the class-activation map of Zhou et al. (https://arxiv.org/abs/1512.04150), and
-        its mean over the places is the logit. For another one it is the map of Grad-CAM (Selvaraju
-        et al., https://arxiv.org/abs/1610.02391) before its ReLU; of a linear head that would be
-        the same but for a constant.
+        `class_maps` is how much each position of the feature map speaks for each class. With a
+        linear head it is the class-activation map of Zhou et al.
+        (https://arxiv.org/abs/1512.04150), whose mean over the positions is the logit. Otherwise
+        it is the map of Grad-CAM (Selvaraju et al., https://arxiv.org/abs/1610.02391) before its
+        ReLU, which for a linear head would be the same up to a constant.
     """
     import keras
 
@@ -219,9 +249,11 @@ def with_taps(network: keras.Model) -> keras.Model:
 
 
 def head_jacobian(network: keras.Model, embedding: keras.KerasTensor) -> keras.KerasTensor:
-    """How the logits change with the embedding `(N, D)`: `(N, D, C)`.
+    """The Jacobian of the logits with respect to the embedding `(N, D)`: `(N, D, C)`.
 
     Written out layer by layer, since a graph for serving cannot differentiate.
+
+    >>> jacobian = head_jacobian(network, network.get_layer("pool").output)
     """
     import keras
 
@@ -243,14 +275,17 @@ def head_jacobian(network: keras.Model, embedding: keras.KerasTensor) -> keras.K
 
 
 def set_trainable(network: keras.Model, unfreeze: int | None, *, train_norms: bool) -> None:
-    """Choose which layers learn; the head always does.
+    """Choose which layers are trained; the head always is.
+
+    >>> set_trainable(network, unfreeze=20, train_norms=False)
 
     Args:
-        unfreeze: how many of the backbone's last layers learn; 0 freezes it, None frees it all.
-        train_norms: whether the backbone's BatchNormalization layers learn too. Frozen, they stay
-            in inference mode. Those that learn follow within tens of steps (a momentum of at most
-            0.9): with the 0.99 or 0.999 of pretrained networks, their statistics would stay behind
-            the weights throughout a run of a few hundred steps.
+        unfreeze: how many of the backbone's last layers to train; 0 freezes the backbone, None
+            trains all of it.
+        train_norms: whether to train the backbone's BatchNormalization layers, too. Frozen ones
+            stay in inference mode. Trained ones get a momentum of at most 0.9, so that their
+            statistics follow within tens of steps: with the 0.99 or 0.999 of pretrained networks,
+            they would lag behind the weights throughout a run of a few hundred steps.
     """
     import keras
 
@@ -272,7 +307,7 @@ def _backbone(
     alpha: float | None,
     filters: tuple[int, ...],
 ) -> tuple[keras.Model, list[float], list[float], bool]:
-    """The backbone, and the affine map (scale, offset, channels reversed) that its input needs."""
+    """The backbone and the affine map of its input: scale, offset, whether channels are BGR."""
     if name == CONVNET:
         if weights is not None:
             raise NetworkError("ConvNet is trained from scratch; use --weights none")
@@ -302,7 +337,7 @@ def _backbone(
             **options,
         )
     except Exception as error:
-        # Whatever Keras says of sizes, files and downloads concerns the user's own choices.
+        # What Keras says about sizes, files and downloads is about the user's own choices.
         reason = " ".join(str(error).split())[:200]
         raise NetworkError(
             f"{name} cannot be built at {size} px with weights {weights or 'none'}: {reason}"
@@ -311,7 +346,7 @@ def _backbone(
 
 
 def _take_backbone(trunk: keras.Model, bundle: str | os.PathLike) -> None:
-    """Give `trunk` the weights of the backbone in a bundle."""
+    """Load the weights of a bundle's backbone into `trunk`."""
     theirs = backbone_of(load(bundle)).get_weights()
     if [w.shape for w in theirs] != [w.shape for w in trunk.get_weights()]:
         raise NetworkError(f"the network in {str(bundle)!r} has another backbone than this one")
@@ -319,10 +354,10 @@ def _take_backbone(trunk: keras.Model, bundle: str | os.PathLike) -> None:
 
 
 def _normalization(preprocess_input) -> tuple[list[float], list[float], bool]:
-    """Read off the affine map that a Keras Applications `preprocess_input` is.
+    """Measure the affine map of a Keras Applications `preprocess_input`.
 
-    It is the identity where the network normalises inside its own graph. Measuring it rather than
-    keeping a table makes new backbones right without any change here.
+    It is the identity if the network normalises inside its own graph. Measuring it instead of
+    keeping a table makes new backbones work without any change here.
     """
     black = preprocess_input(np.zeros((1, 1, 1, 3), "float64"), data_format="channels_last")
     offset = black.reshape(3)
@@ -335,10 +370,10 @@ def _normalization(preprocess_input) -> tuple[list[float], list[float], bool]:
 
 
 def _convnet(size: int, filters: tuple[int, ...]) -> keras.Model:
-    """3 x 3 convolutions with BatchNormalization and ReLU; every one halves the resolution.
+    """3 x 3 convolutions with BatchNormalization and ReLU; each halves the resolution.
 
-    The first does so by its stride, which saves most of the work; the others by max-pooling before
-    them.
+    The first halves it by its stride, which saves most of the work; the others are preceded by
+    max-pooling.
     """
     import keras
 

@@ -1,21 +1,21 @@
-"""The one photo decoder: training, evaluation and serving all look at photos through it.
+"""The one photo decoder, shared by training, evaluation and serving.
 
 The rules, the same for every kind of file:
 
 - Upright: the EXIF orientation is applied, so a phone photo looks as it did when it was taken.
 - First picture: of an animation, a burst or a file of many pages the first (primary) one counts,
   and only that one has to be whole.
-- On white: what is transparent turns white, as on a page. Dropping alpha would show the
-  arbitrary colours that editors leave under transparent pixels.
+- On white: transparent pixels turn white, as on a page. Dropping alpha would show the arbitrary
+  colours that editors leave under them.
 - Eight bits: 16-bit photos keep their upper byte. 32-bit integers and floats say nothing about
   their range: white is the first of 1, 255 and 65535 that no value exceeds, else the largest
   value; black is 0.
-- No colour management: embedded ICC profiles are ignored, as training pipelines and data sets of
-  this field do. Display P3 photos of phones come out slightly less saturated, in training and in
-  serving alike.
+- No colour management: embedded ICC profiles are ignored, as is usual in training pipelines and
+  datasets. Display P3 photos of phones come out slightly less saturated, in training and serving
+  alike.
 
-A file cut short is refused. What cannot be told from a whole photo: data damaged in place inside
-a JPEG or inside one tile of a HEIC, which carry no check sums.
+Truncated files are errors. Corrupted data inside a JPEG, or inside one tile of a HEIC, cannot be
+detected: they have no checksums.
 """
 
 import io
@@ -67,7 +67,7 @@ warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 
 class PhotoError(UserError):
-    """A photo that cannot be used; the message says why, and what would do."""
+    """A photo cannot be used; the message says why, and what would work."""
 
 
 def decode(
@@ -75,25 +75,28 @@ def decode(
     max_pixels: int = MAX_PIXELS,
     at_least: int | None = None,
 ) -> np.ndarray:
-    """Turn any photo into upright RGB, by the rules at the top of this module.
+    """Decode any photo to upright RGB, by the rules at the top of this module.
 
-    May be called from many threads at once.
+    Thread-safe.
+
+    >>> decode("photo.heic").shape
+    (3024, 4032, 3)
 
     Args:
         source: An encoded photo as bytes; a path (a `str` is always a path, never a URL); a PIL
             image; or a uint8 array of shape (H, W), (H, W, 3) or (H, W, 4): grey, RGB or RGBA.
-        max_pixels: A photo with more pixels is refused by its header, before decoding. Beyond
-            178 megapixels Pillow refuses in any case.
-        at_least: Where this many pixels are enough for each side, a JPEG file is decoded at the
-            half, quarter or eighth of its size that still has them, in less time and memory. None:
-            at its full size.
+        max_pixels: A photo with more pixels is refused by its header, before decoding. Pillow
+            itself refuses more than 178 megapixels.
+        at_least: If both sides need no more than this many pixels, a JPEG is decoded at the half,
+            quarter or eighth of its size that still has them, in less time and memory. By default
+            at full size.
 
     Returns:
         uint8 (H, W, 3), C-contiguous, read-only, sharing no memory with `source`.
 
     Raises:
-        PhotoError: `source` is no photo of a known format, is damaged, cut short or too large,
-            or its file cannot be read.
+        PhotoError: `source` is not a photo in a supported format, is damaged, truncated or too
+            large, or its file cannot be read.
     """
     name = "this photo"
     if isinstance(source, str | os.PathLike):
@@ -114,7 +117,7 @@ def decode(
         raise _too_large(name, f"{width} x {height} pixels", max_pixels)
     if at_least is not None and isinstance(source, bytes):
         image.draft(None, (at_least, at_least))  # Does nothing to other formats.
-    # Where another library has switched this on, half a photo would pass for a whole one.
+    # If another library has switched this on, half a photo would pass for a complete one.
     ImageFile.LOAD_TRUNCATED_IMAGES = False
     try:
         image.load()
@@ -126,7 +129,10 @@ def decode(
 
 
 def fit(photo: np.ndarray, size: int, crop: float = 1.0) -> np.ndarray:
-    """Cut the centre square out of a photo and resize it, in one antialiased bilinear step.
+    """Crop the centre square of a photo and resize it, in one antialiased bilinear step.
+
+    >>> fit(decode("photo.jpg"), 224, crop=0.875).shape
+    (224, 224, 3)
 
     Args:
         photo: uint8 (H, W, 3).

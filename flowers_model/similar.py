@@ -1,4 +1,4 @@
-"""Photos of the gallery that look like a given one, to judge an answer by."""
+"""Photos of the gallery that look most like a given one, to judge an answer by."""
 
 from __future__ import annotations
 
@@ -12,7 +12,11 @@ from flowers_model.uncertainty import directions
 
 
 class Similar:
-    """Finds the nearest photos of a bundle's gallery, by the cosine of their embeddings."""
+    """Finds the nearest photos of a bundle's gallery, by the cosine of their embeddings.
+
+    >>> similar = Similar(classifier.folder)
+    >>> [similar.photos[i].file for i in similar.nearest(answers.embeddings[0], 3)]
+    """
 
     def __init__(self, folder: str | os.PathLike):
         folder = pathlib.Path(folder)
@@ -22,10 +26,13 @@ class Similar:
         self._directions = directions(np.empty((0, 1)) if embeddings is None else embeddings)
 
     def nearest(self, embedding: np.ndarray, count: int) -> list[int]:
-        """The numbers of the gallery's nearest photos to an embedding `(D,)`, the nearest first.
+        """The indices of the gallery's photos nearest to an embedding `(D,)`, nearest first.
 
-        None where the bundle has no embeddings of its gallery, and of a single photo: which one is
+        Empty if the bundle has no embeddings of its gallery, or only one photo: that it is the
         nearest would say nothing.
+
+        >>> similar.nearest(answers.embeddings[0], 3)
+        [12, 7, 31]
         """
         if len(self.photos) < 2:
             return []

@@ -1,8 +1,8 @@
-"""How a bundle keeps kernels: in float16 where that holds them exactly, else in float32.
+"""How a bundle stores kernels: in float16 if that represents them exactly, else in float32.
 
-Nothing is lost by it, and whoever reads them, Keras or ONNX Runtime, computes in float32. Trained
-kernels are as good as never held exactly, unless they were rounded before: `round_kernels`.
-Vectors, such as BatchNormalization's, stay float32: they are few, and their range is wide.
+Storing loses nothing, and Keras and ONNX Runtime compute in float32. Trained kernels are hardly
+ever exact in float16 unless they were rounded first: `round_kernels`. Vectors, such as those of
+BatchNormalization, stay float32: they are small, and their range is wide.
 """
 
 from __future__ import annotations
@@ -19,18 +19,24 @@ if TYPE_CHECKING:
     import onnx
 
 STORAGES = ("float32", "float16")
-SMALLEST = 1024  # values of a kernel, below which it is not worth it
+SMALLEST = 1024  # values; smaller kernels are not worth it
 
 
 def round_kernels(network: keras.Model) -> None:
-    """Round the kernels of `network` to float16's 11 bits, in place; it stays in float32."""
+    """Round the kernels of `network` to float16's 11 bits, in place; their dtype stays float32.
+
+    >>> round_kernels(network)
+    """
     for variable in network.weights:
         if len(variable.shape) > 1:
             variable.assign(np.asarray(variable).astype(np.float16).astype(np.float32))
 
 
 def narrow_weights(path: str | os.PathLike) -> None:
-    """Rewrite a `.weights.h5` file of Keras's with the kernels in float16 that it holds exactly."""
+    """Rewrite a Keras `.weights.h5` file, with kernels in float16 where that is exact.
+
+    >>> narrow_weights(folder / "model.weights.h5")
+    """
     import h5py
 
     with (
@@ -51,9 +57,11 @@ def narrow_weights(path: str | os.PathLike) -> None:
 
 
 def narrow_graph(graph: onnx.GraphProto) -> None:
-    """Keep in float16 the constants of an ONNX graph that it holds exactly, cast where they go.
+    """Store the constants of an ONNX graph in float16 where that is exact, with a Cast to float32.
 
     ONNX Runtime casts them once, when it opens the file.
+
+    >>> narrow_graph(onnx.load("model.onnx").graph)
     """
     import onnx
 

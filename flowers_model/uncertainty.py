@@ -1,76 +1,153 @@
-"""What a network does not know: refusal scores, and sets of names. Plain NumPy, for serving."""
+"""What a network does not know: refusal scores and label sets. Plain NumPy, for serving.
+
+A refusal score is one class below, registered in `SCORES` under the name that bundles keep it by.
+Training fits every score and chooses one by AUROC; serving opens that one. The page that runs in a
+browser alone computes them in `spaces/static/app/judge.js`.
+"""
 
 from __future__ import annotations
 
-import os
-import pathlib
+from typing import Self
 
 import numpy as np
 
-from flowers_model.bundle import BundleError, Refusal
-
-REFERENCE = "refusal.npy"
+REFUSED_ABOVE = 1.0  # refusal scores, as `bundle.Refusal.scaled` gives them
 
 
-def read_reference(folder: str | os.PathLike) -> np.ndarray:
-    """The mean embeddings of a bundle's classes, float32 `(C, D)`, that distances go by.
+def refused(scores: np.ndarray | float) -> np.ndarray | bool:
+    """Whether photos with these refusal scores are refused.
 
-    Raises:
-        BundleError: where they are missing or no plain array.
+    >>> refused(np.array([0.0, 1.0, 1.2]))
+    array([False, False,  True])
     """
-    try:
-        means = np.load(pathlib.Path(folder) / REFERENCE, allow_pickle=False)
-    except (OSError, ValueError, EOFError):
-        raise BundleError(f"{REFERENCE} is missing or no plain array of numbers") from None
-    if means.ndim != 2:
-        raise BundleError(f"{REFERENCE} must have a row a class")
-    return means
+    return scores > REFUSED_ABOVE
+
+
+class Score:
+    """A refusal score: how little photos look like known flowers.
+
+    >>> score = ClassMeanCosine.fit(train_embeddings, train_labels)
+    >>> raw = score.score(logits, embeddings, temperature=1.0)
+
+    Attributes:
+        name: what bundles and reports call it.
+        needs_reference: whether a bundle has to keep `reference` to compute it.
+        reference: what `fit` has learned from the training photos, None where there is nothing.
+    """
+
+    name: str
+    needs_reference = False
+
+    def __init__(self, reference: np.ndarray | None = None):
+        self.reference = reference
+
+    @classmethod
+    def fit(cls, embeddings: np.ndarray, labels: np.ndarray) -> Self:
+        """Fit the score on training photos: embeddings `(N, D)`, labels int `(N,)`."""
+        return cls()
+
+    def score(
+        self, logits: np.ndarray, embeddings: np.ndarray, temperature: float | np.ndarray
+    ) -> np.ndarray:
+        """The raw scores of N photos, higher is stranger.
+
+        Args:
+            logits: `(N, C)`.
+            embeddings: `(N, D)`.
+            temperature: of the probabilities; one, or one a photo `(N,)` as cross-fitting has it.
+
+        Returns:
+            float64 `(N,)`.
+        """
+        raise NotImplementedError
+
+
+class Probability(Score):
+    """The negated highest calibrated probability.
+
+    Hendrycks and Gimpel, 2017, https://arxiv.org/abs/1610.02136.
+
+    >>> Probability().score(np.log([[0.5, 0.3, 0.2]]), None, 1.0)
+    array([-0.5])
+    """
+
+    name = "probability"
+
+    def score(self, logits, embeddings, temperature):
+        _, total = _log_sum_exp(logits, temperature)
+        return -1 / total
+
+
+class Energy(Score):
+    """The free energy of the logits at the calibrated temperature.
+
+    Liu et al., 2020, https://arxiv.org/abs/2010.03759.
+
+    >>> Energy().score(np.log([[0.5, 0.3, 0.2]]) + 2, None, 1.0)
+    array([-2.])
+    """
+
+    name = "energy"
+
+    def score(self, logits, embeddings, temperature):
+        highest, total = _log_sum_exp(logits, temperature)
+        return -temperature * (highest + np.log(total))
+
+
+class ClassMeanCosine(Score):
+    """The negated cosine of the embedding to the nearest class mean, `reference` `(C, D)`.
+
+    >>> score = ClassMeanCosine(np.array([[3.0, 0.0], [0.0, 9.0]]))
+    >>> score.score(None, np.array([[3.0, 4.0]]), 1.0)
+    array([-0.8])
+    """
+
+    name = "distance"
+    needs_reference = True
+
+    @classmethod
+    def fit(cls, embeddings, labels):
+        return cls(class_means(embeddings, labels))
+
+    def score(self, logits, embeddings, temperature):
+        return -(directions(embeddings) @ directions(self.reference).T).max(axis=1)
+
+
+SCORES: dict[str, type[Score]] = {one.name: one for one in (Probability, Energy, ClassMeanCosine)}
+
+
+def class_means(embeddings: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """The mean embedding of each class that has photos, float32 `(classes, D)`.
+
+    >>> class_means(np.array([[2.0, 0.0], [4.0, 0.0], [0.0, 9.0]]), np.array([0, 0, 1]))
+    array([[3., 0.],
+           [0., 9.]])
+
+    Args:
+        embeddings: `(N, D)`.
+        labels: int `(N,)`.
+    """
+    return np.stack([embeddings[labels == label].mean(axis=0) for label in np.unique(labels)])
 
 
 def directions(vectors: np.ndarray) -> np.ndarray:
-    """Rows `(N, D)`, each divided by its length."""
+    """Rows `(N, D)` divided by their lengths, in float64.
+
+    >>> directions(np.array([[3.0, 4.0]]))
+    array([[0.6, 0.8]])
+    """
     rows = np.asarray(vectors, np.float64)
     return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
 
 
-def raw_score(
-    kind: str,
-    logits: np.ndarray | None,
-    embeddings: np.ndarray | None,
-    temperature: float,
-    means: np.ndarray | None,
-) -> np.ndarray:
-    """How little photos look like known flowers: higher is stranger.
-
-    Args:
-        kind: `"probability"`, the negated highest probability; `"energy"`, of Liu et al., 2020,
-            https://arxiv.org/abs/2010.03759; `"distance"`, the negated cosine of the embedding and
-            the class mean that it points towards most.
-        logits: `(N, C)`; not for the distance.
-        embeddings: `(N, D)`; for the distance alone.
-        means: of the classes' embeddings, `(C, D)`; for the distance alone.
-
-    Returns:
-        float64 `(N,)`.
-    """
-    if kind == "distance":
-        return -(directions(embeddings) @ directions(means).T).max(axis=1)
-    scaled = np.asarray(logits, np.float64) / temperature
-    highest = scaled.max(axis=1)
-    total = np.exp(scaled - highest[:, None]).sum(axis=1)
-    return -1 / total if kind == "probability" else -temperature * (highest + np.log(total))
-
-
-def refusal_score(raw: np.ndarray, refusal: Refusal) -> np.ndarray:
-    """Raw scores on a scale where 0 is the median flower, and above 1 is refused."""
-    return (raw - refusal.center) / (refusal.threshold - refusal.center)
-
-
 def label_sets(probabilities: np.ndarray, limit: float) -> np.ndarray:
-    """The names before which at most `limit` of the probability lies, the likeliest always.
+    """The names preceded by at most `limit` of the probability, always with the likeliest one.
 
-    These are the sets of Romano et al., 2020, https://arxiv.org/abs/2006.02544, that are never
-    empty and not drawn by lot.
+    These are the adaptive prediction sets of Romano et al., 2020,
+    https://arxiv.org/abs/2006.02544, without randomization and never empty.
+
+    >>> label_sets(np.array([[0.1, 0.6, 0.3]]), 0.65)
+    array([[False,  True,  True]])
 
     Args:
         probabilities: `(N, C)`.
@@ -82,10 +159,43 @@ def label_sets(probabilities: np.ndarray, limit: float) -> np.ndarray:
 
 
 def probability_before(probabilities: np.ndarray) -> np.ndarray:
-    """For each name `(N, C)`, the sum of the probabilities of all likelier names of the photo."""
+    """For each name, `(N, C)`, the total probability of the likelier names of the same photo.
+
+    >>> probability_before(np.array([[0.25, 0.5, 0.25]]))
+    array([[0.5 , 0.  , 0.75]])
+    """
     order = np.argsort(-probabilities, axis=1, kind="stable")
     ranked = np.take_along_axis(probabilities, order, axis=1)
     before = np.zeros_like(ranked)
     np.put_along_axis(before, order, np.cumsum(ranked, axis=1) - ranked, axis=1)
     before[np.arange(len(before)), order[:, 0]] = 0.0
     return before
+
+
+def how_often(coverage: float) -> str:
+    """A coverage in words: what a label set promises.
+
+    >>> how_often(0.9), how_often(0.95)
+    ('9 times out of 10', '19 times out of 20')
+
+    Args:
+        coverage: 0..1. What is no round share is rounded down, so that no more is promised.
+    """
+    for of in (10, 20, 100, 1000):
+        times = round(coverage * of)
+        if abs(times - coverage * of) < 1e-6:
+            break
+    else:
+        times = int(coverage * of)
+    if times == of:
+        return "every time"
+    return f"{times} {'time' if times == 1 else 'times'} out of {of}"
+
+
+def _log_sum_exp(
+    logits: np.ndarray, temperature: float | np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """`highest + log(total)` is the log-sum-exp of `logits / temperature`, `(N,)` each."""
+    scaled = np.asarray(logits, np.float64) / np.reshape(temperature, (-1, 1))
+    highest = scaled.max(axis=1)
+    return highest, np.exp(scaled - highest[:, None]).sum(axis=1)

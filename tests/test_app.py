@@ -281,7 +281,7 @@ def test_a_start_that_cannot_work_ends_with_one_line_and_status_2(tmp_path):
     ("arguments", "message"),
     [
         (["--model", "nowhere at all"], "'nowhere at all' is neither a folder here nor a Hub repo"),
-        (["--model", "."], "is not a whole bundle"),
+        (["--model", "."], "is not a complete bundle"),
         (["--modle", "x"], "there is no --modle; did you mean --model"),
     ],
 )

@@ -634,7 +634,7 @@ def test_a_repo_that_holds_no_bundle_is_refused_without_a_connection(server, rep
     huggingface_hub.snapshot_download(repo_id, endpoint=server.url)
     server.stop()
     line = refusal(hub.fetch, repo_id)
-    assert line.startswith(f"{repo_id}@main: it is not a whole bundle: metadata.json, ")
+    assert line.startswith(f"{repo_id}@main: it is not a complete bundle: metadata.json, ")
 
 
 def test_a_bundle_whose_manifest_does_not_fit_is_refused(server, repo_id, folder):

@@ -204,7 +204,7 @@ def test_the_gallerys_own_photos_are_most_like_themselves(folder):
     similar.photos = similar.photos[:1]
     assert similar.nearest(embeddings[0], 2) == []  # of one photo, none is the most similar
     np.save(folder / "gallery/embeddings.npy", embeddings[:2])
-    with pytest.raises(BundleError, match="not one row a photo"):
+    with pytest.raises(BundleError, match="one row per photo"):
         Similar(folder)
     np.save(folder / "gallery/embeddings.npy", np.array([{}] * 3))
     with pytest.raises(BundleError, match="no plain array"):
