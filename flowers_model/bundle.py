@@ -34,7 +34,7 @@ from pydantic import Field
 from flowers_model.errors import UserError
 from flowers_model.files import replacing
 from flowers_model.storage import narrow_weights
-from flowers_model.uncertainty import SCORES, how_often
+from flowers_model.uncertainty import SCORES, odds
 
 if TYPE_CHECKING:
     import keras
@@ -90,9 +90,9 @@ class LabelSets(pydantic.BaseModel):
     limit: Annotated[float, Field(ge=0)]
 
     @property
-    def how_often(self) -> str:
-        """The promise in words, for example `9 times out of 10`."""
-        return how_often(self.coverage)
+    def odds(self) -> tuple[int, int]:
+        """The promise in whole numbers: (9, 10) for a coverage of 0.9, see `uncertainty.odds`."""
+        return odds(self.coverage)
 
 
 class Calibration(pydantic.BaseModel):

@@ -7,6 +7,7 @@ browser alone computes them in `spaces/static/app/judge.js`.
 
 from __future__ import annotations
 
+import math
 from typing import Self
 
 import numpy as np
@@ -172,24 +173,28 @@ def probability_before(probabilities: np.ndarray) -> np.ndarray:
     return before
 
 
-def how_often(coverage: float) -> str:
-    """A coverage in words: what a label set promises.
+def odds(coverage: float) -> tuple[int, int]:
+    """A coverage as a promise in whole numbers: right so many times, out of so many.
 
-    >>> how_often(0.9), how_often(0.95)
-    ('9 times out of 10', '19 times out of 20')
+    >>> odds(0.9), odds(0.95)
+    ((9, 10), (19, 20))
 
     Args:
-        coverage: 0..1. What is no round share is rounded down, so that no more is promised.
+        coverage: 0..1. If no small fraction fits, it is rounded down, to promise no more.
     """
-    for of in (10, 20, 100, 1000):
-        times = round(coverage * of)
-        if abs(times - coverage * of) < 1e-6:
-            break
-    else:
-        times = int(coverage * of)
-    if times == of:
-        return "every time"
-    return f"{times} {'time' if times == 1 else 'times'} out of {of}"
+    for out_of in (10, 20, 100):
+        if math.isclose(coverage * out_of, round(coverage * out_of), abs_tol=1e-6):
+            return round(coverage * out_of), out_of
+    return int(coverage * 1000), 1000
+
+
+def raw_score(
+    kind, logits, embeddings, temperature, means
+):  # for train/calibrate.py until it moves
+    return SCORES[kind](means).score(logits, embeddings, temperature)
+
+
+REFERENCE = "refusal.npy"
 
 
 def _log_sum_exp(

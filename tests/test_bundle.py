@@ -30,6 +30,9 @@ def test_a_whole_bundle_passes(folder):
     manifest = bundle.check(folder)
     assert manifest.class_names == ["blue iris", "poppy", "sunflower"]
     assert manifest.headline == "test top-1 0.912 (4141 photos)"
+    assert manifest.held_out == "test"
+    assert bundle.held_out(["train", "valid"]) == "valid"
+    assert bundle.held_out([]) is None
 
 
 @pytest.mark.parametrize("name", bundle.REQUIRED_FILES)

@@ -17,7 +17,7 @@ from test_app import encoded, heic, lying, serving
 
 from flowers_model import bundle
 from flowers_model.classifier import FlowerClassifier
-from flowers_model.uncertainty import raw_score
+from flowers_model.uncertainty import ClassMeanCosine
 
 playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -66,7 +66,7 @@ def model(tmp_path_factory) -> pathlib.Path:
     )
     means = np.concatenate([known.embeddings, other])
     np.save(folder / "refusal.npy", means)
-    [raw] = raw_score("distance", None, dark, 1.0, means)
+    [raw] = ClassMeanCosine(means).score(None, dark, 1.0)
     manifest.calibration.refusal = bundle.Refusal(
         score="distance", center=-1, threshold=raw - 1e-4, keeps=0.95, auroc={}
     )

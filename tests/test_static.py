@@ -21,7 +21,7 @@ from test_app import encoded, heic, lying
 
 from flowers_model import bundle
 from flowers_model.classifier import FlowerClassifier
-from flowers_model.uncertainty import raw_score
+from flowers_model.uncertainty import ClassMeanCosine
 from page.tabs import batch
 from page.tabs.answer import render
 
@@ -73,7 +73,7 @@ def model(tmp_path_factory) -> pathlib.Path:
     )
     means = np.concatenate([known, other])
     np.save(folder / "refusal.npy", means)
-    [raw] = raw_score("distance", None, dark, 1.0, means)
+    [raw] = ClassMeanCosine(means).score(None, dark, 1.0)
     manifest.calibration.refusal = bundle.Refusal(
         score="distance", center=-1, threshold=raw - 1e-4, keeps=0.95, auroc={}
     )

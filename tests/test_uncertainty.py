@@ -8,13 +8,19 @@ from flowers_model import FlowerClassifier, bundle
 from flowers_model.bundle import BundleError
 from flowers_model.classifier import softmax
 from flowers_model.similar import Similar
-from flowers_model.uncertainty import label_sets, raw_score
+from flowers_model.uncertainty import (
+    ClassMeanCosine,
+    Energy,
+    Probability,
+    class_means,
+    label_sets,
+    odds,
+)
 from train.data.outliers import others
 from train.evaluation.calibration import (
     HeldOut,
     Outputs,
     calibrate,
-    class_means,
     conformal_quantile,
     fit_temperature,
 )
@@ -37,12 +43,49 @@ def outputs(embeddings: np.ndarray) -> Outputs:
 def test_scores_of_a_worked_example():
     means = class_means(np.array([[2, 0], [4, 0], [0, 9]], np.float32), np.array([0, 0, 3]))
     assert means.tolist() == [[3, 0], [0, 9]]
-    cosines = raw_score("distance", None, np.array([[5, 0], [3, 4], [-1, 0]]), 1.0, means)
+    cosines = ClassMeanCosine(means).score(None, np.array([[5, 0], [3, 4], [-1, 0]]), 1.0)
     assert cosines == pytest.approx([-1, -0.8, 0])
     logits = np.log([[0.5, 0.3, 0.2]])
-    assert raw_score("probability", logits, None, 1.0, None) == pytest.approx([-0.5])
-    assert raw_score("energy", logits + 2, None, 1.0, None) == pytest.approx([-2])
-    assert raw_score("energy", logits * 2 + 2, None, 2.0, None) == pytest.approx([-2])
+    assert Probability().score(logits, None, 1.0) == pytest.approx([-0.5])
+    assert Energy().score(logits + 2, None, 1.0) == pytest.approx([-2])
+    assert Energy().score(logits * 2 + 2, None, 2.0) == pytest.approx([-2])
+    # A temperature for each photo gives each what it would get alone.
+    both = Energy().score(np.concatenate([logits, logits * 2]) + 2, None, np.array([1.0, 2.0]))
+    assert both == pytest.approx([-2, -2])
+
+
+# As computed when the scores were strings: refusal scores of three photos by each score.
+BEFORE = {
+    "probability": (-0.9, -0.4, [0.5382063635469014, 1.093756108059289, 0.6619050133226569]),
+    "energy": (-3.0, -1.0, [0.10847899177960318, 0.4651994421959338, -1.2292226732184912]),
+    "distance": (-0.98, -0.7, [-0.032681483664220454, 1.4593970312959574, -0.05933383824425129]),
+}
+
+
+@pytest.mark.parametrize("name", BEFORE)
+def test_a_bundle_from_before_gives_the_same_answers(folder, name):
+    center, threshold, expected = BEFORE[name]
+    set_calibration(
+        folder,
+        temperature=1.7,
+        refusal=refusal(score=name, center=center, threshold=threshold),
+        label_sets=bundle.LabelSets(coverage=0.9, limit=0.6),
+    )
+    means = np.array([[2, 0.1], [0.2, 3], [1, -1]], np.float32)
+    np.save(folder / "refusal.npy", means)
+    classifier = FlowerClassifier.from_pretrained(folder)
+    logits = np.array([[2, 0.5, -1], [0.1, 0.2, 0.3], [-3, 4, 4.5]], np.float32)
+    embeddings = np.array([[1, 0.2], [-0.5, 0.4], [0.3, 2]], np.float32)
+    answers = classifier.judge(logits, embeddings)
+    assert answers.refusal_scores == pytest.approx(expected, rel=1e-12)
+    assert answers.label_sets.tolist() == [[1, 0, 0], [0, 1, 1], [0, 1, 1]]
+    assert [one.refused for one in classifier.predictions(answers, 1)] == [x > 1 for x in expected]
+
+
+def test_a_coverage_is_told_in_whole_numbers_and_never_rounded_up():
+    told = {0.9: (9, 10), 0.95: (19, 20), 0.99: (99, 100), 0.5: (5, 10), 0.9995: (999, 1000)}
+    assert {coverage: odds(coverage) for coverage in told} == told
+    assert odds(1 - 1e-9) == (10, 10)
 
 
 def test_label_sets_of_a_worked_example():
@@ -70,7 +113,7 @@ def test_what_refuses_keeps_its_promise_on_further_flowers():
     assert calibration.refusal.score == "distance"
     assert calibration.refusal.auroc["distance"] > 0.95 > calibration.refusal.auroc["energy"]
     test, _ = clusters(3000, 3)
-    raw = raw_score("distance", None, test, 1.0, means)
+    raw = ClassMeanCosine(means).score(None, test, 1.0)
     assert (raw <= calibration.refusal.threshold).mean() == pytest.approx(0.95, abs=0.02)
 
 
@@ -115,7 +158,7 @@ def test_further_photos_count_as_the_earlier_network_answers_them():
     assert calibration.temperature == pytest.approx(fitted)
     assert calibration.refusal.score == "distance"
     test, _ = clusters(3000, 3)
-    raw = raw_score("distance", None, test, 1.0, own_means)
+    raw = ClassMeanCosine(own_means).score(None, test, 1.0)
     assert (raw <= calibration.refusal.threshold).mean() == pytest.approx(0.95, abs=0.02)
 
 
@@ -162,7 +205,7 @@ def test_every_engine_refuses_by_the_manifest(folder, engine):
     embedding = classifier.answer(inputs).embeddings.astype(np.float32)
     means = np.ones_like(embedding)
     np.save(folder / "refusal.npy", means)
-    [raw] = raw_score("distance", None, embedding, 1.0, means)
+    [raw] = ClassMeanCosine(means).score(None, embedding, 1.0)
     for threshold, refused in ((raw - 0.01, True), (raw + 0.01, False)):
         set_calibration(
             folder,
@@ -223,7 +266,7 @@ def test_every_source_keeps_its_flowers():
     origins = ["near"] * 900 + ["far"] * 100
     apart, means = calibrate(*settings, seed=0, origins=origins)
     assert apart.refusal.score == together.refusal.score == "distance"
-    raw = raw_score("distance", None, far, 1.0, means)
+    raw = ClassMeanCosine(means).score(None, far, 1.0)
     assert (raw <= together.refusal.threshold).mean() < 0.9
     assert (raw <= apart.refusal.threshold).mean() == pytest.approx(0.95, abs=0.01)
     assert "900 of near, 100 of far" in apart.method
