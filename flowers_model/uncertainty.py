@@ -188,15 +188,6 @@ def odds(coverage: float) -> tuple[int, int]:
     return int(coverage * 1000), 1000
 
 
-def raw_score(
-    kind, logits, embeddings, temperature, means
-):  # for train/calibrate.py until it moves
-    return SCORES[kind](means).score(logits, embeddings, temperature)
-
-
-REFERENCE = "refusal.npy"
-
-
 def _log_sum_exp(
     logits: np.ndarray, temperature: float | np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:

@@ -18,7 +18,7 @@ from flowers_model.uncertainty import (
 )
 from train.data.outliers import others
 from train.evaluation.calibration import (
-    HeldOut,
+    Measured,
     Outputs,
     calibrate,
     conformal_quantile,
@@ -107,7 +107,9 @@ def test_what_refuses_keeps_its_promise_on_further_flowers():
     # Far away in all directions: the network is sure of each of them.
     strange = np.random.default_rng(5).normal(0, 30, (200, 8)).astype(np.float32)
     calibration, means = calibrate(
-        outputs(valid), labels, outputs(train), train_labels, {"far": outputs(strange)}, seed=0
+        Measured(outputs(valid), labels, outputs(train), train_labels),
+        {"far": outputs(strange)},
+        seed=0,
     )
     assert calibration.fitted_on == "valid"
     assert calibration.refusal.score == "distance"
@@ -128,7 +130,7 @@ def test_label_sets_keep_their_promise_on_further_photos(sureness):
 
     (train, train_labels), (valid, labels), (test, test_labels) = (photos(3000) for _ in range(3))
     strange = {"any": Outputs(valid.logits[:50], valid.embeddings[:50])}
-    calibration, _ = calibrate(valid, labels, train, train_labels, strange, seed=0)
+    calibration, _ = calibrate(Measured(valid, labels, train, train_labels), strange, seed=0)
     assert calibration.temperature == pytest.approx(sureness, rel=0.1)
     probabilities = softmax(test.logits, calibration.temperature)
     sets = label_sets(probabilities, calibration.label_sets.limit)
@@ -142,12 +144,13 @@ def test_further_photos_count_as_the_earlier_network_answers_them():
     valid, labels = clusters(20, 2)
     further, further_labels = clusters(3000, 4)
     # The earlier network's embeddings point elsewhere: only its own class means fit them.
-    means = class_means(train[:, ::-1], train_labels)
     logits = outputs(further).logits * 3
-    earlier = HeldOut(Outputs(logits, further[:, ::-1]), further_labels, means)
+    turned = Outputs(outputs(train).logits, train[:, ::-1])
+    earlier = Measured(Outputs(logits, further[:, ::-1]), further_labels, turned, train_labels)
     strange = np.random.default_rng(5).normal(0, 30, (200, 8)).astype(np.float32)
     calibration, own_means = calibrate(
-        *(outputs(valid), labels, outputs(train), train_labels, {"far": outputs(strange)}),
+        Measured(outputs(valid), labels, outputs(train), train_labels),
+        {"far": outputs(strange)},
         seed=0,
         earlier=earlier,
     )
@@ -261,7 +264,8 @@ def test_every_source_keeps_its_flowers():
     far = far + np.random.default_rng(6).normal(0, 1.5, far.shape).astype(np.float32)
     valid, labels = np.concatenate([near, far]), np.concatenate([near_labels, far_labels])
     strange = np.random.default_rng(5).normal(0, 30, (200, 8)).astype(np.float32)
-    settings = (outputs(valid), labels, outputs(train), train_labels, {"far": outputs(strange)})
+    own = Measured(outputs(valid), labels, outputs(train), train_labels)
+    settings = own, {"far": outputs(strange)}
     together, _ = calibrate(*settings, seed=0)
     origins = ["near"] * 900 + ["far"] * 100
     apart, means = calibrate(*settings, seed=0, origins=origins)

@@ -21,7 +21,7 @@ from flowers_model.errors import UserError
 from flowers_model.files import check_output
 from flowers_model.installation import spoken
 from train.devices import environment
-from train.evaluation.calibration import HeldOut, Outputs, class_means
+from train.evaluation.calibration import Measured, Outputs
 
 if TYPE_CHECKING:
     import argparse
@@ -40,20 +40,20 @@ def main(arguments: list[str]) -> int:
         required=True,
         action="append",
         metavar="SPEC",
-        help="as for train/run.py; of several, merged as by --classes known, each source counts "
-        "the same",
+        help="as for train/run.py; several are merged as by --classes known, and each source has "
+        "the same weight",
     )
     parser.add_argument(
         "--outliers",
         action="append",
         default=[],
         metavar="PATH",
-        help="a folder of photos of what the model does not know, cut as for train/run.py",
+        help="a folder of out-of-distribution photos, split as for train/run.py",
     )
     parser.add_argument(
         "--earlier",
         metavar="BUNDLE|USER/MODEL[@REVISION]",
-        help="what the model went on from, which had learned from fewer of the valid photos",
+        help="the model that this one continued from, trained on fewer of the valid photos",
     )
     parser.add_argument("--output", required=True, type=pathlib.Path, metavar="DIR")
     logging.basicConfig(level=logging.INFO, format="%(message)s")
@@ -75,7 +75,7 @@ def _recalibrate(options: argparse.Namespace) -> None:
     folder = hub.fetch(options.model)
     manifest = bundle.check(folder)
     strange = outliers(options.outliers)
-    # What is wrong with the earlier network is said before photos take their time.
+    # A mistake in --earlier is reported before the photos of --data are decoded.
     earlier = _earlier(options.earlier, folder, manifest, options.data) if options.earlier else None
     recalibrate(folder, options.output, _photos(folder, manifest, options.data), strange, earlier)
 
@@ -104,11 +104,11 @@ def _photos(
     return photos
 
 
-def _earlier(name: str, model: pathlib.Path, manifest: Manifest, data: Sequence[str]) -> HeldOut:
-    """What the earlier network says of the valid photos that only it has not learned from.
+def _earlier(name: str, model: pathlib.Path, manifest: Manifest, data: Sequence[str]) -> Measured:
+    """The predecessor's outputs for the validation photos that only it was not trained on.
 
     Raises:
-        UserError: where it knows other classes, or there is no such photo.
+        UserError: if it knows other classes, or there is no such photo.
     """
     from flowers_model import bundle, hub
     from flowers_model.engine import open_engine
@@ -129,9 +129,9 @@ def _earlier(name: str, model: pathlib.Path, manifest: Manifest, data: Sequence[
         )
     engine = open_engine(folder)
     outputs = Outputs(*engine.run(photos["valid"].array[further], ("logits", "embedding")))
-    [embeddings] = engine.run(photos["train"].array, ("embedding",))
-    means = class_means(embeddings, photos["train"].labels)
-    return HeldOut(outputs, photos["valid"].labels[further], means)
+    train = Outputs(*engine.run(photos["train"].array, ("logits", "embedding")))
+    labels = photos["valid"].labels[further]
+    return Measured(outputs, labels, train, photos["train"].labels)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """Measure models on photos: `python -m train.evaluate --model BUNDLE|REPO --data SPEC`.
 
-Writes `metrics.json`, tables, figures and one page, `index.html`, that shows it all; the same that
-every training run leaves in its bundle's `report/`. Several --model are averaged. Several --data
-are a row each, and so is each folder of what the model has to refuse (--refuse).
+Writes the report that every training run leaves in its bundle's `report/`: `metrics.json`, tables,
+figures, and `index.html`, a page with all of them. Several --model are averaged. Each --data is a
+row of the report, and so is each folder of out-of-distribution photos (--refuse).
 """
 
 from __future__ import annotations
@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from flowers_model.bundle import Metrics
+from flowers_model.bundle import METRICS, Metrics
 from flowers_model.command import Parser, reporting_mistakes
 from flowers_model.errors import UserError
 from flowers_model.files import check_output, replacing
 from flowers_model.installation import spoken
+from flowers_model.uncertainty import refused
 from train.data.outliers import outlier_pictures
 from train.evaluation.ensemble import TTA, Ensemble, open_for
 from train.evaluation.metrics import Evaluation, measure
@@ -39,7 +40,7 @@ def main(arguments: list[str]) -> int:
         action="append",
         required=True,
         metavar="BUNDLE|USER/MODEL[@REVISION]",
-        help="what to measure; the probabilities of several are averaged",
+        help="the model to measure; the probabilities of several are averaged",
     )
     parser.add_argument(
         "--data",
@@ -54,7 +55,7 @@ def main(arguments: list[str]) -> int:
         action="append",
         default=[],
         metavar="PATH",
-        help="a folder of photos that the model has to refuse",
+        help="a folder of out-of-distribution photos, which the model has to refuse",
     )
     parser.add_argument("--by-class", action="store_true", help="a row for each class, too")
     parser.add_argument("--split", metavar="NAME", help="train, valid or test (all that there are)")
@@ -68,32 +69,31 @@ def main(arguments: list[str]) -> int:
         "--output", type=pathlib.Path, default="report", metavar="DIR", help="(report)"
     )
     options = parser.parse_args(arguments)
-    names, evaluations, refused = _evaluate(options)
+    names, evaluations, to_refuse = _evaluate(options)
     for title, evaluation in evaluations.items():
         print(f"{title}: {_said(evaluation.metrics)}")
         if options.by_class:
             for label in np.unique(evaluation.labels):
                 print(f"  {names[label]}: {_said(evaluation.only(label))}")
-    for title, scores in refused.items():
-        print(f"{title}: {(scores > 1).mean():.1%} refused ({len(scores)} photos to refuse)")
+    for title, scores in to_refuse.items():
+        print(f"{title}: {refused(scores).mean():.1%} refused ({len(scores)} photos to refuse)")
     print(f"look at {options.output / 'index.html'}")
     return 0
 
 
 def _said(of: Metrics) -> str:
-    """The figures of some photos in a line."""
+    """The metrics of some photos in one line."""
     parts = [f"top-1 {of.top1:.4f}", f"top-5 {of.top5:.4f}", f"macro F1 {of.macro_f1:.4f}"]
     parts += [f"NLL {of.nll:.4f}", f"ECE {of.ece:.4f}"]
-    if of.refused is not None:
-        parts += [f"refused {of.refused:.1%}", f"right and not refused {of.kept_right:.1%}"]
-    parts.append(f"over 80 % sure and wrong {of.sure_wrong:.1%}")
+    rates = {name: getattr(of, name) for name in ("refused", "kept_right", "sure_wrong")}
+    parts += [f"{METRICS[name]} {rate:.1%}" for name, rate in rates.items() if rate is not None]
     return f"{', '.join(parts)} ({of.count} photos)"
 
 
 def _evaluate(
     options: argparse.Namespace,
 ) -> tuple[list[str], dict[str, Evaluation], dict[str, np.ndarray]]:
-    """The class names, evaluations by title, and refusal scores of what to refuse, by folder."""
+    """The class names, evaluations by title, and refusal scores of the --refuse folders."""
     from train.reports.report import write_report  # which imports this module
 
     output = options.output

@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 import pathlib
-from collections.abc import Container
 
 import huggingface_hub
 
 from flowers_model import bundle
-
-
-def held_out_split(splits: Container[str]) -> str:
-    return "test" if "test" in splits else "valid"
 
 
 def _elsewhere(manifest: bundle.Manifest) -> str:
@@ -71,7 +66,7 @@ def write_card(room: pathlib.Path, manifest: bundle.Manifest) -> None:
     )
     versions = ", ".join(f"{name} {version}" for name, version in made.versions.items())
     size = manifest.input.size
-    held_out = manifest.metrics[held_out_split(manifest.metrics)]
+    held_out = manifest.metrics[manifest.held_out]
     card = f"""---
 {data.to_yaml()}
 ---

@@ -19,14 +19,13 @@ from flowers_model.files import replacing
 from flowers_model.names import display, scientific
 from flowers_model.photo import decode, fit
 from flowers_model.storage import round_kernels
-from flowers_model.uncertainty import REFERENCE
-from train.bundles.card import held_out_split, write_card
+from train.bundles.card import write_card
 from train.bundles.gallery import write_gallery
 from train.bundles.provenance import provenance
 from train.data.decoding import Photos
 from train.data.outliers import others, outliers, pictures
 from train.devices.precision import full_float32
-from train.evaluation.calibration import HeldOut, Outputs, calibrate
+from train.evaluation.calibration import Measured, Outputs, calibrate
 from train.evaluation.metrics import Evaluation, measure
 from train.experiment import Experiment
 from train.loop.finishing import step
@@ -82,7 +81,7 @@ def write_bundle(
         write_onnx(room)
         engine = open_engine(room)
         step("the check of the ONNX network")
-        held_out = held_out_split(photos)
+        held_out = bundle.held_out(photos)
         manifest = bundle.Manifest(
             class_names=list(source.class_names),
             scientific_names=scientific(source.class_names),
@@ -117,7 +116,7 @@ def recalibrate(
     folder: pathlib.Path,
     photos: dict[str, Photos],
     strange: dict[str, Split],
-    earlier: HeldOut | None = None,
+    earlier: Measured | None = None,
 ) -> bundle.Manifest:
     """Copy a bundle and calibrate and measure the copy anew, whole or not at all.
 
@@ -126,12 +125,12 @@ def recalibrate(
         folder: where the copy goes; an older one there is replaced.
         photos: as `write_bundle` takes them, labels in the order of the bundle's classes.
         strange: as `train.data.outliers.outliers` cuts them.
-        earlier: as `train.calibrate.calibrate` takes it.
+        earlier: as `train.evaluation.calibration.calibrate` takes it.
     """
     manifest = bundle.check(bundle_folder)
     with replacing(folder) as room:
         shutil.copytree(bundle_folder, room)
-        (room / REFERENCE).unlink(missing_ok=True)
+        (room / bundle.REFUSAL_FILE).unlink(missing_ok=True)
         return _calibrate_and_measure(room, manifest, open_engine(room), photos, strange, earlier)
 
 
@@ -141,7 +140,7 @@ def _calibrate_and_measure(
     engine: Engine,
     photos: dict[str, Photos],
     strange: dict[str, Split],
-    earlier: HeldOut | None = None,
+    earlier: Measured | None = None,
 ) -> bundle.Manifest:
     """Write all of a bundle that follows from its network, gallery and history."""
     given = manifest.input
@@ -158,19 +157,17 @@ def _calibrate_and_measure(
     }
     step("calibration")
     chosen_by = others("choose", photos["valid"].array) | pictures(strange["choose"])
-    calibration, means = calibrate(
-        outputs["valid"],
-        photos["valid"].labels,
-        outputs["train"],
-        photos["train"].labels,
+    train, valid = photos["train"], photos["valid"]
+    calibration, reference = calibrate(
+        Measured(outputs["valid"], valid.labels, outputs["train"], train.labels),
         {kind: run(those) for kind, those in chosen_by.items()},
         manifest.provenance.seed,
         earlier,
-        photos["valid"].origins,
+        valid.origins,
     )
-    if means is not None:
-        with replacing(room / REFERENCE) as temporary:
-            np.save(temporary, means)
+    if reference is not None:
+        with replacing(room / bundle.REFUSAL_FILE) as temporary:
+            np.save(temporary, reference)
     manifest = manifest.model_copy(update={"calibration": calibration})
 
     step("measuring")

@@ -8,30 +8,39 @@ import functools
 import json
 import pathlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TextIO
+from typing import NamedTuple, TextIO
 
 import numpy as np
 
+from flowers_model.classifier import Prediction
 from flowers_model.errors import UserError
 from flowers_model.files import legible
 from flowers_model.photo import PhotoError, decode
 from train.evaluation.ensemble import CHUNK, Ensemble, open_for
 from train.sources.folder import photo_files
 
-COLUMNS = ("photo", "label", "guess", "probability", "refused", "refusal_score", "label_set")
+COLUMNS = ("photo", "label", *Prediction.COLUMNS, "error")
 
 
 @dataclasses.dataclass(frozen=True)
 class Item:
-    """A photo to be named: what gives its bytes or path, and its label where it has one."""
+    """A photo to name."""
 
     name: str
-    read: Callable[[], bytes | str]
-    label: str | None = None
+    read: Callable[[], bytes | str]  # gives its bytes or its path
+    label: str | None = None  # if it is known
 
 
-def rows(ensemble: Ensemble, items: Iterable[Item], top: int) -> Iterator[dict]:
-    """A dictionary a photo, in their order; `error` says why one could not be read."""
+class Row(NamedTuple):
+    """A photo with its prediction, or with the error that kept it from being read."""
+
+    item: Item
+    prediction: Prediction | None
+    error: str = ""
+
+
+def rows(ensemble: Ensemble, items: Iterable[Item], top: int) -> Iterator[Row]:
+    """One row per photo, in the same order."""
     for chunk in _chunks(items):
         errors: dict[int, str] = {}
         photos: dict[int, np.ndarray] = {}
@@ -45,30 +54,23 @@ def rows(ensemble: Ensemble, items: Iterable[Item], top: int) -> Iterator[dict]:
             answers = ensemble.answer(list(photos.values()))
             found = dict(zip(photos, ensemble.models[0].predictions(answers, top), strict=True))
         for i, item in enumerate(chunk):
-            row = {"photo": item.name} | ({} if item.label is None else {"label": item.label})
-            yield row | ({"error": errors[i]} if i in errors else dataclasses.asdict(found[i]))
+            yield Row(item, found.get(i), errors.get(i, ""))
 
 
-def write_csv(answers: Iterable[dict], file: TextIO) -> None:
-    """The likeliest name of each photo, its label set parted by semicolons."""
-    writer = csv.DictWriter(file, (*COLUMNS, "error"), restval="", extrasaction="ignore")
+def write_csv(answers: Iterable[Row], file: TextIO) -> None:
+    """Write the likeliest name of each photo, with its label set separated by semicolons."""
+    writer = csv.DictWriter(file, COLUMNS, restval="")
     writer.writeheader()
-    for row in answers:
-        if "error" not in row:
-            sets, score = row["label_set"], row["refusal_score"]
-            row = row | {
-                "guess": row["labels"][0],
-                "probability": f"{row['probabilities'][0]:.6f}",
-                "refused": "yes" if row["refused"] else "no",
-                "refusal_score": "" if score is None else f"{score:.4f}",
-                "label_set": "" if sets is None else ";".join(sets),
-            }
-        writer.writerow(row)
+    for item, prediction, error in answers:
+        cells = {"error": error} if prediction is None else prediction.as_row()
+        writer.writerow({"photo": item.name, "label": item.label or ""} | cells)
 
 
-def write_json_lines(answers: Iterable[dict], file: TextIO) -> None:
-    """All that there is to say of each photo."""
-    for row in answers:
+def write_json_lines(answers: Iterable[Row], file: TextIO) -> None:
+    """Write everything known of each photo, one JSON object per line."""
+    for item, prediction, error in answers:
+        row = {"photo": item.name} | ({} if item.label is None else {"label": item.label})
+        row |= {"error": error} if prediction is None else dataclasses.asdict(prediction)
         file.write(json.dumps(row, ensure_ascii=False) + "\n")
 
 
@@ -76,7 +78,7 @@ def photo_items(paths: Sequence[str]) -> list[Item]:
     """Photo files, and all photos in folders.
 
     Raises:
-        UserError: for a path that is not there, and a folder without photos.
+        UserError: if a path does not exist, or a folder has no photos.
     """
     items = []
     for path in map(pathlib.Path, paths):

@@ -26,123 +26,114 @@ import sklearn.model_selection
 
 from flowers_model.bundle import Calibration, LabelSets, Refusal
 from flowers_model.classifier import softmax
-from flowers_model.uncertainty import probability_before, raw_score
+from flowers_model.uncertainty import SCORES, Score, probability_before
 from train.evaluation.metrics import others_auroc
 
 FOLDS = 5
-COVERAGE = 0.9  # photos whose label is to be in their label set
-KEPT = 0.95  # flowers that are not to be refused
-SCORES = ("probability", "energy", "distance")
-
-SOURCE_PHOTOS = 20  # a source with fewer has a part in the temperature alone
+COVERAGE = 0.9  # share of photos whose label is to be in their label set
+KEPT = 0.95  # share of flowers not to be refused
+SOURCE_PHOTOS = 20  # a source with fewer photos counts for the temperature only
 
 
 class Outputs(NamedTuple):
-    """What the network gives for N photos."""
+    """A network's outputs for N photos."""
 
     logits: np.ndarray  # (N, C)
     embeddings: np.ndarray  # (N, D)
 
 
-class HeldOut(NamedTuple):
-    """What a network says of N photos that it was not trained on."""
+class Measured(NamedTuple):
+    """A network's outputs for photos that it was not trained on, and for those that it was."""
 
-    outputs: Outputs
+    outputs: Outputs  # of N held-out photos
     labels: np.ndarray  # int (N,)
-    means: np.ndarray  # of its classes' embeddings, (C, D)
+    train: Outputs  # of the training photos, to fit refusal scores on
+    train_labels: np.ndarray  # int
 
 
 def calibrate(
-    valid: Outputs,
-    labels: np.ndarray,
-    train: Outputs,
-    train_labels: np.ndarray,
+    valid: Measured,
     others: dict[str, Outputs],
     seed: int,
-    earlier: HeldOut | None = None,
+    earlier: Measured | None = None,
     origins: Sequence[str] = (),
 ) -> tuple[Calibration, np.ndarray | None]:
-    """Fit all that makes answers honest.
+    """Fit the temperature, the refusal threshold and the label sets, and choose a refusal score.
 
     Args:
-        valid, labels: photos that the network was not trained on; labels int `(N,)`.
-        train, train_labels: those that it was trained on; they only say what embeddings of known
-            flowers are like.
-        others: photos of other things by kind, to choose the refusal score by.
+        valid: the network on its validation photos.
+        others: out-of-distribution photos by kind, to choose the refusal score by.
         seed: of the folds.
-        earlier: what a network that this one went on from says of further photos, of the first
-            source.
-        origins: the source of each photo of `valid`, where there are several.
+        earlier: the predecessor on further photos of the first source, which only the predecessor
+            was not trained on.
+        origins: the source of each photo of `valid`, if there are several sources.
 
     Returns:
-        What goes into the manifest, and the class means `(C, D)` where its refusal needs them.
+        The calibration for the manifest, and what the chosen refusal score has learned, for
+        `refusal.npy`; None if it needs nothing.
     """
-    means = class_means(train.embeddings, train_labels)
-    parts = [HeldOut(valid, labels, means)] + ([earlier] if earlier else [])
+    parts = [valid] + ([earlier] if earlier else [])
     logits = np.concatenate([part.outputs.logits for part in parts])
     labels = np.concatenate([part.labels for part in parts])
-    sources = _sources(origins, len(valid.logits), len(labels))
+    sources = _sources(origins, len(valid.labels), len(labels))
     weights = np.empty(len(labels))
     for rows in sources.values():
         weights[rows] = 1 / (len(rows) * len(sources))
     temperature = fit_temperature(logits, labels, weights)
-    fold_temperatures, folds = _cross_fit(logits, labels, weights, seed)
+    cross_fitted = _cross_fit(logits, labels, weights, seed)
     large = [rows for rows in sources.values() if len(rows) >= SOURCE_PHOTOS]
     large = large or [np.arange(len(labels))]
 
-    flowers, strangers = {}, {}
-    for kind in SCORES:
-        if kind == "distance":  # no temperature has a part in it
-            flowers[kind] = np.concatenate(
-                [raw_score(kind, *part.outputs, temperature, part.means) for part in parts]
+    ends = np.cumsum([len(part.labels) for part in parts])[:-1]
+    fitted: dict[str, Score] = {}
+    flowers, auroc = {}, {}
+    for name, kind in SCORES.items():
+        fits = [kind.fit(part.train.embeddings, part.train_labels) for part in parts]
+        fitted[name] = fits[0]
+        scored = [
+            one.score(*part.outputs, temperatures)
+            for one, part, temperatures in zip(
+                fits, parts, np.split(cross_fitted, ends), strict=True
             )
-        else:
-            flowers[kind] = np.empty(len(labels))
-            for rows, own in zip(folds, fold_temperatures, strict=True):
-                flowers[kind][rows] = raw_score(kind, logits[rows], None, own, None)
-        strangers[kind] = [
-            raw_score(kind, *outputs, temperature, means) for outputs in others.values()
         ]
-    auroc = {
-        kind: float(np.mean([others_auroc(flowers[kind][rows], strangers[kind]) for rows in large]))
-        for kind in SCORES
-    }
-    best = max(SCORES, key=auroc.get)
+        flowers[name] = np.concatenate(scored)
+        strangers = [fits[0].score(*outputs, temperature) for outputs in others.values()]
+        areas = [others_auroc(flowers[name][rows], strangers) for rows in large]
+        auroc[name] = float(np.mean(areas))
+    best = max(auroc, key=auroc.get)
     center = np.median(flowers[best])
     threshold = max(np.quantile(flowers[best][rows], KEPT) for rows in large)
     refusal = Refusal(
         score=best,
         center=center,
-        # Where most flowers have one and the same score, only what is stranger is refused.
+        # If most flowers have one and the same score, only higher scores are refused.
         threshold=max(threshold, center + 1e-9 + 1e-6 * abs(center)),
         keeps=KEPT,
         auroc=auroc,
     )
 
-    needed = np.empty(len(labels))
-    for rows, own in zip(folds, fold_temperatures, strict=True):
-        before = probability_before(softmax(logits[rows], own))
-        needed[rows] = before[np.arange(len(rows)), labels[rows]]
+    before = probability_before(softmax(logits, cross_fitted[:, None]))
+    needed = before[np.arange(len(labels)), labels]
     limit = max(conformal_quantile(needed[rows], COVERAGE) for rows in large)
     calibration = Calibration(
         temperature=temperature,
         fitted_on="valid",
-        method=_method(len(labels), sources, len(earlier.labels) if earlier else 0, len(folds)),
+        method=_method(len(labels), sources, len(earlier.labels) if earlier else 0),
         refusal=refusal,
         label_sets=LabelSets(coverage=COVERAGE, limit=limit),
     )
-    return calibration, means if best == "distance" else None
+    return calibration, fitted[best].reference
 
 
 def _sources(origins: Sequence[str], count: int, total: int) -> dict[str, np.ndarray]:
-    """The rows of each source; those from `count` to `total - 1` are of the first one."""
+    """The rows of each source; rows from `count` on are of the first source."""
     names = np.array(origins if len(origins) else [""] * count)
     names = np.concatenate([names, np.repeat(names[:1], total - count)])
     return {name: np.flatnonzero(names == name) for name in dict.fromkeys(names.tolist())}
 
 
-def _method(count: int, sources: dict[str, np.ndarray], earlier: int, folds: int) -> str:
-    """What was fitted on what, for the manifest and the card."""
+def _method(count: int, sources: dict[str, np.ndarray], earlier: int) -> str:
+    """What was fitted on which photos, for the manifest and the card."""
     said = f"Calibrated on {count} validation photos that the network was not trained on"
     if len(sources) > 1:
         each = ", ".join(f"{len(rows)} of {name}" for name, rows in sources.items())
@@ -154,8 +145,8 @@ def _method(count: int, sources: dict[str, np.ndarray], earlier: int, folds: int
         )
     return (
         f"{said}. The temperature is fitted on all of them; the refusal threshold and the limit "
-        f"of the label sets on scores cross-fitted over {folds} folds. The refusal score was "
-        "chosen on these and out-of-distribution photos. Unless the last epoch was taken, the "
+        f"of the label sets on scores cross-fitted over {min(FOLDS, count)} folds. The refusal score "
+        "was chosen on these and out-of-distribution photos. Unless the last epoch was taken, the "
         "photos also chose the epoch."
     )
 
@@ -163,14 +154,14 @@ def _method(count: int, sources: dict[str, np.ndarray], earlier: int, folds: int
 def fit_temperature(
     logits: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = None
 ) -> float:
-    """The temperature in 0.05..20 with which `softmax(logits / T)` has the least loss.
+    """The temperature in 0.05..20 that minimizes the loss of `softmax(logits / T)`.
 
     Guo et al., 2017, "On Calibration of Modern Neural Networks", https://arxiv.org/abs/1706.04599.
 
     Args:
         logits: `(N, C)`, of photos that the network was not trained on.
         labels: int `(N,)`.
-        weights: what each photo counts, `(N,)`; all the same where there are none.
+        weights: of the photos in the loss, `(N,)`; all equal by default.
     """
 
     def loss(log_temperature: float) -> float:
@@ -182,20 +173,10 @@ def fit_temperature(
     return float(np.exp(scipy.optimize.minimize_scalar(loss, bounds=bounds, method="bounded").x))
 
 
-def class_means(embeddings: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """The mean embedding of each class that has photos, float32 `(classes, D)`.
-
-    Args:
-        embeddings: `(N, D)`.
-        labels: int `(N,)`.
-    """
-    return np.stack([embeddings[labels == label].mean(axis=0) for label in np.unique(labels)])
-
-
 def conformal_quantile(scores: np.ndarray, coverage: float) -> float:
-    """The score that a further photo stays at or below with at least this probability.
+    """The score that a new photo does not exceed with at least this probability.
 
-    1, with which every name is in the set, where there are too few photos to tell.
+    It is 1, with which every name is in the set, if there are too few photos to tell.
     """
     rank = math.ceil((len(scores) + 1) * coverage)
     return float(np.sort(scores)[rank - 1]) if rank <= len(scores) else 1.0
@@ -203,11 +184,10 @@ def conformal_quantile(scores: np.ndarray, coverage: float) -> float:
 
 def _cross_fit(
     logits: np.ndarray, labels: np.ndarray, weights: np.ndarray, seed: int
-) -> tuple[list[float], list[np.ndarray]]:
-    """Folds of the photos, and for each the temperature of the photos outside of it."""
-    count = min(FOLDS, len(labels))
-    folds = sklearn.model_selection.KFold(count, shuffle=True, random_state=seed).split(labels)
-    pairs = [
-        (fit_temperature(logits[rest], labels[rest], weights[rest]), fold) for rest, fold in folds
-    ]
-    return [temperature for temperature, _ in pairs], [fold for _, fold in pairs]
+) -> np.ndarray:
+    """For each photo, `(N,)`, the temperature fitted on the folds that it is not in."""
+    temperatures = np.empty(len(labels))
+    folds = sklearn.model_selection.KFold(min(FOLDS, len(labels)), shuffle=True, random_state=seed)
+    for rest, fold in folds.split(labels):
+        temperatures[fold] = fit_temperature(logits[rest], labels[rest], weights[rest])
+    return temperatures

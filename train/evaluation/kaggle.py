@@ -49,10 +49,10 @@ def write_submission(ensemble: Ensemble, path: str, output: pathlib.Path) -> int
         writer = csv.writer(file)
         writer.writerow(("id", "label"))
         for row in progress(rows(ensemble, items, top=1), "naming", total, "photos"):
-            if "error" in row:
-                raise UserError(f"{root}/test, id {row['photo']}: {row['error']}")
-            ids[row["photo"]] += 1
-            writer.writerow((row["photo"], place[row["labels"][0]]))
+            if row.prediction is None:
+                raise UserError(f"{root}/test, id {row.item.name}: {row.error}")
+            ids[row.item.name] += 1
+            writer.writerow((row.item.name, place[row.prediction.labels[0]]))
         _check_ids(ids, total, root, path)
     return total
 

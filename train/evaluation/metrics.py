@@ -11,6 +11,7 @@ import sklearn.model_selection
 
 from flowers_model.bundle import Interval, Metrics
 from flowers_model.classifier import Answers, softmax
+from flowers_model.uncertainty import refused
 
 
 def others_auroc(flowers: np.ndarray, strangers: list[np.ndarray]) -> float:
@@ -94,11 +95,11 @@ def measure(
     confidence, right = _confidence(answers.probabilities, labels)
     figures["sure_wrong"] = float((~right & (confidence > SURE)).mean())
     if answers.refusal_scores is not None:
-        kept = answers.refusal_scores <= 1
+        kept = ~refused(answers.refusal_scores)
         figures["refused"] = float(1 - kept.mean())
         figures["kept_right"] = float((kept & (guesses == labels)).mean())
         if others:
-            figures["others_refused"] = float(np.mean([(s > 1).mean() for s in others.values()]))
+            figures["others_refused"] = float(np.mean([refused(s).mean() for s in others.values()]))
             figures["others_auroc"] = others_auroc(answers.refusal_scores, list(others.values()))
     return Metrics(loss=figures["nll"], count=len(labels), **figures, **intervals)
 

@@ -15,6 +15,7 @@ from matplotlib.colors import PowerNorm
 from matplotlib.ticker import MaxNLocator
 
 from flowers_model.classifier import softmax
+from flowers_model.uncertainty import REFUSED_ABOVE, refused
 from train.evaluation.metrics import BINS, Evaluation
 from train.reports.style import BLUE, GREY, ORANGE, finish, plain
 
@@ -177,9 +178,9 @@ def refusal_figure(
             *(shown, place + random.uniform(-0.3, 0.3, len(shown))),
             s=9, alpha=0.4, color=colour, linewidths=0,
         )  # fmt: skip
-        said = f"{(values > 1).mean():.0%} refused"
+        said = f"{refused(values).mean():.0%} refused"
         ax.annotate(said, (1.01, place), xycoords=("axes fraction", "data"), va="center")
-    ax.axvline(1, color=GREY, linestyle=":", linewidth=1)
+    ax.axvline(REFUSED_ABOVE, color=GREY, linestyle=":", linewidth=1)
     ax.set_yticks(range(len(groups)), [plain(name) for name in reversed(groups)])
     ax.set_xlim(low - 0.02 * (high - low), high + 0.02 * (high - low))
     ax.set_xlabel("refusal score: 0 the median flower, above 1 refused")

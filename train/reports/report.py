@@ -1,13 +1,13 @@
-"""Pictures, tables and the page of a model's figures: a bundle's `report/`.
+"""The report of a model, a bundle's `report/`: metrics, tables, figures, and a page of them.
 
-metrics.json     the figures of each split
+metrics.json     the metrics of each split
 per_class.csv    of the held-out split: precision, recall, F1, photos, training photos, third
-thirds.csv       accuracy of the classes with few, middling and many training photos
-confusions.csv   which class was taken for which, how often
-confusion.png    the same as a matrix, similar classes side by side
-mistakes.jpg     the surest of the wrong answers
-reliability.png  how often answers of each confidence are right
-refusal.png      refusal scores of flowers and of other things
+thirds.csv       accuracy of the classes with few, medium and many training photos
+confusions.csv   which class was confused with which, and how often
+confusion.png    the same as a matrix, with similar classes side by side
+mistakes.jpg     the wrong answers with the highest probability
+reliability.png  accuracy by confidence
+refusal.png      refusal scores of flowers and of out-of-distribution photos
 index.html       all of it on one page
 history.csv, history.png  of the training
 """
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from flowers_model.bundle import Manifest, write_json
+from flowers_model.bundle import Manifest, held_out, write_json
 from train.evaluation.metrics import Evaluation
 from train.reports.figures import (
     confusion_figure,
@@ -58,15 +58,13 @@ def write_report(
         room: a folder.
         title: what to call what was measured.
         manifest: of the model, or of the first of several.
-        evaluations: by split; the tables and pictures are of test, else valid, else train, else
-            of the first.
+        evaluations: by split; tables and figures show the held-out one.
         train_counts: training photos of each class, int `(C,)`.
-        others: refusal scores of photos of other things, by kind; none where there are no scores.
+        others: refusal scores of out-of-distribution photos by kind; empty if there are none.
         with_photos: show mistakes and what is confused by photos of the data, too.
     """
-    usual = (name for name in ("test", "valid", "train") if name in evaluations)
-    held_out = next(usual, next(iter(evaluations)))
-    evaluation = evaluations[held_out]
+    shown = held_out(evaluations)
+    evaluation = evaluations[shown]
     names, labels, guesses = manifest.class_names, evaluation.labels, evaluation.guesses
     metrics = {name: one.metrics.model_dump(exclude_none=True) for name, one in evaluations.items()}
     write_json(room / "metrics.json", metrics)
@@ -85,7 +83,7 @@ def write_report(
     confusion_figure(labels, guesses, names, order, room / "confusion.png")
     if with_photos:
         mistakes_figure(evaluation, names, room / "mistakes.jpg")
-    reliability_figure(evaluation, held_out, room / "reliability.png")
+    reliability_figure(evaluation, shown, room / "reliability.png")
     if others:
-        refusal_figure(evaluation.answers.refusal_scores, held_out, others, room / "refusal.png")
-    write_page(room, title, manifest, evaluations, held_out, rows, thirds, pairs, with_photos)
+        refusal_figure(evaluation.answers.refusal_scores, shown, others, room / "refusal.png")
+    write_page(room, title, manifest, evaluations, shown, rows, thirds, pairs, with_photos)

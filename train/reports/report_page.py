@@ -1,4 +1,4 @@
-"""The page of a report, `index.html`: figures, tables and pictures of how well a model does."""
+"""The page of a report, `index.html`: how well a model does, in tables and figures."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from flowers_model.bundle import Interval, Manifest, Metrics
+from flowers_model.bundle import METRICS, PERCENTAGES, Interval, Manifest, Metrics
 from train.reports import html
 from train.reports.html import text
 
@@ -15,19 +15,6 @@ if TYPE_CHECKING:
     from train.evaluation.metrics import Evaluation
 
 PAIRS = 12  # of the classes that are confused most often
-FIGURES = {
-    "top1": "top-1",
-    "top5": "top-5",
-    "macro_f1": "macro F1",
-    "nll": "NLL",
-    "ece": "ECE",
-    "coverage": "label set covers",
-    "set_size": "names in it",
-    "refused": "refused",
-    "kept_right": "right and not refused",
-    "sure_wrong": "over 80 % sure and wrong",
-}
-SHARES = ("top1", "top5", "coverage", "refused", "kept_right", "sure_wrong")  # shown as per cent
 
 
 def write_page(
@@ -44,14 +31,14 @@ def write_page(
     """Write `index.html` beside the pictures that lie in `room` already.
 
     Args:
-        held_out: the split that the tables and pictures are of.
+        held_out: the split that the tables and figures show.
         per_class, thirds, pairs: as `train.reports.report` makes them.
         with_photos: show photos of the data, and `mistakes.jpg`.
     """
     evaluation = evaluations[held_out]
     metrics = evaluation.metrics
     shown = ("top1", "macro_f1", "nll", "ece", "coverage", "set_size")
-    said = {FIGURES[name]: _figure(metrics, name) for name in shown}
+    said = {METRICS[name]: metrics.shown(name) for name in shown}
     parts = [
         f"<h1>{text(title)}</h1><div>{text(manifest.provenance.data)}, {held_out}: "
         f"{metrics.count} photos of {len(manifest.class_names)} classes</div>",
@@ -61,16 +48,16 @@ def write_page(
         + "<p>With 95 % bootstrap intervals.</p>",
         f"<h2>By size of class ({held_out})</h2>"
         + html.table(("third", "classes", "training photos", "photos", "accuracy"), thirds),
-        f"<h2>How far its probabilities can be trusted ({held_out})</h2>"
+        f"<h2>Calibration ({held_out})</h2>"
         + _calibration(manifest, metrics)
         + html.figure(room / "reliability.png", "reliability diagram"),
     ]
     if manifest.by_source:
         table = _split_table(manifest.by_source, "source")
-        parts.insert(3, f"<h2>Photos from elsewhere (held back of each source)</h2>{table}")
+        parts.insert(3, f"<h2>By source of the photos (valid)</h2>{table}")
     if (room / "refusal.png").exists():
         refusal = _refusal(manifest, metrics)
-        parts.append(f"<h2>Other things than flowers</h2>{refusal}")
+        parts.append(f"<h2>Out-of-distribution photos</h2>{refusal}")
         parts.append(html.figure(room / "refusal.png", "refusal scores", True))
     names = manifest.class_names
     if pairs:
@@ -83,9 +70,9 @@ def write_page(
         parts.append(html.table(("is", "taken for", "photos"), rows))
     if with_photos:
         figure = html.figure(room / "mistakes.jpg", "wrong answers", True)
-        parts.append(f"<h2>The surest mistakes ({held_out})</h2>{figure}")
+        parts.append(f"<h2>Mistakes with the highest probability ({held_out})</h2>{figure}")
     figure = html.figure(room / "confusion.png", "confusion matrix", True)
-    parts.append(f"<h2>What it takes for what ({held_out})</h2>{figure}")
+    parts.append(f"<h2>Confusion matrix ({held_out})</h2>{figure}")
     if (room / "history.png").exists():
         parts.append("<h2>Training</h2>" + html.figure(room / "history.png", "history", True))
     head = ("class", "precision", "recall", "F1", "photos", "training photos", "third")
@@ -98,7 +85,7 @@ def write_page(
 
 
 def parameter_rows(manifest: Manifest) -> list[tuple[str, str, str]]:
-    """What there is to learn and to keep: `(what, how many, MB)`, in float32."""
+    """Parameters and optimizer state in float32: `(what, how many, MB)`."""
     made = manifest.provenance
     rows = [("total", made.parameters, 4 * made.parameters)]
     if made.trainable_parameters is not None:
@@ -110,29 +97,20 @@ def parameter_rows(manifest: Manifest) -> list[tuple[str, str, str]]:
     return [(name, f"{count:,}", f"{size / 1e6:.2f}") for name, count, size in rows]
 
 
-def _figure(metrics: Metrics, name: str) -> str:
-    value = getattr(metrics, name)
-    if value is None:
-        return ""
-    if name in SHARES:
-        return f"{100 * value:.1f} %"
-    return f"{value:.2f}" if name == "set_size" else f"{value:.3f}"
-
-
 def _split_table(figures: dict[str, Metrics], what: str = "split") -> str:
     rows = []
     for split, metrics in figures.items():
         cells = [split, metrics.count]
-        for name in FIGURES:
+        for name in METRICS:
             interval: Interval | None = getattr(metrics, f"{name}_interval", None)
-            cell = _figure(metrics, name)
+            cell = metrics.shown(name)
             if interval is not None:
-                scale, digits = (100, 1) if name in SHARES else (1, 3)
+                scale, digits = (100, 1) if name in PERCENTAGES else (1, 3)
                 low, high = (f"{scale * end:.{digits}f}" for end in (interval.low, interval.high))
                 cell += f" ({low}-{high})"
             cells.append(cell)
         rows.append(cells)
-    return html.table((what, "photos", *FIGURES.values()), rows)
+    return html.table((what, "photos", *METRICS.values()), rows)
 
 
 def _calibration(manifest: Manifest, metrics: Metrics) -> str:
@@ -155,15 +133,15 @@ def _refusal(manifest: Manifest, metrics: Metrics) -> str:
         parts.append(html.table(("score", "AUROC on valid", ""), rows))
     if metrics.others_auroc is not None:
         parts.append(
-            f"<p>On photos of other things that did not choose the score: AUROC "
-            f"{metrics.others_auroc:.4f}, {metrics.others_refused:.0%} of them refused, and "
-            f"{metrics.refused:.1%} of the flowers.</p>"
+            f"<p>On out-of-distribution photos that were not used to choose the score: AUROC "
+            f"{metrics.others_auroc:.4f}. The model refuses {metrics.others_refused:.0%} of them, "
+            f"and {metrics.refused:.1%} of the flowers.</p>"
         )
     return "".join(parts)
 
 
 def _pair(evaluation: Evaluation, class_names: list[str], pair: tuple[int, int, int]) -> str:
-    """Two photos: one of a class that was taken for another, and one of that other."""
+    """Two photos: one of a class that was confused with another, and one of that other."""
     is_, taken_for, count = pair
     labels, guesses = evaluation.labels, evaluation.guesses
     probabilities = evaluation.answers.probabilities[:, taken_for]
