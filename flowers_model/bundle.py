@@ -194,6 +194,9 @@ class Provenance(pydantic.BaseModel):
     backend: str
     versions: dict[str, str]
     git_commit: str | None = None
+    license: str | None = None  # of the weights, as the Hub calls it
+    base_model: str | None = None  # the Hub repo of the initial weights, if they come from one
+    datasets: list[str] = []  # the Hub repos of the photos, of those that come from one
 
 
 class Manifest(pydantic.BaseModel):

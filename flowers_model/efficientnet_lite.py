@@ -58,6 +58,18 @@ def EfficientNetLite4(**options) -> keras.Model:
     return _build("efficientnet_lite4", 1.4, 1.8, **options)
 
 
+def imagenet_repo(name: str) -> str:
+    """The Hub repo of the ImageNet weights.
+
+    >>> imagenet_repo("EfficientNetLite0")
+    'timm/tf_efficientnet_lite0.in1k'
+
+    Args:
+        name: ends in the size, 0 to 4.
+    """
+    return f"timm/tf_efficientnet_lite{name[-1]}.in1k"
+
+
 def preprocess_input(x, data_format=None):
     """Map raw values, 0..255, to the about -1..1 that the weights expect."""
     return (x - 127.0) / 128.0
@@ -118,7 +130,7 @@ def _take_imagenet(network: keras.Model) -> None:
 
     from flowers_model import hub
 
-    file = hub.fetch_file(f"timm/tf_{network.name}.in1k", "model.safetensors")
+    file = hub.fetch_file(imagenet_repo(network.name), "model.safetensors")
     theirs = {name.replace(".", "_"): values for name, values in load_file(file).items()}
     for layer in network.layers:
         if isinstance(layer, keras.layers.BatchNormalization):

@@ -477,6 +477,25 @@ def fetch_interrupted(server: HubServer, repo_id: str) -> None:
     server.faults.clear()
 
 
+def test_a_published_card_names_its_own_repo(server, repo_id, folder):
+    card = (
+        'FlowerClassifier.from_pretrained("USER/MODEL")\nload_model("hf://USER/MODEL")\n'
+        'load_model(snapshot_download("USER/MODEL", revision="main"))\nUSER/MODEL, "USER/MODEL"\n'
+    )
+    (folder / "README.md").write_text(card, "utf-8")
+    named = card.replace("USER/MODEL", "{}", 3) + "{}"
+    other = f"{repo_id}-other"
+    hub.publish(folder, repo_id)
+    hub.publish(hub.fetch(repo_id), other)  # a card that names another repo
+    for name in (repo_id, other):
+        published = (hub.fetch(name) / "README.md").read_text("utf-8")
+        assert published == named.format(name, name, name, "")
+    assert (folder / "README.md").read_text("utf-8") == card
+    commits = len(server.repo(other).commits)
+    hub.publish(folder, other)
+    assert len(server.repo(other).commits) == commits
+
+
 def test_a_half_fetched_bundle_is_never_served(server, repo_id, folder):
     sha = put(server, repo_id, folder)
     fetch_interrupted(server, repo_id)

@@ -54,7 +54,8 @@ def test_a_released_bundle_shows_photos_that_it_answers_rightly(trained, tmp_pat
         [prediction] = classifier.classify(to / "gallery" / shown.file)
         assert prediction.labels[0] == shown.label
     card = (to / "README.md").read_text("utf-8")
-    assert card.startswith((trained / "README.md").read_text("utf-8"))
+    assert card.startswith("---\n")
+    assert "| test | 4,141 | 91.2 %" in card
     assert "## Terms" in card
     assert "| candidate |" in card
     assert "[Ann](https://example.org/1) | CC BY 2.0 | cropped |" in card
@@ -68,11 +69,15 @@ def test_a_released_bundle_has_todays_names(trained, tmp_path):
     manifest = bundle.read_manifest(trained)
     manifest.display_names = {"poppy": "an old name"}
     bundle.write_json(trained / bundle.MANIFEST, manifest)
-    (trained / "README.md").write_text(f"Names. {manifest.misleading}They do.", "utf-8")
-    released = release.release(trained, tmp_path / "default")
+    released = release.release(trained, tmp_path / "default", license="apache-2.0")
     assert released.display_names == {}  # classes of this test's own say what they are
     assert released.scientific_names["sunflower"] == "Helianthus annuus"
-    assert (tmp_path / "default/README.md").read_text("utf-8").startswith("Names. They do.")
+    card = (tmp_path / "default/README.md").read_text("utf-8")
+    assert "an old name" not in card
+    assert "license: apache-2.0" in card
+    assert released.provenance.license == "apache-2.0"
+    with pytest.raises(UserError, match="the Hub knows no licence 'Apache'"):
+        release.release(trained, tmp_path / "default", license="Apache")
 
 
 def test_a_model_that_knows_too_few_photos_is_not_released(trained, tmp_path, monkeypatch):

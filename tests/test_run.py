@@ -130,12 +130,16 @@ def test_a_published_model_is_opened_elsewhere(data, tmp_path, monkeypatch):
             patched.setenv("HF_TOKEN", "hf_writer")
             status, out, err = run(
                 *("--data", f"folder:{data}", *TINY, "--output", tmp_path / "run"),
-                *("--push-to", "ada/flowers", "--tag", "v1"),
+                *("--push-to", "ada/flowers", "--tag", "v1", "--license", "cc-by-4.0"),
             )
         assert status == 0, err
         assert f"published: {hub.url}/ada/flowers" in out
         assert "hf_writer" not in out + err + (tmp_path / "run/run.log").read_text("utf-8")
         head = hub.repo("ada/flowers").head()
+        card = huggingface_hub.ModelCard(head.files["README.md"].data.decode())
+        assert card.data.license == "cc-by-4.0"
+        assert 'load_model("hf://ada/flowers")' in card.text
+        assert "USER/MODEL" not in card.text
         accuracy = json.loads((tmp_path / "run/bundle/report/metrics.json").read_text("utf-8"))
         assert f"{accuracy['test']['top1']:.3f}" in head.title
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from flowers_model.errors import UserError
 from flowers_model.files import replacing
+from flowers_model.hub import check_license
 from flowers_model.storage import STORAGES
 from train.data.augment import BATCH_STEPS, PHOTO_STEPS, photo_steps
 from train.data.balance import SCHEMES
@@ -286,6 +287,14 @@ class Experiment:
         choices=STORAGES,
     )
     seed: int = _setting(0, "training", "of photos, splits, order, augmentation and weights")
+    license: str | None = _setting(
+        None,
+        "training",
+        "licence of the weights, for the model card, such as apache-2.0: an id of the Hub; the "
+        "terms of the photos must allow it",
+        type=str,
+        metavar="ID",
+    )
 
     def __post_init__(self):
         # Presets and older runs give one spec as a string; the flag makes a list.
@@ -321,6 +330,8 @@ class Experiment:
             value = getattr(self, name)
             if value is not None and not low <= value <= high:
                 raise UserError(f"{flag_of(name)} must lie in {low}..{high}, not {value}")
+        if self.license is not None:
+            check_license(self.license)
         changes = photo_steps(self.augment)
         if self.head_views and not (changes and self.cache_features):
             raise UserError("--head-views needs --cache-features and an --augment that is not none")

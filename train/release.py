@@ -2,9 +2,9 @@
 
     python -m train.release --model runs/RUN/bundle
 
-The run has to hold no photo of its data (`--gallery 0`). The gallery gets the photos of
-`train/bundles/release_photos/` that the model answers rightly, tulips among them, which it has to
-refuse; the card gets their credits, all candidates of `docs/results.csv`, and the terms.
+The run must not hold photos of its data (`--gallery 0`). The gallery gets those photos of
+`train/bundles/release_photos/` that the model answers correctly, with tulips, which it has to
+refuse. The card gets their credits, all candidates of `docs/results.csv`, and the terms.
 """
 
 from __future__ import annotations
@@ -26,9 +26,15 @@ def main(arguments: list[str]) -> int:
     """Run the command; returns the exit status."""
     parser = Parser(spoken("release"), description=__doc__)
     parser.add_argument("--model", required=True, type=pathlib.Path, metavar="BUNDLE")
+    parser.add_argument(
+        "--license",
+        metavar="ID",
+        help="licence of the weights, an id of the Hub such as apache-2.0 (that of the run)",
+    )
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     environment.check()
-    manifest = release(parser.parse_args(arguments).model)
+    options = parser.parse_args(arguments)
+    manifest = release(options.model, license=options.license)
     print(f"{DEFAULT}: {manifest.headline}")
     return 0
 

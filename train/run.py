@@ -40,7 +40,7 @@ log = logging.getLogger("flowers")
 
 # What can be changed when all is trained: the checkpoints that are best by either figure are kept,
 # and the last one; a network can serve at any size, be averaged with others, and be rounded.
-AFTERWARDS = {"monitor", "serve_size", "average", "measure_norms", "storage"}
+AFTERWARDS = {"monitor", "serve_size", "average", "measure_norms", "storage", "license"}
 
 
 def _parser() -> Parser:

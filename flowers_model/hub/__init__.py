@@ -8,15 +8,24 @@ and the cache that of huggingface_hub (HF_HOME, HF_HUB_CACHE). HF_HUB_OFFLINE is
 >>> hub.publish("runs/RUN/bundle", "USER/MODEL", tag="v2")
 """
 
-from flowers_model.hub.client import check_login, check_may_write, is_repo_id, split_name
+from flowers_model.hub.client import (
+    cached_repo,
+    check_login,
+    check_may_write,
+    is_repo_id,
+    split_name,
+)
 from flowers_model.hub.errors import HubError, PlanError
 from flowers_model.hub.fetching import check_published, fetch, fetch_dataset, fetch_file
+from flowers_model.hub.licenses import check_license
 from flowers_model.hub.publishing import finish_commits, publish, schedule_commits
 from flowers_model.hub.spaces import list_space, publish_space
 
 __all__ = [
     "HubError",
     "PlanError",
+    "cached_repo",
+    "check_license",
     "check_login",
     "check_may_write",
     "check_published",

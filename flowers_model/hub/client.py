@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pathlib
 import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
@@ -76,6 +77,19 @@ def is_repo_id(text: str) -> bool:
     except errors.HFValidationError:
         return False
     return text.count("/") == 1
+
+
+def cached_repo(folder: str | os.PathLike) -> tuple[str, str] | None:
+    """The model repo and commit of a folder in the Hub's cache; None if it is another folder.
+
+    >>> cached_repo(hub.fetch("USER/MODEL"))
+    ('USER/MODEL', '9c3f0e1b...')
+    """
+    folder = pathlib.Path(folder)
+    repo = folder.parent.parent.name
+    if folder.parent.name != "snapshots" or not repo.startswith("models--"):
+        return None
+    return repo.removeprefix("models--").replace("--", "/", 1), folder.name
 
 
 def check_login(repo_id: str, repo_type: str = "model") -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import pathlib
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 
 import huggingface_hub
 from huggingface_hub import errors
@@ -12,6 +13,9 @@ from huggingface_hub import errors
 from flowers_model import bundle
 from flowers_model.hub.client import BUNDLE, TIMEOUT, check_login, connect, matching, persist
 from flowers_model.hub.errors import TROUBLE, HubError, explain
+
+# The calls in a card's snippets that name its repo.
+NAMED = re.compile(rb'((?:from_pretrained|snapshot_download|load_model)\("(?:hf://)?)[^"\n]*(?=")')
 
 
 def publish(
@@ -24,8 +28,9 @@ def publish(
 ) -> str:
     """Publish a bundle to a Hub repo, in one commit on its main branch.
 
-    The same commit deletes files of an older bundle that this one does not have; other files (a
-    licence, a picture for the card) stay. If the repo already has this bundle, there is no commit.
+    The published card names the repo in its snippets. The same commit deletes files of an older
+    bundle that this one does not have; other files (a licence, a picture for the card) stay. If
+    the repo already has this bundle, there is no commit.
 
     >>> publish("runs/RUN/bundle", "USER/MODEL", private=True, tag="v1")
     'https://huggingface.co/USER/MODEL'
@@ -48,9 +53,11 @@ def publish(
     check_login(repo_id)
     api = connect()
     message = message or f"{manifest.provenance.preset}: {manifest.headline}"
+    folder = pathlib.Path(folder)
+    card = NAMED.sub(lambda call: call[1] + repo_id.encode(), (folder / "README.md").read_bytes())
     try:
         persist(make_ready, api, repo_id, private, tag)
-        revision = persist(commit, api, pathlib.Path(folder), repo_id, message)
+        revision = persist(commit, api, folder, repo_id, message, {"README.md": card})
     except TROUBLE as error:
         explain(error, f"cannot publish to {repo_id}", api, repo_id)
     if tag:
@@ -155,10 +162,15 @@ def commit(
     folder: pathlib.Path,
     repo_id: str,
     message: str,
+    instead: Mapping[str, bytes],
     patterns: Sequence[str] = BUNDLE,
     repo_type: str = "model",
 ) -> str:
-    """Make the repo's matching files those of the folder, in one commit; returns its sha."""
+    """Make the repo's matching files those of the folder, in one commit; returns its sha.
+
+    Args:
+        instead: contents by path, in place of those in the folder.
+    """
     # Not `upload_folder`, which splits many files into several commits. Each try lists the files
     # again: if only the answer to a commit was lost, there is nothing left to commit.
     info = api.repo_info(repo_id, repo_type=repo_type, timeout=TIMEOUT)
@@ -173,7 +185,10 @@ def commit(
                 huggingface_hub.CommitOperationDelete(path, is_folder=False)
                 for path in sorted(stale)
             ),
-            *(huggingface_hub.CommitOperationAdd(path, files[path]) for path in ours),
+            *(
+                huggingface_hub.CommitOperationAdd(path, instead.get(path, files[path]))
+                for path in ours
+            ),
         ],
         commit_message=message,
         repo_type=repo_type,

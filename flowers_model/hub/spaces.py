@@ -61,7 +61,7 @@ def publish_space(
                 persist(api.add_space_variable, repo_id, name, value)
         for name, value in (secrets or {}).items():
             persist(api.add_space_secret, repo_id, name, value)
-        persist(commit, api, pathlib.Path(folder), repo_id, message, patterns, "space")
+        persist(commit, api, pathlib.Path(folder), repo_id, message, {}, patterns, "space")
         if hardware:
             runtime = persist(api.get_space_runtime, repo_id)
             if hardware != (runtime.requested_hardware or runtime.hardware):

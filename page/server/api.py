@@ -23,6 +23,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
+from flowers_model import hub
 from flowers_model.classifier import FlowerClassifier, Prediction
 from flowers_model.errors import UserError
 from flowers_model.explain import explain as draw_map
@@ -157,11 +158,9 @@ def add(page: Page) -> tuple[Route, ...]:
 
 
 def model_id(classifier: FlowerClassifier) -> str:
-    """`USER/MODEL@COMMIT` of a model from the Hub; of others, their preset and when it was run."""
-    folder = classifier.folder
-    repo = folder.parent.parent.name
-    if folder.parent.name == "snapshots" and repo.startswith("models--"):
-        return f"{repo.removeprefix('models--').replace('--', '/', 1)}@{folder.name}"
+    """`USER/MODEL@COMMIT` of a model from the Hub; of others, the preset and its time."""
+    if repo := hub.cached_repo(classifier.folder):
+        return "@".join(repo)
     made = classifier.manifest.provenance
     return f"{made.preset} of {made.created}"
 

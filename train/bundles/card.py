@@ -6,32 +6,143 @@ import pathlib
 
 import huggingface_hub
 
-from flowers_model import bundle
+from flowers_model.bundle import METRICS, Manifest, Metrics
 
+# The metrics that the Hub shows: its name of the type, ours, the attribute.
+MODEL_INDEX = (
+    ("accuracy", "top-1 accuracy", "top1"),
+    ("top_5_accuracy", "top-5 accuracy", "top5"),
+    ("f1", "macro F1", "macro_f1"),
+    ("loss", "negative log-likelihood", "loss"),
+    ("ece", "expected calibration error", "ece"),
+)
+BY_SPLIT = ("top1", "top5", "macro_f1", "nll", "ece", "coverage", "set_size", "refused")
+BY_SOURCE = ("top1", "kept_right", "refused", "sure_wrong", "ece")
 
-def _elsewhere(manifest: bundle.Manifest) -> str:
-    """What happens to photos of each source, for the card; nothing where there is one."""
-    if not manifest.by_source:
-        return ""
-    rows = "\n".join(
-        f"| {name} | {m.top1:.1%} | {m.kept_right:.1%} | {m.refused:.1%} | {m.sure_wrong:.1%} "
-        f"| {m.ece:.3f} | {m.count} |"
-        for name, m in manifest.by_source.items()
-    )
-    return f"""## Photos from elsewhere
+# `flowers_model.hub.publish` replaces USER/MODEL by the repo's name.
+CARD = """---
+{metadata}
+---
+# Flower classifier: {made.preset}
 
-Photos of each source that were held back from training (validation):
+Names {class_count} kinds of flowers in a photo, and says so when a photo does not look like any of
+them. {made.backbone}, {made.parameters:,} parameters, {size} x {size} px, trained with Keras on
+{made.backend}.
 
-| source | right | right and not refused | refused | over 80 % sure and wrong | ECE | photos |
-|---|---|---|---|---|---|---|
-{rows}
+## Results
 
+Measured on `model.onnx` with one view per photo and calibrated probabilities:
+
+{results}
+
+NLL: negative log-likelihood in nats. ECE: expected calibration error. Label set: the names of which
+one is right{promise}; coverage is how often it is, size the mean number of names. The page
+`report/index.html` has all metrics and figures.
+
+![Loss, accuracy and learning rate](report/history.png)
+
+![Confusion matrix](report/confusion.png)
+
+{by_source}## Use
+
+With this project, on ONNX Runtime. Install its package `flowers-model` from the folder of a clone
+(`pip install FOLDER`) or from its git address (`pip install git+ADDRESS`); then
+
+```python
+from flowers_model import FlowerClassifier
+
+classifier = FlowerClassifier.from_pretrained("USER/MODEL")
+[prediction] = classifier.classify("photo.jpg")
+print(prediction.labels[0], prediction.probabilities[0], prediction.refused)
+```
+
+With plain Keras, on any backend; the network takes raw RGB, 0..255, and returns logits:
+
+```python
+import keras
+
+network = keras.saving.load_model("hf://USER/MODEL")
+photo = keras.utils.load_img(
+    "photo.jpg", target_size=({size}, {size}), interpolation="bilinear", keep_aspect_ratio=True
+)
+logits = network.predict(keras.utils.img_to_array(photo)[None])
+```
+
+`load_model("hf://USER/MODEL")` needs TensorFlow installed, whichever backend Keras uses, and loads
+the main branch. Without TensorFlow, or for another revision, download the repo first:
+
+```python
+from huggingface_hub import snapshot_download
+
+network = keras.saving.load_model(snapshot_download("USER/MODEL", revision="main"))
+```
+
+Class names are in `classifier.json`, in the order of the logits. {misleading}{probabilities}
+
+## Limits
+
+The model knows only the flowers in its list. A photo with a refusal score above 1 does not look
+like any of them. {refusal}{method}
+
+## Licence
+
+{licence} The photos that it was trained on may restrict its use: {made.credits}.
+
+## Provenance
+
+- Command: `{made.command}`
+- Initial weights: {made.weights}; seed {made.seed}; {made.seconds:.0f} s of training
+- Photos: {splits}
+- Versions: {versions}
 """
 
 
-def write_card(room: pathlib.Path, manifest: bundle.Manifest) -> None:
+def write_card(folder: pathlib.Path, manifest: Manifest) -> None:
+    """Write the card of the bundle in `folder` from its manifest."""
+    made = manifest.provenance
+    calibration = manifest.calibration
+    held_out = manifest.metrics.get(manifest.held_out)
+    promise = refusal = ""
+    if calibration.label_sets is not None:
+        promise = " {} times out of {}".format(*calibration.label_sets.odds)
+    if held_out is not None and held_out.others_refused is not None:
+        refusal = (
+            f"The model refuses {held_out.others_refused:.0%} of out-of-distribution photos and "
+            f"{held_out.refused:.1%} of the photos of its flowers ({manifest.held_out}). "
+        )
+    probabilities = f"Probabilities are `softmax(logits / {calibration.temperature:.4f})`"
+    if calibration.fitted_on:
+        probabilities += f", a temperature fitted on the {calibration.fitted_on} split"
+    by_source = ""
+    if manifest.by_source:
+        table = _table("source", manifest.by_source, BY_SOURCE)
+        by_source = f"By source of the validation photos:\n\n{table}\n\n"
+    card = CARD.format(
+        metadata=_metadata(manifest),
+        made=made,
+        class_count=len(manifest.class_names),
+        size=manifest.input.size,
+        results=_table("split", manifest.metrics, BY_SPLIT),
+        promise=promise,
+        by_source=by_source,
+        misleading=manifest.misleading,
+        probabilities=f"{probabilities}.",
+        refusal=refusal,
+        method=calibration.method or "",
+        licence=f"Weights: {made.license}." if made.license else "No licence is given.",
+        splits=", ".join(f"{count:,} {name}" for name, count in made.splits.items()),
+        versions=", ".join(f"{name} {version}" for name, version in made.versions.items()),
+    )
+    (folder / "README.md").write_text(card, "utf-8")
+
+
+def _metadata(manifest: Manifest) -> str:
+    """The card's YAML, with a model-index of the measured results."""
     made = manifest.provenance
     data = huggingface_hub.ModelCardData(
+        license=made.license,
+        base_model=made.base_model,
+        datasets=made.datasets or None,
         library_name="keras",
         pipeline_tag="image-classification",
         tags=["flowers", "image-classification", "onnx"],
@@ -47,88 +158,22 @@ def write_card(room: pathlib.Path, manifest: bundle.Manifest) -> None:
                 metric_name=title,
                 metric_value=round(value, 4),
             )
-            for split, figures in manifest.metrics.items()
+            for split, metrics in manifest.metrics.items()
             if split != "train"
-            for kind, title, value in (
-                ("accuracy", "top-1 accuracy", figures.top1),
-                ("top_5_accuracy", "top-5 accuracy", figures.top5),
-                ("f1", "macro F1", figures.macro_f1),
-                ("loss", "negative log-likelihood", figures.loss),
-                ("ece", "expected calibration error", figures.ece),
-            )
+            for kind, title, name in MODEL_INDEX
+            if (value := getattr(metrics, name)) is not None
         ],
     )
-    rows = "\n".join(
-        f"| {split} | {m.top1:.1%} ({m.top1_interval.low:.1%} to {m.top1_interval.high:.1%}) "
-        f"| {m.top5:.1%} | {m.macro_f1:.3f} | {m.loss:.3f} | {m.ece:.3f} "
-        f"| {m.coverage:.1%}, {m.set_size:.2f} names | {m.refused:.1%} | {m.count} |"
-        for split, m in manifest.metrics.items()
-    )
-    versions = ", ".join(f"{name} {version}" for name, version in made.versions.items())
-    size = manifest.input.size
-    held_out = manifest.metrics[manifest.held_out]
-    card = f"""---
-{data.to_yaml()}
----
-# Flower classifier: {made.preset}
+    return data.to_yaml()
 
-Names {len(manifest.class_names)} kinds of flowers in a photo. {made.backbone} with
-{made.parameters:,} parameters, {size} x {size} px, trained with Keras on {made.backend}.
 
-## Results
-
-Measured on `model.onnx`, one view a photo, with calibrated probabilities.
-
-| split | top-1 (95 % interval) | top-5 | macro F1 | NLL | ECE | label set | refused | photos |
-|---|---|---|---|---|---|---|---|---|
-{rows}
-
-NLL: negative log-likelihood, nats. ECE: expected calibration error. Label set: how many
-have the right name in their list of names, and how long it is. All of it, with pictures, is on one
-page, `report/index.html`.
-
-![Loss, accuracy and learning rate](report/history.png)
-
-![Confusion matrix](report/confusion.png)
-
-## Use
-
-With this project's code, on ONNX Runtime:
-
-```python
-from flowers_model import FlowerClassifier
-
-classifier = FlowerClassifier.from_pretrained("USER/MODEL")
-print(classifier.classify("photo.jpg"))
-```
-
-With plain Keras, on any backend; the network takes raw RGB, 0..255, and gives logits:
-
-```python
-import keras
-from huggingface_hub import snapshot_download
-
-network = keras.saving.load_model(snapshot_download("USER/MODEL"))
-photo = keras.utils.load_img("photo.jpg", target_size=({size}, {size}), keep_aspect_ratio=True)
-logits = network.predict(keras.utils.img_to_array(photo)[None])
-```
-
-Class names are in `classifier.json`, in the order of the logits. {manifest.misleading}Probabilities
-are `softmax(logits / {manifest.calibration.temperature:.4f})`, a temperature fitted on
-{manifest.calibration.fitted_on}.
-
-{_elsewhere(manifest)}## Limits
-
-It knows no flower that is not in its list. A photo whose refusal score is above 1 does not look
-like one of them: so are {held_out.others_refused:.0%} of photos of other things, and
-{held_out.refused:.1%} of those of its flowers. {manifest.calibration.method}
-
-## Provenance
-
-- Photos: {made.credits}
-- Command: `{made.command}`
-- Started from: {made.weights} weights; seed {made.seed}; {made.seconds:.0f} s of training
-- Photos in {", ".join(f"{name}: {count}" for name, count in made.splits.items())}
-- {versions}
-"""
-    (room / "README.md").write_text(card, "utf-8")
+def _table(what: str, rows: dict[str, Metrics], names: tuple[str, ...]) -> str:
+    """Metrics as a table in Markdown, with the interval of the accuracy."""
+    lines = [[what, "photos", *(METRICS[name] for name in names)]]
+    lines.append(["---"] * len(lines[0]))
+    for title, metrics in rows.items():
+        cells = [title, f"{metrics.count:,}", *(metrics.shown(name) for name in names)]
+        if interval := metrics.top1_interval:
+            cells[2] += f" ({100 * interval.low:.1f} to {100 * interval.high:.1f})"
+        lines.append(cells)
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -12,8 +12,9 @@ import subprocess
 
 import keras
 
-from flowers_model import bundle
+from flowers_model import bundle, hub
 from flowers_model import network as networks
+from flowers_model.efficientnet_lite import imagenet_repo
 from flowers_model.installation import ROOT
 from train.experiment import Experiment
 from train.loop.history import Row
@@ -29,6 +30,12 @@ def provenance(
     command: str,
     learned: dict[str, int],
 ) -> bundle.Provenance:
+    """Where a trained network comes from, for the manifest.
+
+    Args:
+        preset, command: that trained it.
+        learned: out-of-distribution training photos, by folder.
+    """
     packages = ("keras", keras.backend.backend(), "onnxruntime", "numpy", "pillow")
     weights = experiment.weights or "none"
     if weights not in ("imagenet", "none"):
@@ -55,11 +62,26 @@ def provenance(
         versions={"python": platform.python_version()}
         | {name: _version(name) for name in packages},
         git_commit=_git_commit(),
+        license=experiment.license,
+        base_model=_base_model(experiment),
+        datasets=list(source.datasets),
     )
 
 
+def _base_model(experiment: Experiment) -> str | None:
+    """The Hub repo that the initial weights come from, also by way of an earlier run's bundle."""
+    weights = experiment.weights
+    if weights == "imagenet" and experiment.backbone.startswith("EfficientNetLite"):
+        return imagenet_repo(experiment.backbone)
+    if weights is None or not pathlib.Path(weights).is_dir():
+        return None
+    if repo := hub.cached_repo(weights):
+        return repo[0]
+    return bundle.read_manifest(weights).provenance.base_model
+
+
 def _by_source(source: Source) -> dict[str, dict[str, int]]:
-    """Photos by source and split; {} where there is one source."""
+    """Photos by source and split; {} if there is only one source."""
     counts: dict[str, dict[str, int]] = {}
     for split, photos in source.splits.items():
         for name, count in collections.Counter(photos.origins).items():
@@ -68,7 +90,7 @@ def _by_source(source: Source) -> dict[str, dict[str, int]]:
 
 
 def _optimizer_bytes(network: keras.Model) -> int | None:
-    """What the optimizer keeps, in float32; None where this process did not train the network."""
+    """Bytes of the optimizer state in float32; None if this process did not train the network."""
     optimizer = getattr(network, "optimizer", None)
     if optimizer is None or not optimizer.built:
         return None

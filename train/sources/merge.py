@@ -99,6 +99,7 @@ def merge(sources: Sequence[Source], classes: str = "union", seed: int = 0) -> S
         class_names=class_names,
         splits={name: _together(found) for name, found in parts.items()},
         credits="; ".join(dict.fromkeys(source.credits for source in sources)),
+        datasets=tuple(dict.fromkeys(repo for source in sources for repo in source.datasets)),
     )
 
 
