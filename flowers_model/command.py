@@ -43,8 +43,8 @@ def suggestion(word: str, known: Iterable[str]) -> str:
 def reporting_mistakes(main: Callable[[list[str]], int]) -> Callable[[list[str]], int]:
     """Decorate a command's `main` so that mistakes and interruptions end in one line.
 
-    A `UserError` gives exit status 2, a full disk 1, Ctrl-C 130, and an output that nobody reads any
-    more 141. Characters that the terminal or the pipe cannot show are escaped, as `\\u685c`.
+    A `UserError` gives exit status 2, a full disk 1, Ctrl-C 130, and a closed pipe 141.
+    Characters that the terminal or the pipe cannot show are escaped, as `\\u685c`.
 
     >>> @reporting_mistakes
     ... def main(arguments: list[str]) -> int: ...
