@@ -1,9 +1,12 @@
 """Between the last epoch and the published bundle each step fails once, and nothing is lost."""
 
+import contextlib
 import errno
 import json
 import pathlib
+import resource
 import shutil
+import signal
 import sys
 
 import jax
@@ -16,7 +19,7 @@ from flowers_model import bundle, files
 from flowers_model.export import write_onnx
 from train import job
 from train.bundles import writer
-from train.devices import distribution
+from train.devices import distribution, processes
 from train.evaluation import metrics
 from train.experiment import Experiment, read_settings, write_settings
 from train.loop import stages, tracking, training
@@ -136,6 +139,35 @@ def test_what_fails_is_named_and_the_network_is_safe(case, main, folder, monkeyp
     assert not [*folder.glob(".writing-*")]
 
 
+@contextlib.contextmanager
+def no_room_for_more_than(size: int):
+    """No file can grow beyond so many bytes, which fails as a full disk does."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("size", [1_000, 20_000, 40_000])
+def test_a_disk_that_fills_while_the_bundle_is_written(size, main, folder, capsys):
+    (folder / "run.log").write_text("")
+    with no_room_for_more_than(size):
+        status = main(["--resume", str(folder)])
+    shown = capsys.readouterr()
+    line = shown.out.strip().splitlines()[-1]
+    assert status == 1
+    assert " failed (" in line
+    assert f"; {network_in(folder)}; go on with: python train/run.py --resume {folder} " in line
+    assert line.endswith(" MB first)")
+    assert "Traceback" not in shown.out + shown.err
+    assert bundle.check(folder / "bundle")
+    assert not [*folder.glob(".writing-*")]
+    assert main(["--resume", str(folder)]) == 0
+
+
 def test_an_export_that_fails(main, quick, folder, monkeypatch, capsys):
     monkeypatch.setattr(writer, "write_onnx", write_onnx)
     monkeypatch.setattr(sys, "executable", "/bin/false")
@@ -244,6 +276,20 @@ def test_ctrl_c(main, quick, folder, monkeypatch, capsys):
     assert main(["--resume", str(folder)]) == 130
     line = capsys.readouterr().out.strip().splitlines()[-1]
     assert line == f"interrupted; go on with: python train/run.py --resume {folder}"
+
+
+def test_sigterm_between_the_last_epoch_and_the_bundle(main, quick, folder, monkeypatch, capsys):
+    monkeypatch.setattr(writer, "calibrate", lambda *_: signal.raise_signal(signal.SIGTERM))
+    before = signal.signal(signal.SIGTERM, processes.stop)
+    try:
+        assert main(["--resume", str(folder)]) == 128 + signal.SIGTERM
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    line = capsys.readouterr().out.strip().splitlines()[-1]
+    again = f"python train/run.py --resume {folder}"
+    assert line == f"stopped by SIGTERM, all is saved; go on with: {again}"
+    assert bundle.check(folder / "bundle")
+    assert not [*folder.glob(".writing-*")]
 
 
 def test_a_device_without_memory_for_a_step(main, folder, tmp_path, monkeypatch, capsys):

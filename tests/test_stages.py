@@ -13,7 +13,7 @@ from PIL import Image
 from flowers_model.errors import UserError
 from train import job
 from train.experiment import MONITORS, Experiment
-from train.loop import task, training
+from train.loop import journal, task, training
 from train.loop.history import best, plateau_rate, read_history
 from train.loop.journal import Journal
 from train.loop.task import Stage, TrainingError, finished
@@ -166,6 +166,29 @@ def test_a_cut_checkpoint_is_gone_back_from(data, tmp_path, caplog):
         file.write_bytes(b"")
     _, anew = train(data, folder, **longer | {"epochs_finetune": 5})
     assert [row["epoch"] for row in anew] == [0, 0, 1, 2, 3, 4]
+
+
+CUT = ['{"stage": "head", "epo', "", "3", "[]", '{"stage": "head", "epoch": 0, "batch": 4}', "\xff"]
+
+
+@pytest.mark.parametrize("text", CUT)
+def test_a_damaged_point_of_interruption_begins_the_epoch_anew(tmp_path, caplog, text):
+    (tmp_path / journal.INTERRUPTED).write_text(text, "latin-1")
+    [stage, _] = task.stages(TINY)
+    assert journal.read_interrupted(tmp_path, stage, 0, 4) is None
+    assert "interrupted.json is damaged; the epoch begins anew" in caplog.text
+
+
+def test_an_optimizer_of_another_precision_is_not_left_behind_in_silence(data, tmp_path):
+    """As where a run that began on a card with scaled losses goes on on a CPU."""
+    began = dict(epochs_head=0, epochs_finetune=1, precision="mixed_float16")
+    train(data, tmp_path / "run", **began)
+    with pytest.raises(
+        TrainingError, match=r'write "precision": "mixed_float16" into .*experiment'
+    ):
+        train(data, tmp_path / "run", **began | {"epochs_finetune": 2, "precision": "float32"})
+    _, history = train(data, tmp_path / "run", **began | {"epochs_finetune": 2})
+    assert len(history) == 2
 
 
 def test_a_damaged_history_is_one_line(data, tmp_path):

@@ -62,12 +62,14 @@ def read_interrupted(folder: pathlib.Path, stage: Stage, epoch: int, batch: int)
     if not path.exists():
         return None
     try:
-        saved = dict(json.loads(path.read_text("utf-8")))
-    except (ValueError, TypeError):
+        saved = json.loads(path.read_text("utf-8"))
+        point = {name: saved[name] for name in ("step", "seconds", "metrics")}
+        place = {name: saved[name] for name in ("stage", "epoch", "batch")}
+    except (ValueError, TypeError, KeyError):
         log.warning("%s is damaged; the epoch begins anew", path)
         return None
     here = {"stage": stage.name, "epoch": epoch, "batch": batch}
-    return saved if saved.items() >= here.items() else None
+    return point if place == here else None
 
 
 class Journal(keras.callbacks.Callback):

@@ -23,6 +23,7 @@ import logging
 import math
 import pathlib
 import re
+import warnings
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
@@ -34,7 +35,7 @@ from train.data import balance, pipeline
 from train.data.augment import mixing, photo_steps, policy
 from train.data.decoding import together
 from train.devices import distribution
-from train.experiment import Experiment
+from train.experiment import SETTINGS, Experiment
 from train.loop.features import features
 from train.loop.finishing import reason
 from train.loop.history import Row, best, read_history
@@ -169,7 +170,7 @@ def _run_stage(run: StageRun) -> None:
     if first_epoch or first_step:
         part.optimizer.build(part.trainable_variables)
         saved = (first_epoch, first_step) if first_step else (first_epoch - 1, None)
-        _load(part, run.checkpoint(*saved), "begin anew in another --output")
+        _load_with_optimizer(part, run.checkpoint(*saved))
     log.info(
         "%s: %d epochs of %d steps with %d %s each, %s of %s weights learn",
         stage.name,
@@ -207,6 +208,26 @@ def _run_stage(run: StageRun) -> None:
                 shuffle=False,  # the batches come in their order
                 verbose=0,
             )
+
+
+def _load_with_optimizer(part: keras.Model, path: pathlib.Path) -> None:
+    """Load what training goes on from.
+
+    Raises:
+        TrainingError: for a file that cannot be read, and for an optimizer that scales the loss
+            where `part` has one that does not, or the other way round.
+    """
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        _load(part, path, "begin anew in another --output")
+    # Without its moments the optimizer would go on as if it had only begun.
+    if any("Skipping variable loading for optimizer" in str(one.message) for one in said):
+        scaled = keras.config.dtype_policy().name == "mixed_float16"
+        began = "float32" if scaled else "mixed_float16"
+        raise TrainingError(
+            f"{path} is of a run that began in another precision, as on another device: write "
+            f'"precision": "{began}" into {path.parent.parent / SETTINGS}, and go on'
+        )
 
 
 def _load(part: keras.Model, path: pathlib.Path, advice: str) -> None:
