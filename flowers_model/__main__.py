@@ -10,7 +10,7 @@ import sys
 from flowers_model import __version__, installation
 from flowers_model.command import Parser, reporting_mistakes, suggestion
 from flowers_model.errors import UserError
-from flowers_model.installation import COMMANDS, ROOT, install_line, spoken
+from flowers_model.installation import COMMANDS, ROOT, SERVING, install_line, spoken
 
 
 def flowers() -> None:
@@ -34,15 +34,22 @@ def main(arguments: list[str]) -> int:
     name = parser.parse_args(arguments[:1]).command
     if name not in COMMANDS:
         raise UserError(f"there is no command {name!r}; {suggestion(name, COMMANDS)}")
-    place = COMMANDS[name].place
-    if place.startswith("train") and importlib.util.find_spec("keras") is None:
-        raise UserError(f"{spoken(name)} needs the packages for training: {install_line('train')}")
+    can_train = importlib.util.find_spec("keras") is not None
+    missing = f"{spoken(name)} needs the packages for training: {install_line('train')}"
+    if name not in SERVING and not can_train:
+        raise UserError(missing)
     sys.argv[1:] = arguments[1:]
     sys.path.insert(0, str(ROOT))
-    if place.endswith(".py"):
-        runpy.run_path(str(ROOT / place), run_name="__main__")
-    else:
-        runpy.run_module(place, run_name="__main__", alter_sys=True)
+    place = COMMANDS[name].place
+    try:
+        if place.endswith(".py"):
+            runpy.run_path(str(ROOT / place), run_name="__main__")
+        else:
+            runpy.run_module(place, run_name="__main__", alter_sys=True)
+    except ModuleNotFoundError as error:  # `flowers predict --data tfrecord:PATH`, for one
+        if can_train:
+            raise
+        raise UserError(missing) from error
     return 0
 
 

@@ -223,11 +223,23 @@ def test_installed_without_extras_it_names_a_flower(packages):
     assert done.stdout.splitlines() == [str(packages / "flowers_model/__init__.py"), "True"]
 
 
-def test_installed_without_extras_training_is_one_line_that_says_what_to_install(packages):
-    done = flowers(packages, "train", "--preset", "quickstart")
+def test_installed_without_extras_it_names_many_photos(packages, tmp_path):
+    default = packages / "flowers_model/default"
+    rest = ["--model", str(default), "--output", str(tmp_path / "answers.csv")]
+    done = flowers(packages, "predict", str(default / "gallery/rose-1.jpg"), *rest)
+    assert done.returncode == 0, done.stderr
+    assert "rose-1.jpg,,rose," in (tmp_path / "answers.csv").read_text("utf-8")
+
+
+@pytest.mark.parametrize("arguments", ["train", "predict --model {} --data tfrecord:photos"])
+def test_installed_without_extras_training_is_one_line_that_says_what_to_install(
+    packages, arguments
+):
+    done = flowers(packages, *arguments.format(packages / "flowers_model/default").split())
     assert done.returncode == 2
     assert done.stdout + done.stderr == (
-        'error: flowers train needs the packages for training: pip install "flowers-model[train]"\n'
+        f"error: flowers {arguments.split()[0]} needs the packages for training: "
+        'pip install "flowers-model[train]"\n'
     )
 
 
