@@ -375,6 +375,25 @@ def test_photos_that_datasets_leaves_out_are_counted(tmp_path, caplog):
     assert "train/blue iris/000.heic" in caplog.text
 
 
+def test_photos_that_the_metadata_does_not_name_are_counted(tmp_path, caplog):
+    """Their table with a byte order mark and the line ends of Windows, as spreadsheets save it."""
+    write_photo_folder(tmp_path, {"photos": 4})
+    names = [path.relative_to(tmp_path).as_posix() for path in sorted(tmp_path.rglob("*.jpg"))]
+    table = ["file_name,label", *(f"{name},{name.split('/')[1]}" for name in names[1:])]
+    (tmp_path / "metadata.csv").write_text("\r\n".join(table), "utf-8-sig", newline="")
+    assert sum(sizes(open_source(f"hub:{tmp_path}?label=label", 0)).values()) == 11
+    assert "leaves out 1 of 12 photos" in caplog.text
+    assert names[0] in caplog.text
+
+
+def test_classes_that_differ_in_case_or_blanks_alone_are_said(tmp_path, caplog):
+    write_photo_folder(tmp_path, {"": 3})
+    (tmp_path / "poppy").rename(tmp_path / "Blue  Iris")
+    open_source(f"folder:{tmp_path}", 0)
+    [record] = caplog.records
+    assert "'Blue  Iris', 'blue iris' differ in case or blanks alone" in record.getMessage()
+
+
 def test_names_are_one_in_either_form_of_unicode_and_blank_cells_are_no_labels(tmp_path):
     table = rows(4)
     table["label"] = ["pensée", "pense\u0301e", "rose"] * 4

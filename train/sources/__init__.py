@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-from train.sources.base import Source, SourceError, Split, train_on_valid
+from train.sources.base import Source, SourceError, Split, tell_alike, train_on_valid
 
 __all__ = ["Source", "SourceError", "Split", "open_source", "open_sources", "train_on_valid"]
 
@@ -83,7 +83,9 @@ def open_source(
             "known are quickstart, folder:PATH, oxford_flowers102[:PATH], tfrecord:PATH "
             "and hub:USER/DATASET."
         )
-    return SOURCES[name](path, seed, image_size, skip_bad, cut)
+    source = SOURCES[name](path, seed, image_size, skip_bad, cut)
+    tell_alike(source)
+    return source
 
 
 def open_sources(

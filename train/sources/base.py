@@ -139,6 +139,21 @@ def plain_name(name: str) -> str:
     return unicodedata.normalize("NFC", name)
 
 
+def tell_alike(source: Source) -> None:
+    """Log classes whose names differ in case or blanks alone, for they may be meant as one."""
+    alike: dict[str, list[str]] = {}
+    for name in source.class_names:
+        alike.setdefault(" ".join(name.casefold().split()), []).append(name)
+    for names in alike.values():
+        if len(names) > 1:
+            log.warning(
+                "%s: the classes %s differ in case or blanks alone: if they are one, give them one "
+                "name",
+                source.name,
+                ", ".join(map(repr, names)),
+            )
+
+
 def nameless(name: str) -> str | None:
     """What keeps a text from being a class name, if anything does."""
     if not name.strip():

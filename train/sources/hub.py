@@ -104,9 +104,11 @@ def _load(path: pathlib.Path, config: str | None, place: str) -> datasets.Datase
             else:
                 builder = datasets.load_dataset_builder(str(path), config)
                 _check_builder(builder, path, place)
-                builder = _with_all_photos(builder, path, config, place)
+                builder = _with_all_photos(builder, path, config)
             builder.download_and_prepare()
             data = builder.as_dataset()
+            if builder.name == "imagefolder":
+                _tell_left_out(data, path, place)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 2  # a line of dashes stands before it
         raise SourceError(
@@ -137,9 +139,9 @@ def _check_builder(builder: datasets.DatasetBuilder, folder: pathlib.Path, place
 
 
 def _with_all_photos(
-    builder: datasets.DatasetBuilder, folder: pathlib.Path, config: str | None, place: str
+    builder: datasets.DatasetBuilder, folder: pathlib.Path, config: str | None
 ) -> datasets.DatasetBuilder:
-    """The same with all photos of an imagefolder; which ones it leaves out is logged.
+    """The same with all photos of an imagefolder.
 
     `datasets` takes words such as test in names of files for splits, and then drops the others.
     """
@@ -148,28 +150,38 @@ def _with_all_photos(
     if builder.name != "imagefolder":
         return builder
     root = folder.resolve()
-    photos = {str(file) for file in photo_files(root)}
-
-    def left_out() -> list[str]:
-        files = {file for files in builder.config.data_files.values() for file in files}
-        kinds = tuple(builder.EXTENSIONS)
-        return sorted(p for p in photos if p not in files or not p.lower().endswith(kinds))
-
+    files = {file for files in builder.config.data_files.values() for file in files}
     card = folder / "README.md"
     chosen = card.is_file() and b"data_files" in card.read_bytes()
     ours = any(split_named(inner.name) for inner in entries(root) if is_folder(inner))
-    if left_out() and not chosen and not ours:
-        builder = datasets.load_dataset_builder(str(folder), config, data_files={"train": "**"})
-    if rest := left_out():
+    if not chosen and not ours and any(str(file) not in files for file in photo_files(root)):
+        return datasets.load_dataset_builder(str(folder), config, data_files={"train": "**"})
+    return builder
+
+
+def _tell_left_out(data: datasets.DatasetDict, folder: pathlib.Path, place: str) -> None:
+    """Log which photos of an imagefolder are in no row."""
+    import datasets
+
+    rows = set()
+    for split in data.values():
+        for column, feature in split.features.items():
+            if isinstance(feature, datasets.Image):
+                cells = split.select_columns(column).cast_column(
+                    column, datasets.Image(decode=False)
+                )
+                rows.update(os.path.normpath(cell["path"]) for cell in cells[:][column] if cell)
+    root = folder.resolve()
+    photos = [str(file) for file in photo_files(root)]
+    if rest := [file for file in photos if file not in rows]:
         log.warning(
-            "%s: datasets leaves out %d of %d photos, since they are in no split or of a kind that "
-            "it does not read: %s; folder:PATH takes all",
+            "%s: datasets leaves out %d of %d photos, since they are in no split, in no row of the "
+            "metadata, or of a kind that it does not read: %s; folder:PATH takes all",
             place,
             len(rest),
             len(photos),
-            some(str(pathlib.Path(file).relative_to(root)) for file in rest),
+            some(os.path.relpath(file, root) for file in rest),
         )
-    return builder
 
 
 def _map_splits(data: datasets.DatasetDict, place: str) -> dict[str, datasets.Dataset]:
