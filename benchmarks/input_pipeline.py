@@ -187,13 +187,8 @@ def main() -> None:
         return pipeline.training_batches(
             ready if as_is else whole,
             int(whole.labels.max()) + 1,
-            augment=None if as_is else policy(names, size, CROP_SCALE, crop=CROP),
-            mix=None,
-            size=size,
-            batch_size=BATCH,
-            seed=0,
-            first_epoch=0,
-            epochs=1000,
+            pipeline.Order(BATCH, seed=0, epochs=1000),
+            None if as_is else pipeline.Views(policy(names, size, CROP_SCALE, crop=CROP), size, 0),
         )
 
     images = plain.map(lambda images, labels: images)

@@ -79,13 +79,8 @@ def read_as_host(coordinator: str, hosts: int, host: int) -> list[int]:
         batches = pipeline.training_batches(
             photos,
             4,
-            augment=policy("light", 32, 0.35),
-            mix=None,
-            size=32,
-            batch_size=HOST_BATCH,
-            seed=0,
-            first_epoch=epoch,
-            epochs=epoch + 1,
+            pipeline.Order(HOST_BATCH, seed=0, first_epoch=epoch, epochs=epoch + 1),
+            pipeline.Views(policy("light", 32, 0.35), 32, seed=0),
         )
         for _ in batches:
             pass

@@ -8,7 +8,7 @@ import pytest
 
 from flowers_model.errors import UserError
 from train.data.balance import SCHEMES, class_counts, class_weights, even_draws
-from train.data.pipeline import epoch_order
+from train.data.pipeline import Order
 from train.experiment import Experiment
 from train.loop import stages
 
@@ -81,10 +81,11 @@ def test_outliers_are_a_tenth_of_even_draws():
 
 def test_an_even_epoch_is_as_long_and_a_function_of_seed_and_epoch():
     labels = np.random.default_rng(0).permutation(np.repeat([0, 1, 2], [30, 6, 2]))
+    even = Order(4, 5, oversample=True)
     for epoch in range(3):
-        order = epoch_order(labels, 4, 5, epoch, oversample=True)
-        assert len(order) == len(epoch_order(labels, 4, 5, epoch)) == 36
-        np.testing.assert_array_equal(order, epoch_order(labels, 4, 5, epoch, oversample=True))
+        order = even.of_epoch(labels, epoch)
+        assert len(order) == len(Order(4, 5).of_epoch(labels, epoch)) == 36
+        np.testing.assert_array_equal(order, even.of_epoch(labels, epoch))
         assert class_counts(labels[order], 3).tolist() == [12, 12, 12]
         assert not np.array_equal(labels[order], np.tile([0, 1, 2], 12))
 

@@ -83,14 +83,18 @@ def test_equal_photos_are_embedded_once(net):
 def test_augmented_views_differ_and_come_again_with_the_seed():
     photos = Photos(["a", "b"], np.array([2, 0], np.int32), PHOTOS.__getitem__, PHOTOS)
     augment = policy("inception", 16, 0.5)
-    views = pipeline.augmented_views(photos, augment, 16, 3, seed=1)
+
+    def made(seed):
+        return pipeline.augmented_views(photos, pipeline.Views(augment, 16, seed), 3)
+
+    views = made(1)
     assert views.array.shape == (6, 16, 16, 3)
     assert views.array.dtype == np.uint8
     assert views.labels.tolist() == [2, 2, 2, 0, 0, 0]
     assert len({view.tobytes() for view in views.array}) == 6
-    again = pipeline.augmented_views(photos, augment, 16, 3, seed=1)
+    again = made(1)
     np.testing.assert_array_equal(again.array, views.array)
-    other = pipeline.augmented_views(photos, augment, 16, 3, seed=2)
+    other = made(2)
     assert not np.array_equal(other.array, views.array)
 
 

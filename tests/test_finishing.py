@@ -114,7 +114,7 @@ def check_line(capsys, status, said, safe, command):
     line = shown.out.strip().splitlines()[-1]
     assert status == 1
     assert line.startswith(f"stopped: {said}")
-    assert f"; {safe}; go on with: python train/run.py {command}" in line
+    assert f"; {safe}; resume with: python train/run.py {command}" in line
     assert "Traceback" not in shown.out + shown.err
 
 
@@ -190,7 +190,7 @@ def test_photos_that_are_gone(main, quick, folder, monkeypatch, capsys):
 def test_a_device_without_memory_for_the_norms(main, folder, monkeypatch, capsys):
     monkeypatch.setattr(training, "measure_norms", no_memory_on_the_device)
     status = main(["--resume", str(folder)])
-    said = "measuring the norms failed (RESOURCE_EXHAUSTED: Out of memory"
+    said = "re-estimating BatchNorm failed (RESOURCE_EXHAUSTED: Out of memory"
     check_line(capsys, status, said, network_in(folder), f"--resume {folder}")
     assert "Traceback" in (folder / "run.log").read_text("utf-8")
 
@@ -217,7 +217,7 @@ def test_a_hub_that_forbids_to_publish(main, at_once, folder, monkeypatch, capsy
     line = capsys.readouterr().out.strip().splitlines()[-1]
     assert line.startswith("stopped: publishing failed (cannot publish")
     again = " ".join(["--resume", str(folder), "--push-to", repo_id, "--private"])
-    assert line.endswith(f"; {bundle_in(folder)}; go on with: python train/run.py {again}")
+    assert line.endswith(f"; {bundle_in(folder)}; resume with: python train/run.py {again}")
 
 
 @pytest.mark.parametrize(
@@ -275,7 +275,7 @@ def test_ctrl_c(main, quick, folder, monkeypatch, capsys):
     monkeypatch.setattr(writer, "calibrate", failing(KeyboardInterrupt()))
     assert main(["--resume", str(folder)]) == 130
     line = capsys.readouterr().out.strip().splitlines()[-1]
-    assert line == f"interrupted; go on with: python train/run.py --resume {folder}"
+    assert line == f"interrupted; resume with: python train/run.py --resume {folder}"
 
 
 def test_sigterm_between_the_last_epoch_and_the_bundle(main, quick, folder, monkeypatch, capsys):
@@ -298,7 +298,7 @@ def test_a_device_without_memory_for_a_step(main, folder, tmp_path, monkeypatch,
     write_settings(tmp_path / "run", "quickstart", settings, "train")
     assert main(["--resume", str(tmp_path / "run")]) == 1
     line = capsys.readouterr().out.strip().splitlines()[-1]
-    assert "no memory left for steps of 8 photos at 16 px (RESOURCE_EXHAUSTED" in line
+    assert "out of memory for steps of 8 photos at 16 px (RESOURCE_EXHAUSTED" in line
     assert "try --batch-size 4" in line
 
 
@@ -307,7 +307,7 @@ def test_a_full_disk_amid_training(main, folder, tmp_path, monkeypatch, capsys):
     write_settings(tmp_path / "run", "quickstart", read_settings(folder)[1], "train")
     assert main(["--resume", str(tmp_path / "run")]) == 1
     line = capsys.readouterr().out.strip().splitlines()[-1]
-    assert line.startswith("stopped: [Errno 28] No space left on device; go on with: python train")
+    assert line.startswith("stopped: [Errno 28] No space left on device; resume with: python train")
 
 
 def test_a_hub_that_forbids_to_publish_is_told_before_training(

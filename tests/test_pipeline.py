@@ -15,6 +15,7 @@ from train.data.decoding import Photos, evaluation_photos, together, training_ph
 from train.sources import SourceError, Split, open_source
 
 LABELS = np.arange(6, dtype=np.int32) % 3
+ORDER = pipeline.Order(2, 5)
 
 
 def split_of(photos: list[bytes]) -> Split:
@@ -35,8 +36,8 @@ def test_evaluation_sees_bit_for_bit_what_serving_sees(photos):
 
 def test_unaugmented_training_sees_bit_for_bit_what_serving_sees(photos):
     source = evaluation_photos(split_of(photos), "train", 32, 0.9)
-    data = batches(source, augmented=False, size=32)
-    order = pipeline.epoch_order(LABELS, 2, 5, 0)
+    data = batches(source, augment=None)
+    order = ORDER.of_epoch(LABELS, 0)
     seen = np.concatenate([x for x, _ in data])
     np.testing.assert_array_equal(seen, source.array[order].astype(np.float32))
 
@@ -52,23 +53,16 @@ def test_a_turned_phone_photo_trains_as_it_is_served():
 
 
 def batches(
-    photos, augmented=True, mix="none", size=24, first_epoch=0, epochs=1, seed=5, **balance
+    photos, mix="none", first_epoch=0, epochs=1, seed=5, oversample=False, weights=None, **views
 ):
-    return [
-        tuple(map(np.asarray, batch))
-        for batch in pipeline.training_batches(
-            photos,
-            3,
-            augment=policy("inception", size, 0.35) if augmented else None,
-            mix=mixing(mix),
-            size=size,
-            batch_size=2,
-            seed=seed,
-            first_epoch=first_epoch,
-            epochs=epochs,
-            **balance,
-        )
-    ]
+    views = {"augment": policy("inception", 24, 0.35), "size": 24, "seed": seed} | views
+    order = pipeline.Order(2, seed, oversample, first_epoch, epochs)
+    data = pipeline.training_batches(
+        *(photos, 3, order, None if views["augment"] is None else pipeline.Views(**views)),
+        mix=mixing(mix),
+        weights=weights,
+    )
+    return [tuple(map(np.asarray, batch)) for batch in data]
 
 
 def test_batches_are_a_function_of_seed_and_epoch_alone(photos):
@@ -113,7 +107,7 @@ def test_a_label_has_the_share_that_its_photo_has(mix):
 
 def test_an_epoch_shows_each_photo_once_and_differently_each_time(photos):
     whole = training_photos(split_of(photos), "train", 24)
-    order = np.concatenate([pipeline.epoch_order(LABELS, 2, 5, epoch) for epoch in range(2)])
+    order = np.concatenate([ORDER.of_epoch(LABELS, epoch) for epoch in range(2)])
     assert sorted(order[:6]) == sorted(order[6:]) == list(range(6))
     two = np.concatenate([x for x, _ in batches(whole, epochs=2)])
     again = {int(i): two[6:][k] for k, i in enumerate(order[6:])}
@@ -122,7 +116,7 @@ def test_an_epoch_shows_each_photo_once_and_differently_each_time(photos):
 
 def test_augmented_photos_stay_in_range_and_keep_their_labels(photos):
     whole = training_photos(split_of(photos), "train", 24)
-    order = pipeline.epoch_order(LABELS, 2, 5, 0)
+    order = ORDER.of_epoch(LABELS, 0)
     data = batches(whole)
     x = np.concatenate([x for x, _ in data])
     assert x.shape == (6, 24, 24, 3)
@@ -137,7 +131,7 @@ def test_only_photos_of_rare_classes_are_augmented(photos):
     rare = np.array([True, False, False])
     plain = policy("none", 24, 0.35, crop=0.9)
     data = batches(whole, plain=plain, rare=rare)
-    order = pipeline.epoch_order(LABELS, 2, 5, 0)
+    order = ORDER.of_epoch(LABELS, 0)
     seen = np.concatenate([x for x, _ in data])
     same = [
         np.array_equal(x, fit(whole.read(i), 24, 0.9)) for x, i in zip(seen, order, strict=True)
@@ -152,9 +146,7 @@ def test_class_weights_follow_the_shares_of_the_labels(photos, mix):
     for _, y, w in batches(whole, mix=mix, weights=weights, epochs=2):
         np.testing.assert_allclose(w, y @ weights, rtol=1e-6)
     features = np.arange(6, dtype=np.float32)[:, None]
-    shared = {"batch_size": 2, "seed": 5, "first_epoch": 0, "epochs": 1}
-    labels = whole.labels
-    for x, y, w in pipeline.feature_batches(features, labels, 3, weights=weights, **shared):
+    for x, y, w in pipeline.feature_batches(features, whole.labels, 3, ORDER, weights):
         np.testing.assert_array_equal(np.asarray(y).argmax(1), np.asarray(x)[:, 0] % 3)
         np.testing.assert_array_equal(w, weights[np.asarray(y).argmax(1)])
 

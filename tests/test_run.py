@@ -233,7 +233,7 @@ MISTAKES = {
     "--augment mixup --augment-rare-below 9": "needs an --augment that changes photos",
     "--epochs-head 0 --epochs-finetune 0": "nothing to train",
     "--weights /nowhere.h5 --backbone MobileNet": "no weights at",
-    "--teacher flowers --epochs-finetune 0": "it teaches in fine-tuning alone",
+    "--teacher flowers --epochs-finetune 0": "only fine-tuning is distilled",
     "--resume /nowhere": "holds no run",
     "--resume /nowhere --seed 3": "leave the other flags out",
     "--push-to not-a-repo": "USER/MODEL",

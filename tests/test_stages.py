@@ -159,7 +159,7 @@ def test_a_cut_checkpoint_is_gone_back_from(data, tmp_path, caplog):
     longer = dict(epochs_head=1, epochs_finetune=4, monitor="last", schedule="constant")
     _, again = train(data, folder, **longer)
     assert "finetune-0002.weights.h5 of" in caplog.text
-    assert "going back to epoch 2 of finetune" in caplog.text
+    assert "resuming after epoch 2 of finetune" in caplog.text
     assert [row["epoch"] for row in again] == [0, 0, 1, 2, 3]
     assert again[:3] == saved[:3]
     for file in (folder / "checkpoints").glob("finetune-*"):
@@ -176,7 +176,7 @@ def test_a_damaged_point_of_interruption_begins_the_epoch_anew(tmp_path, caplog,
     (tmp_path / journal.INTERRUPTED).write_text(text, "latin-1")
     [stage, _] = task.stages(TINY)
     assert journal.read_interrupted(tmp_path, stage, 0, 4) is None
-    assert "interrupted.json is damaged; the epoch begins anew" in caplog.text
+    assert "interrupted.json is damaged; the epoch starts again" in caplog.text
 
 
 def test_an_optimizer_of_another_precision_is_not_left_behind_in_silence(data, tmp_path):

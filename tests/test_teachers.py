@@ -43,13 +43,10 @@ def taught_batches(names: list[str], **settings):
     data = pipeline.training_batches(
         training_photos(split, "train", 32),
         3,
-        augment=policy("inception", 32, 0.35),
-        size=32,
-        batch_size=2,
-        seed=5,
+        pipeline.Order(2, 5, **settings),
+        pipeline.Views(policy("inception", 32, 0.35), 32, 5),
         mix=mixing("cutmix"),
         teach=teaching(names, CLASSES, 32),
-        **settings,
     )
     return [tuple(map(np.asarray, batch)) for batch in data]
 
@@ -103,7 +100,7 @@ def test_a_network_learns_what_its_teacher_says(teacher, data, tmp_path):
 
 
 def test_teachers_that_do_not_fit_are_refused_with_a_reason(teacher):
-    with pytest.raises(UserError, match=r"looks at photos of 32 pixels; .* not at 24"):
+    with pytest.raises(UserError, match=r"has an input size of 32 pixels; .* not 24"):
         teaching([teacher], CLASSES, 24)
     with pytest.raises(UserError, match="does not know 'rose', a class of the data"):
         teaching([teacher], [*CLASSES, "rose"], 32)

@@ -6,7 +6,7 @@ python -m train.convert --data tfrecord:petals --output photos --to folder
 ```
 
 TFRecords are laid out as in Kaggle's "Petals to the Metal"; see `train.sources.tfrecord`. What an
-interrupted conversion has written stays, and the same command goes on with the rest.
+interrupted conversion has written stays, and the same command continues with the rest.
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ def main(arguments: list[str]) -> int:
     except OSError as error:
         raise UserError(f"{options.output} cannot be written: {error}") from error
     except KeyboardInterrupt:
-        print("interrupted; the same command goes on", file=sys.stderr)
+        print("interrupted; the same command resumes", file=sys.stderr)
         return 130
     counts = ", ".join(f"{name} {len(split)}" for name, split in source.splits.items())
     print(f"{options.output}: {len(source.class_names)} classes; photos in {counts}")

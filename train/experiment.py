@@ -6,6 +6,7 @@ import argparse
 import dataclasses
 import importlib
 import json
+import math
 import pathlib
 import types
 from typing import Any
@@ -14,24 +15,47 @@ from flowers_model.errors import UserError
 from flowers_model.files import replacing
 from flowers_model.hub import check_license
 from flowers_model.storage import STORAGES
-from train.data.augment import BATCH_STEPS, PHOTO_STEPS, photo_steps
+from train.data.augment import STEPS, photo_steps
 from train.data.balance import SCHEMES
+from train.sources import forms
 
 SETTINGS = "experiment.json"  # in a run's folder
 PRESETS = pathlib.Path(__file__).parent / "presets"
 # Written down, so that `--help` does not wait for Keras; `radam` is ours.
+# fmt: off
 OPTIMIZERS = (
-    *("adadelta", "adafactor", "adagrad", "adam", "adamax", "adamw", "ftrl", "lamb", "lion"),
-    *("muon", "nadam", "radam", "rmsprop", "schedulefreeadamw", "sgd"),
+    "adadelta", "adafactor", "adagrad", "adam", "adamax", "adamw", "ftrl", "lamb", "lion", "muon",
+    "nadam", "radam", "rmsprop", "schedulefreeadamw", "sgd",
 )
+# fmt: on
 SCHEDULES = ("cosine", "constant", "plateau", "cyclical", "step", "exponential")
 MONITORS = ("val_accuracy", "val_loss")
 LAST = "last"  # the epoch where a rate that falls to zero ends
 
 
-def _setting(default: Any, group: str, help: str, **flag: Any) -> Any:
-    """A field whose metadata makes its flag; `flag` goes to `ArgumentParser.add_argument`."""
-    return dataclasses.field(default=default, metadata={"group": group, "help": help, **flag})
+def _setting(
+    default: Any,
+    group: str,
+    help: str,
+    *,
+    low: float | None = None,
+    high: float = math.inf,
+    compiled: bool = False,
+    afterwards: bool = False,
+    **flag: Any,
+) -> Any:
+    """A field of `Experiment`, with all that is known about its setting in the field's metadata.
+
+    Args:
+        group, help: where and how `--help` lists the flag.
+        low, high: the range of a number, both ends included.
+        compiled: whether the setting can change a compiled training step (`train.plans`).
+        afterwards: whether `--resume` can change it once all epochs are trained.
+        flag: goes to `ArgumentParser.add_argument`.
+    """
+    about = {"group": group, "low": low, "high": high, "compiled": compiled}
+    about |= {"afterwards": afterwards, "flag": {"help": help, **flag}}
+    return dataclasses.field(default=default, metadata=about)
 
 
 def _units(text: str) -> tuple[int, ...]:
@@ -53,9 +77,7 @@ class Experiment:
     data: tuple[str, ...] = _setting(
         ("quickstart",),
         "data",
-        "where photos come from: quickstart, folder:PATH, tfrecord:PATH, "
-        "oxford_flowers102[:PATH] or hub:USER/DATASET[@REVISION]; given several times, they are "
-        "merged by class name",
+        f"the photo source: {forms()}; given several times, the sources are merged by class name",
         type=str,
         action="append",
         metavar="SPEC",
@@ -63,15 +85,16 @@ class Experiment:
     classes: str = _setting(
         "union",
         "data",
-        "of several --data: all classes, those of all, those (and valid and test) of the first, or "
-        "those of the first with a part of each source held back (known)",
+        "the classes of several --data: all of them, those that all have (intersection), or those "
+        "of the first, whose valid and test splits stay as they are (first) or get a part of each "
+        "further source (known)",
         choices=("union", "intersection", "first", "known"),
     )
     outliers: tuple[str, ...] = _setting(
         (),
         "data",
-        "a folder of photos of what the model is not to know, which fine-tuning learns to be "
-        "unsure of; four tenths are held back, to choose and to measure the refusal score",
+        "a folder of out-of-distribution photos; fine-tuning learns to be uncertain about them "
+        "(outlier exposure); four tenths are held out to choose and to measure the refusal score",
         type=str,
         action="append",
         metavar="PATH",
@@ -79,219 +102,338 @@ class Experiment:
     data_list: str | None = _setting(
         None,
         "data",
-        "which photos to use, in which split: a list as train.explore --clean writes",
+        "which photos to use in which split: a list as written by train.explore --clean",
         type=str,
         metavar="FILE",
     )
     skip_bad: bool = _setting(
-        False, "data", "leave out, count and name what is bad in the data, however much it is"
-    )
-    image_size: int = _setting(224, "data", "side of the network's input, pixels")
-    serve_size: int | None = _setting(
-        None,
-        "data",
-        "side of what the finished network looks at, where it differs: networks serve best at a "
-        "higher resolution than they trained at",
-        type=int,
-    )
-    crop: float = _setting(0.875, "data", "share of the short side that serving looks at, 0..1")
-    augment: str = _setting(
-        "inception",
-        "data",
-        "what fine-tuning does to photos: none, or a comma list of "
-        + ", ".join(PHOTO_STEPS + BATCH_STEPS),
-        metavar="STEPS",
-    )
-    augment_strength: float = _setting(
-        1.0, "data", "what the amounts of geometric and colour changes are multiplied by"
-    )
-    augment_rare_below: int | None = _setting(
-        None, "data", "change only photos of classes with fewer training photos", type=int
-    )
-    crop_scale: float = _setting(
-        0.35, "data", "smallest share of a photo's area that a random crop keeps, 0..1"
-    )
-    mix_share: float = _setting(
-        1.0, "data", "share of the batches that cutmix and mixup blend, 0..1"
+        False, "data", "leave out bad photos and records, however many; they are counted and named"
     )
     valid_share: float = _setting(
         1.0,
         "data",
-        "share of each class's valid photos that stay valid, 0..1; the others train, as for final "
-        "weights, when all choices are made",
+        "fraction of each class's validation photos that stays in valid, 0..1; the rest is trained "
+        "on, as for final weights once all choices are made",
+        low=0,
+        high=1,
     )
-    gallery: int = _setting(
-        3,
+    image_size: int = _setting(
+        224, "data", "side of the network's input, pixels", low=8, high=4096, compiled=True
+    )
+    crop: float = _setting(
+        0.875,
         "data",
-        "held-out photos a class that go into the bundle's gallery; 0: no photo of the data "
-        "goes into the bundle, its report neither",
+        "fraction of the short side that evaluation and serving crop to, 0..1",
+        low=0.1,
+        high=1,
+    )
+    seed: int = _setting(
+        0,
+        "data",
+        "random seed of drawn photos, splits, order, augmentation and weights",
+        low=0,
+        high=2**31 - 1,
+    )
+
+    augment: str = _setting(
+        "inception",
+        "augmentation",
+        "augmentation of fine-tuning: none, or a comma-separated list of "
+        + "; ".join(f"{name} ({line})" for name, line in STEPS.items()),
+        metavar="STEPS",
+    )
+    augment_strength: float = _setting(
+        1.0, "augmentation", "factor on the amount of geometric and colour changes", low=0, high=10
+    )
+    augment_rare_below: int | None = _setting(
+        None, "augmentation", "augment only classes with fewer training photos", type=int
+    )
+    crop_scale: float = _setting(
+        0.35,
+        "augmentation",
+        "smallest fraction of a photo's area that a random crop keeps, 0..1",
+        low=0.01,
+        high=1,
+    )
+    mix_share: float = _setting(
+        1.0, "augmentation", "fraction of batches that cutmix and mixup blend, 0..1", low=0, high=1
     )
 
     backbone: str = _setting(
         "MobileNetV3Small",
         "network",
         "a Keras Applications name, EfficientNetLite0 to 4, or ConvNet",
+        compiled=True,
         metavar="NAME",
     )
     alpha: float | None = _setting(
-        None, "network", "width multiplier of MobileNets", type=float, metavar="SHARE"
+        None,
+        "network",
+        "width multiplier of MobileNets",
+        compiled=True,
+        type=float,
+        metavar="SHARE",
     )
     filters: tuple[int, ...] = _setting(
-        (32, 64, 128, 128), "network", "channels of ConvNet's convolutions", type=_units
+        (32, 64, 128, 128),
+        "network",
+        "channels of ConvNet's convolutions",
+        compiled=True,
+        type=_units,
     )
     weights: str | None = _setting(
         "imagenet",
         "network",
-        "what the backbone starts from: imagenet (downloaded), none, a weights file, or another "
+        "initial weights of the backbone: imagenet (downloaded), none, a weights file, or another "
         "run's bundle",
         type=_weights,
         metavar="imagenet|none|PATH",
     )
     head_units: tuple[int, ...] = _setting(
-        (), "network", "hidden layers of the head, as in 512 or 512,256; none: linear", type=_units
+        (),
+        "network",
+        "hidden layers of the head, such as 512 or 512,256; none: a linear head",
+        compiled=True,
+        type=_units,
     )
-    dropout: float = _setting(0.2, "network", "share dropped before each dense layer, 0..1")
 
-    epochs_head: int = _setting(20, "training", "epochs of the head on the frozen backbone")
-    epochs_finetune: int = _setting(10, "training", "epochs of fine-tuning")
-    unfreeze: int | None = _setting(
-        None, "training", "how many of the backbone's last layers fine-tuning frees", type=_layers
-    )
-    train_norms: bool = _setting(
-        True, "training", "let the backbone's BatchNormalization learn while fine-tuning"
-    )
-    measure_norms: bool = _setting(
-        True,
-        "training",
-        "measure BatchNormalization's statistics anew on training photos as they are served, which "
-        "suits one collection; without, they stay the moving averages of training",
-    )
-    batch_size: int = _setting(32, "training", "photos a step, on all devices together")
-    learning_rate: float = _setting(1e-3, "training", "peak learning rate")
-    learning_rate_finetune: float | None = _setting(
-        None, "training", "peak rate of fine-tuning, where it differs", type=float
+    batch_size: int = _setting(
+        32, "optimizer", "photos per step, over all devices together", low=1, high=1_000_000
     )
     optimizer: str = _setting(
-        "adamw", "training", "what makes steps of gradients", choices=OPTIMIZERS
+        "adamw", "optimizer", "the optimizer", compiled=True, choices=OPTIMIZERS
     )
     optimizer_finetune: str | None = _setting(
-        None, "training", "that of fine-tuning, where it differs", type=str, choices=OPTIMIZERS
-    )
-    schedule: str = _setting(
-        "cosine",
-        "training",
-        "learning rate: warm-up, then to zero along a cosine, or down by steps or exponentially; "
-        "constant; reduced where valid stands still; up and down in cycles",
-        choices=SCHEDULES,
-    )
-    schedule_finetune: str | None = _setting(
-        None, "training", "that of fine-tuning, where it differs", type=str, choices=SCHEDULES
-    )
-    warmup: float = _setting(
-        0.1, "training", "share of a stage's steps that warms up (cosine, step, exponential)"
-    )
-    rate_low: float = _setting(
-        0.0, "training", "lowest learning rate (cyclical, step, exponential)"
-    )
-    rate_period: float = _setting(
-        4.0, "training", "epochs of a cycle (cyclical), or that --rate-decay is for"
-    )
-    rate_decay: float = _setting(
-        0.5, "training", "what a period multiplies the rate by, 0..1 (step, exponential)"
+        None,
+        "optimizer",
+        "optimizer of fine-tuning, if different",
+        compiled=True,
+        type=str,
+        choices=OPTIMIZERS,
     )
     weight_decay: float | None = _setting(
         None,
-        "training",
-        "decoupled weight decay; else the optimizer's own: AdamW's 0.004, mostly none",
+        "optimizer",
+        "decoupled weight decay (default: the optimizer's own; 0.004 for AdamW, mostly none)",
+        compiled=True,
         type=float,
         metavar="N",
     )
-    label_smoothing: float = _setting(0.0, "training", "share of the label spread evenly, 0..1")
+
+    learning_rate: float = _setting(1e-3, "schedule", "peak learning rate", low=0)
+    learning_rate_finetune: float | None = _setting(
+        None, "schedule", "peak learning rate of fine-tuning, if different", low=0, type=float
+    )
+    schedule: str = _setting(
+        "cosine",
+        "schedule",
+        "learning rate schedule: warmup, then a decay to zero (cosine), by steps or exponentially; "
+        "constant; reduced on a plateau of the validation metric; or cyclical",
+        compiled=True,
+        choices=SCHEDULES,
+    )
+    schedule_finetune: str | None = _setting(
+        None,
+        "schedule",
+        "schedule of fine-tuning, if different",
+        compiled=True,
+        type=str,
+        choices=SCHEDULES,
+    )
+    warmup: float = _setting(
+        0.1,
+        "schedule",
+        "fraction of a stage's steps that warms up (cosine, step, exponential)",
+        low=0,
+        high=0.9,
+        compiled=True,
+    )
+    rate_low: float = _setting(
+        0.0, "schedule", "lowest learning rate (cyclical, step, exponential)", low=0
+    )
+    rate_period: float = _setting(
+        4.0,
+        "schedule",
+        "epochs per cycle (cyclical), or between two decays by --rate-decay",
+        low=0.01,
+        high=100_000,
+        compiled=True,
+    )
+    rate_decay: float = _setting(
+        0.5,
+        "schedule",
+        "decay factor per period, 0..1 (step, exponential)",
+        low=0,
+        high=1,
+        compiled=True,
+    )
+
+    epochs_head: int = _setting(
+        20,
+        "stages",
+        "epochs of training the head on the frozen backbone",
+        low=0,
+        high=100_000,
+        compiled=True,
+    )
+    epochs_finetune: int = _setting(
+        10, "stages", "epochs of fine-tuning", low=0, high=100_000, compiled=True
+    )
+    unfreeze: int | None = _setting(
+        None,
+        "stages",
+        "how many of the backbone's last layers are fine-tuned, or all",
+        compiled=True,
+        type=_layers,
+    )
+    train_norms: bool = _setting(
+        True, "stages", "train the backbone's BatchNormalization in fine-tuning", compiled=True
+    )
+    cache_features: bool = _setting(
+        True,
+        "stages",
+        "compute the frozen backbone's features once for the head, and cache them",
+        compiled=True,
+    )
+    head_views: int = _setting(
+        0,
+        "stages",
+        "augmented views per photo to cache features of; 0: the photo without augmentation",
+        low=0,
+        high=1000,
+    )
+    patience: int | None = _setting(
+        None,
+        "stages",
+        "early stopping: epochs without improvement before a stage ends",
+        type=int,
+    )
+    monitor: str = _setting(
+        "val_accuracy",
+        "stages",
+        "how the best epoch is chosen: by validation accuracy or loss, or the last epoch; "
+        "--resume RUN --monitor ... writes the bundle of another epoch",
+        afterwards=True,
+        choices=(*MONITORS, LAST),
+    )
+
+    dropout: float = _setting(
+        0.2,
+        "regularization",
+        "dropout rate before each dense layer, 0..1",
+        low=0,
+        high=0.99,
+        compiled=True,
+    )
+    label_smoothing: float = _setting(
+        0.0, "regularization", "label smoothing, 0..1", low=0, high=0.9, compiled=True
+    )
     teacher: tuple[str, ...] = _setting(
         (),
-        "training",
-        "a bundle or Hub repo whose answers are half of the labels in fine-tuning; of several, "
-        "their mean",
-        type=str,
-        action="append",
-        metavar="NAME",
-    )
-    average: tuple[str, ...] = _setting(
-        (),
-        "training",
-        "a bundle or Hub repo of a network that began as this one did; the weights of the finished "
-        "network are the mean of its own and those (and of others, where it comes several times)",
+        "regularization",
+        "distillation: a bundle or Hub repo whose probabilities are half of each label in "
+        "fine-tuning; the probabilities of several are averaged",
         type=str,
         action="append",
         metavar="NAME",
     )
     loss: str = _setting(
         "crossentropy",
-        "training",
-        "what is minimised; focal counts photos that are sure already for less",
+        "regularization",
+        "the loss; the focal loss gives less weight to photos that are already confident",
+        compiled=True,
         choices=("crossentropy", "focal"),
     )
-    focal_gamma: float = _setting(2.0, "training", "how much less (focal); 0: crossentropy")
+    focal_gamma: float = _setting(
+        2.0,
+        "regularization",
+        "focusing parameter gamma of the focal loss; 0 is cross-entropy",
+        low=0,
+        high=10,
+        compiled=True,
+    )
     class_weights: str = _setting(
         "none",
-        "training",
-        "how much more photos of rare classes count in the loss",
+        "regularization",
+        "class weights in the loss: how rare classes are weighted up",
+        compiled=True,
         choices=SCHEMES,
     )
     oversample: bool = _setting(
-        False, "training", "draw all classes equally often, photos of rare ones again and again"
+        False, "regularization", "draw all classes equally often, repeating photos of rare ones"
     )
-    patience: int | None = _setting(
-        None, "training", "epochs without a better valid figure before a stage stops", type=int
-    )
-    monitor: str = _setting(
-        "val_accuracy",
-        "training",
-        "what the best epoch is judged by, or last for the last one; --resume RUN --monitor ... "
-        "makes another's bundle",
-        choices=(*MONITORS, LAST),
-    )
+
     precision: str = _setting(
         "auto",
-        "training",
-        "what the network trains in; auto: bfloat16 on TPU and on NVIDIA's cards that have it, "
-        "float16 on those before with tensor cores, float32 elsewhere",
+        "devices",
+        "precision of training; auto: bfloat16 on TPUs and on NVIDIA GPUs that support it, float16 "
+        "on older ones with tensor cores, float32 elsewhere",
+        compiled=True,
         choices=("auto", "float32", "mixed_bfloat16", "mixed_float16"),
     )
     distribution: str = _setting(
         "auto",
-        "training",
-        "how several devices train: each its part of a batch (data), the wide layers divided, too "
-        "(model, JAX alone), or one device alone (none); auto: data where there are several",
+        "devices",
+        "training on several devices: data parallel (data), wide layers sharded as well (model, "
+        "JAX only), or one device (none); auto: data if there are several",
         choices=("auto", "none", "data", "model"),
     )
     model_devices: int = _setting(
-        2, "training", "devices that divide the wide layers among them (model)"
-    )
-    cache_features: bool = _setting(
-        True, "training", "compute the frozen backbone's features once for the head, and keep them"
-    )
-    head_views: int = _setting(
-        0,
-        "training",
-        "augmented views a photo that cached features are computed of; 0: the photo as it is",
+        2, "devices", "devices that a wide layer is sharded over (model)", low=1, high=1_000_000
     )
     fast_convolutions: bool = _setting(
-        True, "training", "under JAX on a CPU, compute convolutions in the way that suits XLA"
+        True, "devices", "under JAX on a CPU, compute convolutions in a way that suits XLA"
+    )
+
+    serve_size: int | None = _setting(
+        None,
+        "bundle",
+        "input size of the finished network, if different: networks serve best at a higher "
+        "resolution than they were trained at",
+        low=8,
+        high=4096,
+        afterwards=True,
+        type=int,
+    )
+    measure_norms: bool = _setting(
+        True,
+        "bundle",
+        "precise BatchNorm: re-estimate the statistics on training photos as they are served, "
+        "which suits a single collection; without it, the moving averages of training stay",
+        afterwards=True,
+    )
+    average: tuple[str, ...] = _setting(
+        (),
+        "bundle",
+        "model soup: a bundle or Hub repo of a network that started from the same weights; the "
+        "finished weights are the mean of this run's and those of all given",
+        afterwards=True,
+        type=str,
+        action="append",
+        metavar="NAME",
     )
     storage: str = _setting(
         "float32",
-        "training",
-        "what the bundle keeps kernels in; float16 rounds them, to files of half the size, before "
+        "bundle",
+        "data type of the kernels in the bundle; float16 halves the files and is applied before "
         "anything is measured",
+        afterwards=True,
         choices=STORAGES,
     )
-    seed: int = _setting(0, "training", "of photos, splits, order, augmentation and weights")
+    gallery: int = _setting(
+        3,
+        "bundle",
+        "held-out photos per class in the bundle's gallery; 0: neither gallery nor report holds "
+        "any photo of the data",
+        low=0,
+        high=1000,
+    )
     license: str | None = _setting(
         None,
-        "training",
+        "bundle",
         "licence of the weights, for the model card, such as apache-2.0: an id of the Hub; the "
         "terms of the photos must allow it",
+        afterwards=True,
         type=str,
         metavar="ID",
     )
@@ -303,35 +445,16 @@ class Experiment:
         object.__setattr__(self, "outliers", tuple(self.outliers))
         object.__setattr__(self, "teacher", tuple(self.teacher))
         object.__setattr__(self, "average", tuple(self.average))
-        for name, low, high in (
-            ("image_size", 8, 4096),
-            ("serve_size", 8, 4096),
-            ("crop", 0.1, 1),
-            ("crop_scale", 0.01, 1),
-            ("augment_strength", 0, 10),
-            ("gallery", 0, 1000),
-            ("head_views", 0, 1000),
-            ("dropout", 0, 0.99),
-            ("epochs_head", 0, 100_000),
-            ("epochs_finetune", 0, 100_000),
-            ("batch_size", 1, 1_000_000),
-            ("model_devices", 1, 1_000_000),
-            ("learning_rate", 0, float("inf")),
-            ("warmup", 0, 0.9),
-            ("rate_low", 0, float("inf")),
-            ("rate_period", 0.01, 100_000),
-            ("rate_decay", 0, 1),
-            ("label_smoothing", 0, 0.9),
-            ("focal_gamma", 0, 10),
-            ("mix_share", 0, 1),
-            ("valid_share", 0, 1),
-            ("seed", 0, 2**31 - 1),
-        ):
-            value = getattr(self, name)
-            if value is not None and not low <= value <= high:
-                raise UserError(f"{flag_of(name)} must lie in {low}..{high}, not {value}")
+        for field in dataclasses.fields(self):
+            value, low, high = getattr(self, field.name), *map(field.metadata.get, ("low", "high"))
+            if low is not None and value is not None and not low <= value <= high:
+                raise UserError(f"{flag_of(field.name)} must lie in {low}..{high}, not {value}")
         if self.license is not None:
             check_license(self.license)
+        self._check_combinations()
+
+    def _check_combinations(self) -> None:
+        """Check what one setting needs of another."""
         changes = photo_steps(self.augment)
         if self.head_views and not (changes and self.cache_features):
             raise UserError("--head-views needs --cache-features and an --augment that is not none")
@@ -348,15 +471,15 @@ class Experiment:
         if self.monitor == LAST and (self.patience is not None or "plateau" in schedules):
             raise UserError("--monitor last goes neither with --patience nor with plateau")
         if self.teacher and not self.epochs_finetune:
-            raise UserError("--teacher needs --epochs-finetune: it teaches in fine-tuning alone")
+            raise UserError("--teacher needs --epochs-finetune: only fine-tuning is distilled")
         if self.data_list is not None and self.classes == "known" and self.valid_share < 1:
             raise UserError("--data-list says what is valid, and so does --valid-share: choose one")
         if self.average and not self.measure_norms:
             raise UserError("--average needs --measure-norms: means of statistics fit no network")
         if self.outliers and not (self.epochs_finetune and changes):
             raise UserError(
-                "--outliers needs --epochs-finetune and an --augment that is not none: they are "
-                "learned in fine-tuning alone"
+                "--outliers needs --epochs-finetune and an --augment that is not none: only "
+                "fine-tuning learns from them"
             )
         if not self.epochs_head and not self.epochs_finetune:
             raise UserError("nothing to train: --epochs-head and --epochs-finetune are both 0")
@@ -378,8 +501,7 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
     """Add a flag for every setting; those that are not given are not among the parsed ones."""
     groups: dict[str, argparse._ArgumentGroup] = {}
     for field in dataclasses.fields(Experiment):
-        flag = dict(field.metadata)
-        group = flag.pop("group")
+        group, flag = field.metadata["group"], dict(field.metadata["flag"])
         groups.setdefault(group, parser.add_argument_group(group))
         if isinstance(field.default, bool):
             flag["action"] = argparse.BooleanOptionalAction
@@ -390,13 +512,18 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
         groups[group].add_argument(flag_of(field.name), default=argparse.SUPPRESS, **flag)
 
 
+# What `--resume` can change once all epochs are trained: checkpoints of the best epochs by either
+# metric and of the last one are kept, and weights can be resized, averaged and rounded.
+AFTERWARDS = {one.name for one in dataclasses.fields(Experiment) if one.metadata["afterwards"]}
+
+
 def flag_of(name: str) -> str:
     """The flag of a setting."""
     return "--" + name.replace("_", "-")
 
 
 def write_settings(folder: pathlib.Path, preset: str, experiment: Experiment, command: str) -> None:
-    """Make `folder` a run's, which `--resume` starts or goes on with."""
+    """Make `folder` the folder of a run, which `--resume` starts or resumes."""
     saved = {"preset": preset, "command": command, "experiment": dataclasses.asdict(experiment)}
     with replacing(folder / SETTINGS) as temporary:
         temporary.write_text(json.dumps(saved, indent=2) + "\n", "utf-8")
@@ -424,7 +551,7 @@ def read_settings(folder: pathlib.Path) -> tuple[str, Experiment, str]:
         ) from None
     if unknown := sorted(values.keys() - {field.name for field in dataclasses.fields(Experiment)}):
         raise UserError(
-            f"{path} has the setting {unknown[0]!r}, which this version does not know: go on with "
+            f"{path} has the setting {unknown[0]!r}, which this version does not know: resume with "
             "the version that the run began with"
         )
     try:

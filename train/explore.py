@@ -1,6 +1,6 @@
-"""Look at a photo collection before training: `python -m train.explore --data SPEC --output DIR`.
+"""Survey a photo collection before training: `python -m train.explore --data SPEC --output DIR`.
 
-Writes tables, pictures and one page, `index.html`, that shows it all. Photos are only read.
+Writes tables, figures and one page with all of them, `index.html`. The photos are not changed.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ def main(arguments: list[str]) -> int:
     parser.add_argument(
         "--clean",
         action="store_true",
-        help="write clean.txt, photos without duplicates and unreadable ones, for --data-list",
+        help="write clean.txt, a list without duplicates and unreadable photos, for --data-list",
     )
     parser.add_argument(
         "--augment",
         action="append",
         default=[],
         metavar="NAME",
-        help="show what this augmentation does to photos; may be given several times",
+        help="show examples of this augmentation; may be given several times",
     )
     parser.add_argument(
         "--seed", type=int, default=0, metavar="N", help="of splits that are cut, and of samples"

@@ -1,4 +1,4 @@
-"""One job: from photos to a published bundle."""
+"""From photos to a published bundle."""
 
 from __future__ import annotations
 
@@ -36,19 +36,19 @@ def run(
     tag: str | None = None,
     track: str | None = None,
 ) -> Manifest | None:
-    """Train, or go on training, and write `folder/bundle`.
+    """Train, or resume training, and write `folder/bundle`.
 
-    Of several processes, the first one writes and publishes it; the others have None.
+    Only process 0 writes and publishes; other processes return None.
 
     Args:
-        track: who follows the run, as `train.loop.tracking.tracker_spec` has it.
+        track: the tracker, as `train.loop.tracking.tracker_spec` returns it.
 
     Raises:
-        UserError: for data, weights, a Hub repo or a tracker that cannot be used.
-        TrainingError: for a training that cannot go on.
-        UnfinishedError: for whatever fails after the last epoch; what was trained is safe.
-        GroupError: where another process is gone.
-        Preempted: after SIGTERM, when all is saved to go on.
+        UserError: data, weights, a Hub repo or a tracker cannot be used.
+        TrainingError: training cannot continue.
+        UnfinishedError: something failed after the last epoch; what was trained is safe.
+        GroupError: another process is gone.
+        Preempted: after SIGTERM, once all is saved to resume.
     """
     expectation = textwrap.dedent(load_preset(preset).__doc__ or "").strip()
     log.info("preset %s: %s\n", preset, expectation)
@@ -96,12 +96,12 @@ def run(
 
 
 def find_learning_rate(experiment: Experiment, folder: pathlib.Path, steps: int) -> float:
-    """Test rates in the first stage; writes `learning_rate.csv` and `.png`, gives the suggestion.
+    """Range test of the first stage: write `learning_rate.csv` and `.png`, return a suggested rate.
 
-    It trains on one device alone.
+    It trains on one device.
 
     Raises:
-        UserError: for data or weights that cannot be used.
+        UserError: data or weights cannot be used.
     """
     task = make_task(experiment, open_data(experiment), experiment.weights)
     rows = range_test(task, steps)
@@ -112,7 +112,7 @@ def find_learning_rate(experiment: Experiment, folder: pathlib.Path, steps: int)
     write_history_csv(rows, folder / "learning_rate.csv")
     learning_rate_figure(rows, rate, folder / "learning_rate.png")
     [stage, *_] = stages(experiment)
-    own = stage.name == "finetune" and experiment.learning_rate_finetune is not None
+    own = stage.finetunes and experiment.learning_rate_finetune is not None
     flag = "--learning-rate-finetune" if own else "--learning-rate"
     log.info("suggested for %s: %s %g", stage.name, flag, rate)
     log.info("the curve: %s", folder / "learning_rate.png")

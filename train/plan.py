@@ -1,4 +1,4 @@
-"""What a preset's training step needs on a TPU that is not here, compiled for it ahead of time.
+"""What a preset's training step needs on a TPU, compiled ahead of time without one.
 
     pip install -r requirements-tpu.txt
     python -m train.plan --preset oxford_flowers102 --topology v5e:2x4
@@ -44,13 +44,13 @@ def main(arguments: list[str]) -> int:
     parser.add_argument(
         "--batch-size",
         type=int,
-        help="photos on all chips together (the preset's, and the most that fit)",
+        help="photos on all chips together (the preset's, and the largest that fits)",
         metavar="N",
     )
     parser.add_argument(
         "--quick",
         action="store_true",
-        help="let the compiler take the least effort: several times faster, but with more memory",
+        help="compile with the least optimization: several times faster, but more memory per step",
     )
     parser.add_argument(
         "--picture", help="where to draw the memory of the last preset", metavar="FILE.png"

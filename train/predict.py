@@ -1,7 +1,7 @@
 """Name the flowers in many photos: `python -m train.predict --model BUNDLE|REPO PHOTOS…`.
 
-Writes a table, CSV or JSON lines in UTF-8, a line a photo; bytes of a file name that are no UTF-8
-stand there escaped, as `\\udce9`. `--kaggle` writes `submission.csv` for the test records of
+Writes CSV or JSON lines in UTF-8, one line per photo; bytes of a file name that are not UTF-8 are
+escaped, as `\\udce9`. `--kaggle` writes `submission.csv` for the test records of
 Kaggle's "Petals to the Metal".
 """
 
@@ -30,12 +30,12 @@ def main(arguments: list[str]) -> int:
         action="append",
         required=True,
         metavar="BUNDLE|USER/MODEL[@REVISION]",
-        help="what names them; the probabilities of several are averaged",
+        help="the model; the probabilities of several are averaged",
     )
     parser.add_argument("--data", metavar="SPEC", help="in place of photos: as for train/run.py")
     parser.add_argument("--split", default="test", metavar="NAME", help="of --data (test)")
     parser.add_argument("--tta", choices=TTA, default="none", help="average over views of a photo")
-    parser.add_argument("--top", type=int, default=5, metavar="N", help="names a photo (5)")
+    parser.add_argument("--top", type=int, default=5, metavar="N", help="names per photo (5)")
     parser.add_argument(
         "--output", type=pathlib.Path, metavar="FILE", help=".csv or .jsonl (CSV on the screen)"
     )

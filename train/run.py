@@ -25,6 +25,7 @@ from flowers_model.files import check_output, is_full, legible
 from flowers_model.installation import spoken
 from train.devices import environment, processes
 from train.experiment import (
+    AFTERWARDS,
     Experiment,
     add_settings,
     flag_of,
@@ -38,10 +39,6 @@ from train.loop.tracking import TRACK_HELP, tracker_spec
 
 log = logging.getLogger("flowers")
 
-# What can be changed when all is trained: the checkpoints that are best by either figure are kept,
-# and the last one; a network can serve at any size, be averaged with others, and be rounded.
-AFTERWARDS = {"monitor", "serve_size", "average", "measure_norms", "storage", "license"}
-
 
 def _parser() -> Parser:
     parser = Parser(spoken("train"), description=__doc__)
@@ -54,11 +51,11 @@ def _parser() -> Parser:
     output.add_argument(
         "--resume",
         metavar="RUN",
-        help="go on with an interrupted run's folder, or make the bundle of one that has ended "
-        "anew, for another --monitor, --serve-size, --average or --storage",
+        help="resume an interrupted run's folder, or write the bundle of a finished run again, "
+        "with another --monitor, --serve-size, --average or --storage",
     )
     output.add_argument("--push-to", metavar="USER/MODEL", help="publish the bundle on the Hub")
-    output.add_argument("--private", action="store_true", help="publish it for yourself alone")
+    output.add_argument("--private", action="store_true", help="publish it as a private repo")
     output.add_argument("--tag", help="tag the published revision")
     output.add_argument("--track", type=tracker_spec, help=TRACK_HELP, metavar="mlflow[:URI]")
     output.add_argument(
@@ -67,30 +64,30 @@ def _parser() -> Parser:
         const=100,
         type=int,
         metavar="STEPS",
-        help="train the first stage for so many steps (100) at ever higher rates, write the loss "
-        "at each and a suggestion into the run's folder, and stop",
+        help="learning rate range test: train the first stage for this many steps (100) at "
+        "increasing rates, write the losses and a suggested rate into the run's folder, and stop",
     )
     hosts = parser.add_argument_group(
-        "several hosts", "the same command on each, under JAX, with one --output that all can see"
+        "several hosts", "the same command on each, under JAX, with one --output that all share"
     )
     hosts.add_argument(
         "--coordinator",
         default=os.environ.get("KERAS_DISTRIBUTION_JOB_ADDRESSES"),
-        help="process 0's address; auto on TPU pods ($KERAS_DISTRIBUTION_JOB_ADDRESSES)",
+        help="address of process 0; auto on TPU pods ($KERAS_DISTRIBUTION_JOB_ADDRESSES)",
         metavar="HOST:PORT",
     )
     hosts.add_argument(
         "--processes",
         type=int,
         default=os.environ.get("KERAS_DISTRIBUTION_NUM_PROCESSES"),
-        help="how many there are ($KERAS_DISTRIBUTION_NUM_PROCESSES)",
+        help="number of processes ($KERAS_DISTRIBUTION_NUM_PROCESSES)",
         metavar="N",
     )
     hosts.add_argument(
         "--process-id",
         type=int,
         default=os.environ.get("KERAS_DISTRIBUTION_PROCESS_ID"),
-        help="which one this is, from 0 ($KERAS_DISTRIBUTION_PROCESS_ID)",
+        help="number of this process, from 0 ($KERAS_DISTRIBUTION_PROCESS_ID)",
         metavar="I",
     )
     return parser
@@ -173,17 +170,17 @@ def _run(
     except (UnfinishedError, OSError) as error:
         if is_full(error):
             again += f" (make room for about {math.ceil(room_needed(folder) / 1e6)} MB first)"
-        log.error("stopped: %s; go on with: %s", reason(error), again)
+        log.error("stopped: %s; resume with: %s", reason(error), again)
         log.debug("what failed:", exc_info=True)
         return 2 if isinstance(error.__cause__, UserError) else 1
     except processes.GroupError as error:
-        log.error("stopped: %s; go on, on all hosts, with: %s", error, again)
+        log.error("stopped: %s; resume, on all hosts, with: %s", error, again)
         return 1
     except processes.Preempted:
-        log.error("stopped by SIGTERM, all is saved; go on with: %s", again)
+        log.error("stopped by SIGTERM, all is saved; resume with: %s", again)
         return 128 + signal.SIGTERM
     except KeyboardInterrupt:
-        log.error("interrupted; go on with: %s", again)
+        log.error("interrupted; resume with: %s", again)
         return 130
     return 0
 
@@ -191,7 +188,7 @@ def _run(
 def _assemble(
     settings: dict, options: dict, arguments: list[str]
 ) -> tuple[pathlib.Path, str, Experiment, str]:
-    """The run's folder and what it is to do: new from the flags, or as an earlier run began."""
+    """Folder, preset, experiment and command: new from the flags, or those of the run to resume."""
     if options["resume"]:
         if settings.keys() - AFTERWARDS or options["output"]:
             raise UserError("--resume takes all settings from the run; leave the other flags out")
@@ -215,7 +212,7 @@ def _assemble(
 
 
 def _again(folder: pathlib.Path, settings: dict, options: dict) -> str:
-    """The command that goes on with a run and does with it what this one was to do."""
+    """The command that resumes the run and publishes as this one would have."""
     words = ["--resume", str(folder)]
     words += _flags(settings if options["resume"] else {})  # else the run's folder has them
     words += _flags({name: options[name] for name in ("push_to", "tag") if options[name]})
@@ -237,7 +234,7 @@ def _flags(settings: dict) -> list[str]:
 
 
 def _new_folder(preset: str) -> pathlib.Path:
-    """A folder under runs/ that no run has yet."""
+    """A new folder under runs/."""
     name = f"{preset}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
     names = itertools.chain([name], (f"{name}-{number}" for number in itertools.count(2)))
     return next(path for path in map(pathlib.Path("runs").joinpath, names) if not path.exists())
@@ -251,7 +248,7 @@ def _log_to(path: pathlib.Path) -> None:
     if not processes.is_first():
         log.setLevel(logging.ERROR)
         return
-    log.setLevel(logging.DEBUG)  # run.log has tracebacks, too
+    log.setLevel(logging.DEBUG)  # run.log has tracebacks as well
     try:
         kept = logging.FileHandler(path, encoding="utf-8", errors="backslashreplace")
     except OSError as error:

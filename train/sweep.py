@@ -1,12 +1,12 @@
-"""Runs of a grid of settings, and what they came to.
+"""Train a grid of settings and compare the results.
 
     python -m train.sweep --preset P --vary backbone=A,B,C --vary learning-rate=1e-3,1e-4 --seeds 3
 
 Settings that go together vary together: `--vary backbone+weights=A+FILE1,B+FILE2`. All other flags
-are those of `train/run.py`. Each combination is a run of its own in `OUTPUT/runs/`; what is done is
-not done again, and what was interrupted goes on. Written are `results.csv`, a row a run;
-`leaderboard.md`, a row a combination, best on valid first; and pictures: accuracy by setting,
-against size, against latency, and parallel coordinates.
+are those of `train/run.py`. Each combination is a run of its own in `OUTPUT/runs/`; finished runs
+are not repeated, and interrupted ones are resumed. The sweep writes `results.csv`, one row per run;
+`leaderboard.md`, one row per combination, best on valid first; and figures: accuracy by setting, by
+size and by latency, and parallel coordinates.
 """
 
 from __future__ import annotations
@@ -49,7 +49,9 @@ def main(arguments: list[str]) -> int:
         help="a setting and its values (NAME=A;B where they have commas), or settings that vary "
         "together (NAME1+NAME2=A1+A2,B1+B2); may be given again",
     )
-    parser.add_argument("--seeds", type=int, default=1, metavar="N", help="runs of each (1)")
+    parser.add_argument(
+        "--seeds", type=int, default=1, metavar="N", help="runs per combination (1)"
+    )
     parser.add_argument("--track", type=tracker_spec, help=TRACK_HELP, metavar="mlflow[:URI]")
     parser.add_argument(
         "--output",
@@ -71,7 +73,7 @@ def main(arguments: list[str]) -> int:
             print(f"{run.folder.name}: {valid.top1:.1%} on valid", flush=True)
         write_results([result(run) for run in planned], list(planned[0].varied), folder)
     except KeyboardInterrupt:
-        print("interrupted; the same command goes on", file=sys.stderr)
+        print("interrupted; the same command resumes", file=sys.stderr)
         return 130
     print((folder / "leaderboard.md").read_text("utf-8"))
     return 0

@@ -9,12 +9,12 @@ BETA = 0.999  # of the effective number: what a class gains from photos beyond a
 
 
 def class_counts(labels: np.ndarray, class_count: int) -> np.ndarray:
-    """Photos a class, int64 `(C,)`, of int labels `(N,)`; outliers, -1, do not count."""
+    """Photos per class, int64 `(C,)`, from int labels `(N,)`; outliers (-1) do not count."""
     return np.bincount(labels[labels >= 0], minlength=class_count)
 
 
 def class_weights(scheme: str, counts: np.ndarray) -> np.ndarray | None:
-    """What a photo of each class counts in the loss; None for `none`.
+    """The weight of each class in the loss; None for `none`.
 
     - `balanced`: one over the class's photos, so that all classes count the same;
     - `inverse-sqrt`: one over their square root, half-way there;
@@ -22,7 +22,7 @@ def class_weights(scheme: str, counts: np.ndarray) -> np.ndarray | None:
       the class's n photos (Cui et al., 2019, https://arxiv.org/abs/1901.05555).
 
     Args:
-        counts: training photos a class, int `(C,)`, each at least 1.
+        counts: training photos per class, int `(C,)`, each at least 1.
 
     Returns:
         float32 `(C,)`, 1 on average over the photos, so that a learning rate keeps its meaning.
@@ -40,14 +40,14 @@ def class_weights(scheme: str, counts: np.ndarray) -> np.ndarray | None:
 
 
 def even_draws(labels: np.ndarray, seed: int, first: int, last: int) -> np.ndarray:
-    """Which photos draws number `first` to `last - 1` of a run take, when classes take turns.
+    """The photos of draws `first` to `last - 1` of a run, when classes take turns.
 
-    Each class goes through its own photos in an order that is shuffled anew every time it has
-    shown them all: rare photos come again often, and none of the common ones is left out.
+    Each class goes through its own photos in an order that is reshuffled every time all were
+    drawn: photos of rare classes are repeated, and none of a common class is left out.
 
     Args:
-        labels: int `(N,)`; classes without photos are passed over, and outliers (-1) are a tenth
-            of the draws.
+        labels: int `(N,)`; classes without photos are skipped, and outliers (-1) are a tenth of
+            the draws.
 
     Returns:
         int64 `(last - first,)`, in 0..N-1.

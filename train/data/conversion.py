@@ -4,25 +4,23 @@ from __future__ import annotations
 
 import io
 import math
-import os
 import pathlib
 import re
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from PIL import Image
 
 from flowers_model.errors import UserError
 from flowers_model.files import replacing
-from flowers_model.photo import PhotoError, decode, fit
+from flowers_model.photo import decode, fit
+from train.data.decoding import decode_each
 from train.devices.progress import progress
 from train.sources import Source, Split
 
 SIZE = 224
 SHARD_SIZE = 150  # megabytes
 QUALITY = 95  # of JPEG, 0..100
-CHUNK = 256  # photos
 SAMPLE = 64  # photos whose mean size tells how many shards a split needs
 
 
@@ -35,14 +33,14 @@ def to_tfrecords(
     shard_size: float = SHARD_SIZE,
     seed: int = 0,
 ) -> pathlib.Path:
-    """Write a source as TFRecords, shuffled by the seed; shards that are there whole are kept.
+    """Write a source as TFRecords, shuffled by the seed; complete shards that exist are kept.
 
     Args:
         source: the photos.
         output: a folder, which may hold other resolutions of the same classes.
         size: side in pixels of the centre squares that photos are reduced to; a JPEG that has
             this size stays as it is. None: all JPEGs stay as they are.
-        shards: files a split; None: as many as `shard_size` takes.
+        shards: files per split; None: as many as `shard_size` needs.
         shard_size: about how large a file may become, in megabytes (10**6 bytes).
         seed: of the order of the photos.
 
@@ -84,12 +82,12 @@ def to_tfrecords(
 
 
 def to_folder(source: Source, output: pathlib.Path, *, size: int | None = None) -> None:
-    """Write a source as `output/SPLIT/CLASS/NUMBER.jpg`; a split that is there is kept.
+    """Write a source as `output/SPLIT/CLASS/NUMBER.jpg`; a split that exists is kept.
 
     The arguments and what is raised are those of `to_tfrecords`.
     """
     for name in source.class_names:
-        # What open_folder passes over, and what would not stay in its folder.
+        # What the source `folder` ignores, and what would not stay in its folder.
         if re.match(r"[.@]|__", name) or re.search(r"[/\\\0]", name):
             raise UserError(f"the class name {name!r} cannot be the name of a folder; change it")
     for title, split in source.splits.items():
@@ -122,7 +120,7 @@ def _write_shard(path: pathlib.Path, split: Split, part: np.ndarray, size: int |
 
 
 def _check_shard(path: pathlib.Path, labels: np.ndarray) -> None:
-    """A shard that stays must be whole and of these photos, as far as its labels tell."""
+    """Check that a shard that exists is complete and, by its labels, of these photos."""
     from train.sources.tfrecord import index_shard
 
     shard = index_shard(str(path))
@@ -133,21 +131,17 @@ def _check_shard(path: pathlib.Path, labels: np.ndarray) -> None:
 
 
 def _encoded(split: Split, indices: np.ndarray, size: int | None) -> Iterator[bytes]:
-    """The JPEGs of some photos, in order, made on all cores.
+    """The JPEGs of some photos, in order.
 
     Raises:
         UserError: one cannot be read.
     """
 
-    def one(i: int) -> bytes:
-        try:
-            data = split.read(i)
-            is_jpeg = data.startswith(b"\xff\xd8\xff")
-            if is_jpeg and size is None:
-                return data
-            photo = decode(data)
-        except (OSError, PhotoError) as error:
-            raise UserError(f"{split.names[i]}: {error}") from error
+    def encode(data: bytes) -> bytes:
+        is_jpeg = data.startswith(b"\xff\xd8\xff")
+        if is_jpeg and size is None:
+            return data
+        photo = decode(data)
         if is_jpeg and photo.shape[:2] == (size, size):
             return data
         file = io.BytesIO()
@@ -155,10 +149,10 @@ def _encoded(split: Split, indices: np.ndarray, size: int | None) -> Iterator[by
         Image.fromarray(square).save(file, "JPEG", quality=QUALITY)
         return file.getvalue()
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        # By the chunk, since what is made ahead waits in memory.
-        for start in range(0, len(indices), CHUNK):
-            yield from pool.map(one, indices[start : start + CHUNK])
+    for i, encoded, error in decode_each(split.read, indices, encode):
+        if error is not None:
+            raise UserError(f"{split.names[i]}: {error}") from error
+        yield encoded
 
 
 def _write_names(path: pathlib.Path, class_names: tuple[str, ...]) -> None:

@@ -7,7 +7,8 @@ import dataclasses
 import logging
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -21,6 +22,7 @@ log = logging.getLogger("flowers")
 
 UNREADABLE_LIMIT = 0.05  # share of a split's photos that may be skipped
 MARGIN = 1.25  # training keeps photos this much larger than the input, for random crops
+CHUNK = 64  # photos that are decoded ahead
 IN_MEMORY = 4 * 2**30  # bytes of decoded photos above which they go to a temporary file
 
 
@@ -28,9 +30,11 @@ IN_MEMORY = 4 * 2**30  # bytes of decoded photos above which they go to a tempor
 class Photos:
     """The readable photos of a split, decoded.
 
-    `labels` is int32 `(N,)`, -1 for an outlier. `read(i)` gives photo i, uint8 `(H, W, 3)`; for
-    evaluation all have the network's input size and `array`, uint8 `(N, S, S, 3)`, holds them.
-    `origins` are those of the split.
+    Attributes:
+        labels: int32 `(N,)`, -1 for an outlier.
+        read: `read(i)` returns photo i, uint8 `(H, W, 3)`.
+        array: for evaluation, all of them at the network's input size, uint8 `(N, S, S, 3)`.
+        origins: those of the split.
     """
 
     names: list[str]
@@ -43,13 +47,41 @@ class Photos:
         return len(self.labels)
 
 
+def decode_each(
+    read: Callable[[int], bytes | str],
+    indices: Sequence[int],
+    make: Callable[[Any], Any] = decode,
+) -> Iterator[tuple[int, Any, PhotoError | OSError | None]]:
+    """Read and decode photos on all cores; what a photo that cannot be read means is the caller's.
+
+    Args:
+        read: returns the bytes or the path of photo `i`.
+        indices: which photos, in this order.
+        make: what is made of them.
+
+    Yields:
+        The index, what `make` returned, and None; or the index, None, and the error.
+    """
+
+    def one(i: int) -> tuple[int, Any, PhotoError | OSError | None]:
+        try:
+            return i, make(read(i)), None
+        except (PhotoError, OSError) as error:
+            return i, None, error
+
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        # In chunks, since what is decoded ahead waits in memory.
+        for start in range(0, len(indices), CHUNK):
+            yield from pool.map(one, indices[start : start + CHUNK])
+
+
 def evaluation_photos(
     split: Split, title: str, size: int, crop: float, skip_bad: bool = False
 ) -> Photos:
-    """Decode a split just as serving does.
+    """Decode a split exactly as serving does.
 
     Raises:
-        SourceError: where no photo can be read or, without `skip_bad`, more than 5 % cannot.
+        SourceError: no photo can be read or, without `skip_bad`, more than 5 % cannot.
     """
     array = allocate((len(split), size, size, 3))
 
@@ -68,9 +100,9 @@ def evaluation_photos(
 
 
 def training_photos(split: Split, title: str, size: int, skip_bad: bool = False) -> Photos:
-    """Decode a split whole, but for photos much larger than the input, which are reduced.
+    """Decode a split without cropping; photos much larger than the input are reduced.
 
-    They stay in memory where they fit; else each is decoded again whenever it is read.
+    They stay in memory if they fit; else each is decoded again whenever it is read.
 
     Raises:
         SourceError: as `evaluation_photos`.
@@ -111,7 +143,7 @@ def readable(split: Split, title: str) -> Split:
     """The photos of a split that can be decoded; how many cannot is logged.
 
     Raises:
-        SourceError: where none can.
+        SourceError: none can be.
     """
     kept = _decode(split, title, decode, lambda i, photo: None, skip_bad=True)
     return split.subset(np.array(kept))
@@ -124,25 +156,19 @@ def _decode(
     keep: Callable[[int, np.ndarray], None],
     skip_bad: bool,
 ) -> list[int]:
-    """Read every photo and make an array of it, on all cores; the numbers of those that could.
+    """Read every photo and make an array of it; returns the indices of the readable ones.
 
-    Of several processes, each takes its share of the photos; all learn which could not be read.
+    With several processes, each reads its share, and all learn which photos are unreadable.
     """
-
-    def one(i: int) -> str | None:
-        try:
-            keep(i, make(split.read(i)))
-        except (PhotoError, OSError) as error:
-            return f"{split.names[i]}: {error}"
-        return None
-
-    workers = os.cpu_count() or 1
     own = processes.share(len(split))
-    with concurrent.futures.ThreadPoolExecutor(workers) as pool:
-        bar = progress(pool.map(one, own), f"reading {title}", len(own), "photos")
-        answers = list(bar)
-    failed = processes.gather(np.array([answer is not None for answer in answers]), len(split))
-    reasons = dict(zip(own, answers, strict=True))
+    reasons = {}
+    decoded = decode_each(split.read, own, make)
+    for i, photo, error in progress(decoded, f"reading {title}", len(own), "photos"):
+        if error is None:
+            keep(i, photo)
+        else:
+            reasons[i] = f"{split.names[i]}: {error}"
+    failed = processes.gather(np.array([i in reasons for i in own]), len(split))
     failures = {i: reasons.get(i, split.names[i]) for i in np.flatnonzero(failed)}
     if failures:
         some = "; ".join(list(failures.values())[:3])
@@ -194,7 +220,7 @@ def _reduce(photo: np.ndarray, short_side: int) -> np.ndarray:
 
 
 def allocate(shape: tuple[int, ...]) -> np.ndarray:
-    """Space for decoded photos: memory, or a temporary file where they would fill it."""
+    """Space for decoded photos: memory, or a temporary file if they would fill it."""
     if np.prod(shape) <= IN_MEMORY:
         return np.empty(shape, np.uint8)
     with tempfile.TemporaryFile() as file:

@@ -1,8 +1,8 @@
-"""Which photos are in which split, by a digest of their bytes, whatever becomes of the data.
+"""Which photos are in which split, by a digest of their bytes, even if the data changes.
 
-Splits that are cut follow from the seed and the number of photos, so one photo more makes another
-cut, in which photos that a network was trained on may be test photos. A run and its bundle
-therefore keep `splits.json`; going on with the run, and measuring the bundle, go by it.
+Random splits follow from the seed and the number of photos, so one more photo changes them all, and
+photos that a network was trained on may become test photos. A run and its bundle therefore keep
+`splits.json`; resuming the run and evaluating the bundle use it.
 """
 
 from __future__ import annotations
@@ -53,14 +53,14 @@ def digests(split: Split, title: str) -> list[str | None]:
 
 
 def begin(source: Source, folder: pathlib.Path, begun: bool) -> Source:
-    """The photos that a run has, in the splits and the order that it began with.
+    """The photos of a run, in the splits and the order that it started with.
 
-    Photos that the data has got since are left out. The first time, and as long as nothing is
-    trained, `splits.json` is written for later.
+    Photos that were added to the data since are left out. As long as nothing is trained,
+    `splits.json` is written.
 
     Args:
         folder: the run's.
-        begun: whether it has trained something.
+        begun: whether anything is trained yet.
 
     Raises:
         UserError: for a damaged `splits.json`, for data with other classes than the run began
@@ -119,7 +119,7 @@ def _as_begun(source: Source, found: dict[str, list[str | None]], kept: bundle.S
 
 
 def as_trained(source: Source, records: Sequence[bundle.Splits | None]) -> Source:
-    """Photos that a network knows go back into the split that they had for it; others stay.
+    """Put photos that a model was trained with back into the split that they had then.
 
     Args:
         records: of each network that is measured. Of several, a photo is in the split of the one

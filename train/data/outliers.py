@@ -1,8 +1,8 @@
-"""Photos of what a network does not know: what it is to say "I do not know this" to.
+"""Out-of-distribution photos, to choose and to measure the refusal score, and to train on.
 
-Some are drawn here, others are pictures that come inside this project's requirements. They come in
-two groups that share no kind and no picture: one to choose by, one to measure with. Real ones come
-from folders (`outliers`); a third part of those is there to learn from.
+Some are drawn here, others are pictures that come inside this project's requirements. They form two
+groups that share no kind and no picture: one to choose the score by, one to measure it. Real photos
+come from folders (`outliers`), of which a third part is for training.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from flowers_model.bundle import Manifest
-from flowers_model.photo import PhotoError, decode
+from flowers_model.photo import decode
+from train.data.decoding import decode_each
 from train.sources.base import SourceError, Split
 from train.sources.folder import open_photos
 
@@ -44,10 +45,10 @@ PICTURES = {
 
 
 def outliers(folders: Sequence[str]) -> dict[str, Split]:
-    """The photos anywhere in these folders, cut for training (6 of 10), choosing and measuring.
+    """The photos of these folders, at any depth, split into train (6 of 10), choose and measure.
 
-    The bytes of a photo decide its part, so that it stays in it when others are added, and copies
-    of it go with it.
+    A photo's bytes decide its part, so that it stays there when photos are added, and its copies
+    are in the same part.
 
     Returns:
         `train`, `choose` and `measure`; all labels are -1, the origins are the folders' names.
@@ -74,7 +75,7 @@ def outliers(folders: Sequence[str]) -> dict[str, Split]:
 def outlier_pictures(folders: Sequence[str], manifest: Manifest) -> dict[str, list[np.ndarray]]:
     """The photos of folders that a model has to refuse, decoded, by the folder's name.
 
-    Of a folder that it has learned from, those that were held back to measure with.
+    Of a folder that the model was trained on, only the photos held out for measuring.
     """
     found: dict[str, list[np.ndarray]] = {}
     for folder in folders:
@@ -83,8 +84,8 @@ def outlier_pictures(folders: Sequence[str], manifest: Manifest) -> dict[str, li
         if name in manifest.provenance.outliers:
             count, split = len(split), outliers([folder])["measure"]
             log.info(
-                "%s: the model learned from this folder; of %d photos, %d that were held back "
-                "are measured",
+                "%s: the model was trained on this folder; of its %d photos, the %d held out for "
+                "measuring are used",
                 folder,
                 count,
                 len(split),
@@ -94,14 +95,14 @@ def outlier_pictures(folders: Sequence[str], manifest: Manifest) -> dict[str, li
 
 
 def pictures(split: Split) -> dict[str, list[np.ndarray]]:
-    """The photos of a split by origin, decoded; what cannot be read is named in the log."""
+    """The photos of a split by origin, decoded; unreadable ones are named in the log."""
     found: dict[str, list[np.ndarray]] = {}
-    for i, (name, origin) in enumerate(zip(split.names, split.origins, strict=True)):
-        try:
-            found.setdefault(origin, []).append(decode(split.read(i)))
-        except (PhotoError, OSError) as error:
-            log.warning("skipped: %s: %s", name, error)
-    return {origin: photos for origin, photos in found.items() if photos}
+    for i, photo, error in decode_each(split.read, range(len(split))):
+        if error is None:
+            found.setdefault(split.origins[i], []).append(photo)
+        else:
+            log.warning("skipped: %s: %s", split.names[i], error)
+    return found
 
 
 def _chosen(found: Sequence[Split], places: Sequence[tuple[int, int]]) -> Split:
@@ -118,11 +119,11 @@ def _chosen(found: Sequence[Split], places: Sequence[tuple[int, int]]) -> Split:
 
 
 def others(group: str, flowers: np.ndarray | None = None) -> dict[str, list[np.ndarray]]:
-    """Pictures of other things by kind, uint8 `(H, W, 3)` each; the same ones every time.
+    """Out-of-distribution pictures by kind, uint8 `(H, W, 3)` each; the same ones every time.
 
     Args:
         group: `"choose"` or `"measure"`.
-        flowers: photos of flowers, uint8 `(N, S, S, 3)`, to scramble, where there are any.
+        flowers: photos of flowers, uint8 `(N, S, S, 3)`, to scramble, if there are any.
     """
     random = np.random.default_rng(0)
     kinds: dict[str, list[np.ndarray]] = {}

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import collections
-import concurrent.futures
 import dataclasses
 import hashlib
 import io
-import os
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -16,6 +15,7 @@ from PIL import Image
 from flowers_model.errors import UserError
 from flowers_model.photo import PhotoError, decode
 from train.data import duplicates
+from train.data.decoding import decode_each
 from train.data.duplicates import Pair
 from train.devices.progress import progress
 from train.sources import Source
@@ -25,7 +25,7 @@ TINY = 32  # pixels of the shorter side below which a photo counts as tiny
 
 @dataclasses.dataclass(frozen=True)
 class Photo:
-    """What there is to know of one photo.
+    """One surveyed photo.
 
     Attributes:
         name, split, label: as in its source; label is an index into the class names.
@@ -84,7 +84,7 @@ class Survey:
         return self.source.class_names[self.photos[i].label]
 
     def counts(self) -> dict[str, np.ndarray]:
-        """Photos a class in each split, int64 `(C,)`."""
+        """Photos per class in each split, int64 `(C,)`."""
         classes = len(self.source.class_names)
         return {
             name: np.bincount(split.labels, minlength=classes)
@@ -104,14 +104,14 @@ def survey(source: Source) -> Survey:
         split, place = places[i]
         return source.splits[split].read(place)
 
-    def look(i: int) -> Photo:
+    photos = []
+    inspected = decode_each(read, range(len(places)), _inspect)
+    for i, about, error in progress(inspected, "looking", len(places), "photos"):
         split, place = places[i]
         name, label = source.splits[split].names[place], int(source.splits[split].labels[place])
-        return _inspect(Photo(name, split, label), lambda: read(i))
-
-    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        answers = pool.map(look, range(len(places)))
-        photos = list(progress(answers, "looking", len(places), "photos"))
+        if error is not None:
+            about = {"problem": getattr(error, "strerror", None) or str(error)}
+        photos.append(Photo(name, split, label, **about))
     readable = [i for i, photo in enumerate(photos) if not photo.problem]
     if not readable:
         raise UserError(
@@ -138,11 +138,11 @@ def survey(source: Source) -> Survey:
 
 
 def kept_photos(found: Survey) -> tuple[list[int], dict[int, str]]:
-    """What a cleaned collection keeps, and why it drops the others.
+    """The photos that a cleaned collection keeps, and why each of the others is dropped.
 
-    Of photos that are one, the first in test stays, else the first in valid, else in train.
-    Photos that cannot be read are dropped. The last photo of a class in a split always stays,
-    since every split needs every class.
+    Of duplicates, the first in test stays, else the first in valid, else in train. Unreadable
+    photos are dropped. The last photo of a class in a split always stays, since every split needs
+    every class.
     """
     photos = found.photos
     reasons = {i: "unreadable" for i, photo in enumerate(photos) if photo.problem}
@@ -160,28 +160,22 @@ def kept_photos(found: Survey) -> tuple[list[int], dict[int, str]]:
     return [i for i in range(len(photos)) if i not in dropped], dropped
 
 
-def _inspect(photo: Photo, read: Callable[[], bytes]) -> Photo:
-    """Fill in what the photo's file says."""
-    try:
-        data = read()
-    except OSError as error:
-        return dataclasses.replace(photo, problem=error.strerror or str(error))
-    digest = hashlib.sha256(data).hexdigest()
-    photo = dataclasses.replace(photo, size=len(data), digest=digest)
+def _inspect(data: bytes) -> dict[str, Any]:
+    """The fields of a `Photo` that its file says."""
+    about = {"size": len(data), "digest": hashlib.sha256(data).hexdigest()}
     try:
         pixels = decode(data)
     except PhotoError as error:
-        return dataclasses.replace(photo, problem=str(error))
+        return about | {"problem": str(error)}
     with Image.open(io.BytesIO(data)) as header:
         mode = header.mode
     height, width = pixels.shape[:2]
     thumbnail = duplicates.thumbnail(pixels)
-    return dataclasses.replace(
-        photo,
-        width=width,
-        height=height,
-        mode=mode,
-        pixel_digest=f"{width} {height} {hashlib.sha256(pixels).hexdigest()}",
-        perceptual_hash=duplicates.perceptual_hash(thumbnail),
-        thumbnail=thumbnail,
-    )
+    return about | {
+        "width": width,
+        "height": height,
+        "mode": mode,
+        "pixel_digest": f"{width} {height} {hashlib.sha256(pixels).hexdigest()}",
+        "perceptual_hash": duplicates.perceptual_hash(thumbnail),
+        "thumbnail": thumbnail,
+    }

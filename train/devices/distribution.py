@@ -88,8 +88,8 @@ def scope(kind: str, model_devices: int, backbone: str) -> Iterator[None]:
         backbone: decides which layers `model` divides; see `LAYOUTS`.
 
     Raises:
-        UserError: where the backend or the number of devices does not allow it.
-        GroupError: inside, where another process is gone.
+        UserError: the backend or the number of devices does not allow it.
+        GroupError: another process is gone.
     """
     jax = keras.backend.backend() == "jax"
     chosen = _distribution(kind, model_devices, backbone) if jax else _strategy(kind)
@@ -129,7 +129,7 @@ def batch_size(wanted: int, photos: int) -> int:
     """The batch of all devices together: as wanted, rounded down to what they can divide.
 
     Raises:
-        UserError: where not every device would get a photo.
+        UserError: not every device would get a photo.
     """
     size = min(wanted, photos) // parts() * parts()
     if not size:
@@ -141,7 +141,7 @@ def batch_size(wanted: int, photos: int) -> int:
 
 
 def synchronize_norms(network: keras.Model) -> None:
-    """Let BatchNormalization see the whole batch; under JAX it does so anyway."""
+    """Synchronize BatchNormalization over devices; under JAX it always is."""
     if keras.backend.backend() == "tensorflow" and parts() > 1:
         for layer in layers_of(network):
             if isinstance(layer, keras.layers.BatchNormalization):
@@ -167,7 +167,7 @@ def predictor(network: keras.Model, batch: int) -> Callable[..., np.ndarray]:
 
     Args:
         network: gives one tensor, `(N, D)`.
-        batch: photos a step on all devices together; rounded up to what they can divide.
+        batch: photos per step on all devices together; rounded up to a multiple of the devices.
 
     Returns:
         Collective `predict(inputs, which=None, steps=range)`, which gives `(len(which), D)` of the

@@ -26,11 +26,11 @@ HEARTBEAT = 20  # seconds after which a process that does not answer counts as d
 
 
 class GroupError(Exception):
-    """The processes that train together cannot go on."""
+    """Another process of the group is gone, so training cannot continue."""
 
 
 class Preempted(Exception):  # noqa: N818  a request, not a mistake
-    """SIGTERM: the run has saved what it needs to go on."""
+    """SIGTERM: the run has saved what it needs to resume."""
 
 
 def join(coordinator: str | None, processes: int | None, process: int | None) -> None:

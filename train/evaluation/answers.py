@@ -15,8 +15,8 @@ import numpy as np
 from flowers_model.classifier import Prediction
 from flowers_model.errors import UserError
 from flowers_model.files import legible
-from flowers_model.photo import PhotoError, decode
-from train.evaluation.ensemble import CHUNK, Ensemble, open_for
+from train.data.decoding import CHUNK, decode_each
+from train.evaluation.ensemble import Ensemble, open_for
 from train.sources.folder import photo_files
 
 COLUMNS = ("photo", "label", *Prediction.COLUMNS, "error")
@@ -44,10 +44,12 @@ def rows(ensemble: Ensemble, items: Iterable[Item], top: int) -> Iterator[Row]:
     for chunk in _chunks(items):
         errors: dict[int, str] = {}
         photos: dict[int, np.ndarray] = {}
-        for i, item in enumerate(chunk):
-            try:
-                photos[i] = decode(item.read())
-            except (PhotoError, OSError) as error:
+        for i, photo, error in decode_each(
+            lambda i, chunk=chunk: chunk[i].read(), range(len(chunk))
+        ):
+            if error is None:
+                photos[i] = photo
+            else:
                 errors[i] = str(error)
         found = {}
         if photos:

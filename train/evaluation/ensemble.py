@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import concurrent.futures
 import dataclasses
 import logging
-import os
 from collections.abc import Sequence
 
 import numpy as np
@@ -14,7 +12,8 @@ from flowers_model.bundle import Manifest, Splits, read_splits
 from flowers_model.classifier import Answers, FlowerClassifier, Photo
 from flowers_model.ensemble import average
 from flowers_model.errors import UserError
-from flowers_model.photo import PhotoError, decode, fit
+from flowers_model.photo import fit
+from train.data.decoding import CHUNK, decode_each
 from train.data.digests import as_trained
 from train.data.outliers import others
 from train.devices.progress import progress
@@ -24,7 +23,6 @@ from train.sources.merge import hold_back, merge
 
 log = logging.getLogger("flowers")
 
-CHUNK = 64  # photos that are decoded at a time
 TTA = ("none", "flips", "crops")
 
 
@@ -84,24 +82,17 @@ class Ensemble:
         Raises:
             UserError: where not one photo can be read.
         """
-        kept, parts = [], []
-
-        def read(i: int) -> np.ndarray | None:
-            try:
-                return decode(split.read(i))
-            except (PhotoError, OSError) as error:
+        kept, parts, photos = [], [], []
+        decoded = decode_each(split.read, range(len(split)))
+        for i, photo, error in progress(decoded, f"answering {title}", len(split), "photos"):
+            if error is None:
+                kept.append(i)
+                photos.append(photo)
+            else:
                 log.warning("skipped: %s: %s", split.names[i], error)
-                return None
-
-        starts = range(0, len(split), CHUNK)
-        with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-            for start in progress(starts, f"answering {title}", len(starts), "times 64 photos"):
-                chunk = range(start, min(start + CHUNK, len(split)))
-                photos = dict(zip(chunk, pool.map(read, chunk), strict=True))
-                readable = [i for i, photo in photos.items() if photo is not None]
-                if readable:
-                    kept += readable
-                    parts.append(self.answer([photos[i] for i in readable]))
+            if photos and (len(photos) == CHUNK or i == len(split) - 1):
+                parts.append(self.answer(photos))
+                photos = []
         if not kept:
             raise UserError(f"not one photo of {title} can be read")
         return kept, _concatenate(parts)

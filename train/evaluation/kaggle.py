@@ -30,7 +30,7 @@ def write_submission(ensemble: Ensemble, path: str, output: pathlib.Path) -> int
     they are those that it lists.
 
     Args:
-        path: a folder as `train.sources.tfrecord.open_tfrecord` takes it.
+        path: a folder as `train.sources.tfrecord.open_source` takes it.
 
     Raises:
         UserError: for a model of other classes, records that do not fit, and ids that do not.

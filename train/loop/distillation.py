@@ -1,6 +1,6 @@
-"""Distillation: what trained models say, as half of the labels that a network learns.
+"""Distillation: the probabilities of trained models are half of each label.
 
-The teachers look at the very photos that it learns from, cropped and blended as those are (Hinton
+The teachers see exactly the photos that the network is trained on, cropped and mixed alike (Hinton
 et al., 2015, https://arxiv.org/abs/1503.02531; why it has to be the same photos: Beyer et al.,
 2021, https://arxiv.org/abs/2106.05237).
 """
@@ -24,11 +24,11 @@ SHARE = 0.5  # of a label; the rest is the data's own
 
 
 def teaching(names: Sequence[str], class_names: Sequence[str], image_size: int) -> Teaching | None:
-    """What the teachers do to a batch; None where there are none.
+    """A function that mixes the teachers' mean probabilities into labels; None without teachers.
 
-    It takes float32 photos `(B, S, S, 3)` in 0..255 and labels `(B, C)`, and gives the photos as
-    they are and labels that are half those and half the mean of the teachers' probabilities.
-    Calibration is left out: it would sharpen what a teacher learned to say softly.
+    It takes float32 photos `(B, S, S, 3)` in 0..255 and labels `(B, C)`, and returns the photos
+    unchanged and labels that are half the given ones and half the teachers' mean probabilities.
+    These are not calibrated, which would sharpen them.
 
     Args:
         names: bundles, folders or Hub repos.
@@ -36,8 +36,7 @@ def teaching(names: Sequence[str], class_names: Sequence[str], image_size: int) 
         image_size: side of the photos, pixels.
 
     Raises:
-        UserError: for a teacher that cannot be opened, that looks at photos of another size, or
-            that does not know a class.
+        UserError: a teacher cannot be opened, has another input size, or does not know a class.
     """
     import tensorflow as tf
 
@@ -48,8 +47,8 @@ def teaching(names: Sequence[str], class_names: Sequence[str], image_size: int) 
         model = FlowerClassifier.from_pretrained(name)
         if model.manifest.input.size != image_size:
             raise UserError(
-                f"--teacher {name} looks at photos of {model.manifest.input.size} pixels; the "
-                f"network that it teaches has to do so, too, not at {image_size} (--image-size)"
+                f"--teacher {name} has an input size of {model.manifest.input.size} pixels; "
+                f"--image-size has to be the same, not {image_size}"
             )
         if unknown := set(class_names) - set(model.label_names):
             raise UserError(f"--teacher {name} does not know {min(unknown)!r}, a class of the data")

@@ -1,4 +1,4 @@
-"""From the last epoch to the published bundle: whatever fails there, nothing trained is lost."""
+"""From the last epoch to the published bundle: whatever fails there, no training is lost."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ _step = ""
 
 
 class UnfinishedError(Exception):
-    """Something failed after the last epoch; the line says what, why, and what is safe where."""
+    """Something failed after the last epoch; the message says what, why, and what is safe where."""
 
 
 def step(name: str) -> None:
-    """Say what is done from here on, for the case that it fails."""
+    """Name what is done from here on, for the message if it fails."""
     global _step
     _step = name
 
 
 @contextlib.contextmanager
 def finishing(safe: str) -> Iterator[None]:
-    """Inside, whatever fails is an `UnfinishedError` that names the last `step` and what is `safe`.
+    """Turn any failure into an `UnfinishedError` that names the last `step` and what is `safe`.
 
-    What is said of several processes and of SIGTERM goes through.
+    Errors about other processes and SIGTERM pass unchanged.
     """
     try:
         yield
@@ -35,5 +35,5 @@ def finishing(safe: str) -> Iterator[None]:
 
 
 def reason(error: BaseException) -> str:
-    """What an error says, in one line."""
+    """The message of an error, in one line."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)

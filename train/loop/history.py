@@ -17,10 +17,10 @@ Row = dict[str, float | int | str]
 
 
 def read_history(folder: pathlib.Path) -> list[Row]:
-    """The rows of a run so far; none where it has not ended an epoch.
+    """The rows of a run so far; none if it has not finished an epoch.
 
     Raises:
-        UserError: where the file is damaged.
+        UserError: the file is damaged.
     """
     path = folder / "history.json"
     if not path.exists():
@@ -38,7 +38,7 @@ def read_history(folder: pathlib.Path) -> list[Row]:
 
 
 def write_history_csv(history: list[Row], path: pathlib.Path) -> None:
-    """Write the history as a table, a row an epoch."""
+    """Write the history as CSV, one row per epoch."""
     with replacing(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(history[0]))
         writer.writeheader()
@@ -46,7 +46,7 @@ def write_history_csv(history: list[Row], path: pathlib.Path) -> None:
 
 
 def best(rows: list[Row], monitor: str) -> Row:
-    """The best epoch of a stage: the first one of those with the best figure, or the last."""
+    """The best epoch of a stage by the metric `monitor`, or the last epoch."""
     if monitor == LAST:
         return rows[-1]
     sign = 1 if monitor == "val_loss" else -1
@@ -54,7 +54,7 @@ def best(rows: list[Row], monitor: str) -> Row:
 
 
 def plateau_rate(rows: list[Row], rate: float, monitor: str) -> float:
-    """The rate after these epochs, where it is reduced whenever the figure stands still."""
+    """The learning rate after these epochs, reduced on each plateau of the metric `monitor`."""
     sign = 1 if monitor == "val_loss" else -1
     lowest, waited = math.inf, 0
     for row in rows:

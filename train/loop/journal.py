@@ -29,7 +29,7 @@ INTERRUPTED = "interrupted.json"
 
 @dataclasses.dataclass(frozen=True)
 class StageRun:
-    """A stage of a run, whose history grows."""
+    """A stage of a run; epochs are appended to its history."""
 
     task: Task
     stage: Stage
@@ -57,7 +57,7 @@ def is_whole(path: pathlib.Path) -> bool:
 
 
 def read_interrupted(folder: pathlib.Path, stage: Stage, epoch: int, batch: int) -> dict | None:
-    """Where in this epoch the run was interrupted, if it was, and its steps are still the same."""
+    """Where in this epoch the run was interrupted; None if it was not, or if its steps changed."""
     path = folder / INTERRUPTED
     if not path.exists():
         return None
@@ -66,16 +66,16 @@ def read_interrupted(folder: pathlib.Path, stage: Stage, epoch: int, batch: int)
         point = {name: saved[name] for name in ("step", "seconds", "metrics")}
         place = {name: saved[name] for name in ("stage", "epoch", "batch")}
     except (ValueError, TypeError, KeyError):
-        log.warning("%s is damaged; the epoch begins anew", path)
+        log.warning("%s is damaged; the epoch starts again", path)
         return None
     here = {"stage": stage.name, "epoch": epoch, "batch": batch}
     return point if place == here else None
 
 
 class Journal(keras.callbacks.Callback):
-    """Keeps the run's folder such that it can be gone on with, and shows how it goes."""
+    """Checkpoints every epoch, logs it, and makes the run resumable."""
 
-    async_safe = True  # so that no step waits for the figures of the one before
+    async_safe = True  # so that no step waits for the metrics of the one before
 
     def __init__(
         self,
@@ -117,7 +117,7 @@ class Journal(keras.callbacks.Callback):
                 generator.state.assign([self.experiment.seed + number, drawn])
 
     def on_train_batch_begin(self, batch, logs=None):
-        # Not at a batch's end, which Keras tells of in another thread, when the next one has begun.
+        # Not at a batch's end, which Keras reports in another thread, after the next one has begun.
         processes.raise_interrupt()
         if processes.preempted():
             if batch:
@@ -140,13 +140,13 @@ class Journal(keras.callbacks.Callback):
             )
         rows = [*self.run.rows, row]
         top = best(rows, self.experiment.monitor)
-        # The checkpoint comes before the row that speaks of it, and old ones go last: whenever
-        # the power fails, the history's last epoch has its file.
+        # The checkpoint is written before its row, and old ones are deleted last: whenever the
+        # power fails, the history's last epoch has its file.
         distribution.save_weights(self.model, self.run.checkpoint(epoch))
         self.run.history.append(row)
         if processes.is_first():
             self._keep("history.json", self.run.history)
-            # The one before is there for when the last one cannot be read.
+            # The one before the last is for the case that the last one cannot be read.
             kept = {epoch - 1, epoch, *(best(rows, monitor)["epoch"] for monitor in MONITORS)}
             keep = {self.run.checkpoint(e) for e in kept}
             for path in self.run.checkpoint(epoch).parent.glob(f"{self.stage.name}-*.weights.h5"):
@@ -173,7 +173,7 @@ class Journal(keras.callbacks.Callback):
         self.bar.close()
 
     def _save_at(self, step: int) -> None:
-        """Save this point of the epoch: it has done `step` steps."""
+        """Save the state after `step` steps of the epoch."""
         distribution.save_weights(self.model, self.run.checkpoint(self.epoch, step))
         if processes.is_first():
             point = {

@@ -1,4 +1,4 @@
-"""What is checked before the first step, so that no training is lost to it afterwards."""
+"""Checks before the first step of what would otherwise fail after training."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ CHECKPOINTS = 3  # the last two, and the one that is being written
 
 
 def check(folder: pathlib.Path, source: Source, task: Task) -> None:
-    """Check the class names, that held-out photos can be read, and the room on the disk.
+    """Check the class names, that held-out photos can be read, and the free disk space.
 
     Args:
         folder: the run's.
 
     Raises:
-        UserError: for what a bundle would refuse.
+        UserError: for what a bundle could not hold.
     """
     for name in source.class_names:
         if fault := nameless(name):
             raise SourceError(f"{source.name} has a class whose name {fault}: {name!a}")
     for name in source.splits:
-        if name != "train":  # which is read in other ways, too
+        if name != "train":  # which training reads itself
             task.fitted(name)
     if processes.is_first():
         _check_room(folder, 4 * task.network.count_params())
@@ -48,6 +48,6 @@ def _check_room(folder: pathlib.Path, weights: int) -> None:
 
 
 def room_needed(folder: pathlib.Path) -> int:
-    """Bytes that a run needs to go on, about, by the checkpoints that it has."""
+    """Approximate disk space that a run needs to resume, bytes, by its checkpoints."""
     largest = max((p.stat().st_size for p in (folder / "checkpoints").glob("*")), default=0)
     return max((1 + BUNDLE) * largest, 10**6)

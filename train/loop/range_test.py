@@ -11,15 +11,15 @@ from train.optim.schedules import diverged, range_rates
 
 
 def range_test(task: Task, steps: int) -> list[dict[str, float]]:
-    """Train the first stage at ever higher rates; the network is spoilt by it.
+    """Train the first stage at increasing learning rates; the network is unusable afterwards.
 
     Args:
-        steps: how many at most; the test ends where the loss has grown by far.
+        steps: how many at most; the test ends when the loss diverges.
 
     Returns:
         The `step`, `learning_rate` and `loss` of each step.
     """
-    # No stage has less than a step an epoch, so that there are photos for all steps.
+    # Every epoch has at least one step, so as many epochs have enough photos.
     stage = dataclasses.replace(stages(task.experiment)[0], epochs=steps)
     batches, *_ = stage_batches(task, stage)
     data = batches(first_epoch=0, epochs=steps)

@@ -1,4 +1,4 @@
-"""Model soups: one network whose weights are the mean of several trained ones.
+"""Model soups: one network whose weights are the mean of those of several trained networks.
 
 Fine-tuned from the same start, networks lie close enough together that their mean is about as good
 as the mean of their answers, at the cost of one (Wortsman et al., 2022,
@@ -21,7 +21,7 @@ from flowers_model.errors import UserError
 
 @dataclasses.dataclass(frozen=True)
 class Finished:
-    """A trained network of which the weights are all that is wanted."""
+    """The weights of a trained network."""
 
     name: str
     class_names: list[str]
@@ -32,8 +32,8 @@ def read_finished(names: Sequence[str]) -> list[Finished]:
     """Read the networks of bundles, folders or Hub repos.
 
     Raises:
-        HubError, BundleError: for what cannot be fetched or is no bundle.
-        NetworkError: for a bundle without a network that Keras can read.
+        HubError, BundleError: one cannot be fetched, or is not a bundle.
+        NetworkError: a bundle has no network that Keras can read.
     """
     finished = []
     for name in names:
@@ -46,17 +46,19 @@ def read_finished(names: Sequence[str]) -> list[Finished]:
 def check_alike(
     finished: Sequence[Finished], network: keras.Model, class_names: Sequence[str]
 ) -> None:
-    """Refuse what has no mean with `network`, which names `class_names`.
+    """Check that networks can be averaged with `network`, which knows `class_names`.
 
     Raises:
-        UserError: for another architecture or other classes.
+        UserError: another architecture, or other classes.
     """
     shapes = [variable.shape for variable in network.weights]
     for one in finished:
         if one.class_names != list(class_names):
-            raise UserError(f"--average {one.name} knows other classes than those of the data")
+            raise UserError(f"--average {one.name} knows other classes than the data has")
         if [values.shape for values in one.weights] != shapes:
-            raise UserError(f"--average {one.name} is another network than the one that trains")
+            raise UserError(
+                f"--average {one.name} has another architecture than the trained network"
+            )
 
 
 def mean(weights: list[np.ndarray], finished: Sequence[Finished]) -> list[np.ndarray]:

@@ -1,14 +1,14 @@
 """Training in two stages: the head on a frozen backbone, then fine-tuning.
 
-After each epoch the run's folder holds all that is needed to go on as if nothing had happened:
+After each epoch the run's folder holds all that is needed to resume:
 
-    history.json                      a row an epoch, across the stages
-    checkpoints/STAGE-EPOCH.weights.h5  weights and optimizer of the last two epochs, and of those
-                                      that are best by valid accuracy and by valid loss
+    history.json                      one row per epoch, over all stages
+    checkpoints/STAGE-EPOCH.weights.h5  weights and optimizer of the last two epochs, and of the
+                                      best ones by validation accuracy and by validation loss
 
-A run that SIGTERM interrupts within an epoch leaves that point, too:
+A run that SIGTERM interrupts within an epoch saves that point as well:
 
-    interrupted.json                  which point: stage, epoch, step, the sums of its metrics
+    interrupted.json                  stage, epoch, step and the sums of the metrics so far
     checkpoints/STAGE-EPOCH-STEP.weights.h5
 
 Everything else is a function of these and of the seed: the order of photos, their augmentation,
@@ -18,6 +18,7 @@ dropout, the best epoch, reductions of the rate and early stopping.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import logging
 import math
@@ -32,7 +33,7 @@ import numpy as np
 
 from flowers_model import network as networks
 from train.data import balance, pipeline
-from train.data.augment import mixing, photo_steps, policy
+from train.data.augment import mixing, policy
 from train.data.decoding import together
 from train.devices import distribution
 from train.experiment import SETTINGS, Experiment
@@ -53,18 +54,18 @@ log = logging.getLogger("flowers")
 def train(task: Task, folder: pathlib.Path, after_epoch: Callable[[list[Row]], None]) -> list[Row]:
     """Train the network in place; it ends with the weights of the last stage's best epoch.
 
-    A folder that holds an interrupted run is gone on with.
+    Resumes the run in `folder` if it was interrupted.
 
     Args:
         folder: the run's folder.
-        after_epoch: is told the history whenever an epoch ends.
+        after_epoch: called with the history after each epoch.
 
     Returns:
-        The history, a row an epoch.
+        The history, one row per epoch.
 
     Raises:
-        TrainingError: when the loss is no number any more.
-        Preempted: after SIGTERM, when all is saved to go on.
+        TrainingError: the loss is no longer finite.
+        Preempted: after SIGTERM, once all is saved to resume.
     """
     network, experiment = task.network, task.experiment
     history = read_history(folder)
@@ -80,14 +81,14 @@ def train(task: Task, folder: pathlib.Path, after_epoch: Callable[[list[Row]], N
 
 
 def _go_back(run: StageRun) -> None:
-    """Forget the last epochs of a stage as far as their checkpoints are cut, as by a full disk."""
+    """Drop the last epochs of a stage whose checkpoints are incomplete, as after a full disk."""
     lost = []
     while run.rows and not is_whole(run.checkpoint(run.rows[-1]["epoch"])):
         lost.append(run.checkpoint(run.rows[-1]["epoch"]).name)
         run.history.remove(run.rows[-1])
     if lost:
         log.warning(
-            "%s of %s cannot be read; going back to epoch %d of %s",
+            "%s in %s cannot be read; resuming after epoch %d of %s",
             lost[0],
             run.folder / "checkpoints",
             len(run.rows),
@@ -96,67 +97,56 @@ def _go_back(run: StageRun) -> None:
 
 
 def prepare(network: keras.Model, stage: Stage, experiment: Experiment, steps: int) -> keras.Model:
-    """The part of the network that a stage trains, ready for its steps, of `steps` an epoch."""
+    """The part of the network that a stage trains, compiled; `steps` are those of an epoch."""
     part = trained_part(network, stage, experiment)
     compile_part(part, stage, experiment, _learning_rate(stage, experiment, steps))
     return part
 
 
 def stage_batches(task: Task, stage: Stage) -> tuple[Callable[..., tf.data.Dataset], int, int]:
-    """What a stage trains on, photos a batch, and steps an epoch.
+    """What a stage trains on, photos per batch, and steps per epoch.
 
-    The first is a function of `first_epoch`, `epochs` and `first_step`, as in
-    `pipeline.training_batches`.
+    The first is a function of the fields of `pipeline.Order` from `first_epoch` on.
     """
     experiment, class_count = task.experiment, task.class_count
-    cached = _is_cached(stage, experiment)
-    whole = stage.name == "finetune" and bool(photo_steps(experiment.augment))
-    views = experiment.head_views if cached else 0
-    photos = task.whole() if whole or views else task.fitted("train")
-    if whole and task.outliers is not None:
+    head_views = experiment.head_views if stage.cached else 0
+    augmented = stage.augments or head_views
+    photos = task.whole() if augmented else task.fitted("train")
+    if stage.augments and task.outliers is not None:
         photos = together(photos, task.outliers())
     counts = balance.class_counts(photos.labels, class_count)
-    size, policies = experiment.image_size, _policies(experiment, counts)
-    if views:
-        photos = pipeline.augmented_views(
-            photos, size=size, count=views, seed=experiment.seed, **policies
-        )
+    weights = balance.class_weights(experiment.class_weights, counts)
+    views = _views(experiment, counts) if augmented else None
+    if head_views:
+        photos = pipeline.augmented_views(photos, views, head_views)
     batch = distribution.batch_size(experiment.batch_size, len(photos))
-    steps = pipeline.steps(len(photos), batch)
-    shared = {
-        "batch_size": batch,
-        "seed": experiment.seed,
-        "weights": balance.class_weights(experiment.class_weights, counts),
-        "oversample": experiment.oversample,
-    }
-    if cached:
-        batches = functools.partial(
-            pipeline.feature_batches,
-            features(task.network, photos.array, "train"),
-            photos.labels,
-            class_count,
-            **shared,
+    order = pipeline.Order(batch, experiment.seed, experiment.oversample)
+    if stage.cached:
+        cached = features(task.network, photos.array, "train")
+        make = functools.partial(
+            pipeline.feature_batches, cached, photos.labels, class_count, weights=weights
         )
     else:
-        blends = {}
-        if stage.name == "finetune":
-            blends = {"mix": mixing(experiment.augment, experiment.mix_share), "teach": task.teach}
-        batches = functools.partial(
+        make = functools.partial(
             pipeline.training_batches,
             photos,
             class_count,
-            size=size,
-            **blends,
-            **shared,
-            **(policies if whole else {"augment": None}),
+            views=views,
+            mix=mixing(experiment.augment, experiment.mix_share) if stage.finetunes else None,
+            teach=task.teach if stage.finetunes else None,
+            weights=weights,
         )
-    return batches, batch, steps
+
+    def batches(**span: int) -> tf.data.Dataset:
+        return make(order=dataclasses.replace(order, **span))
+
+    return batches, batch, pipeline.steps(len(photos), batch)
 
 
 def _run_stage(run: StageRun) -> None:
     network, experiment, stage = run.task.network, run.task.experiment, run.stage
     first_epoch = len(run.rows)
-    cached = _is_cached(stage, experiment)
+    cached = stage.cached
     batches, batch, steps = stage_batches(run.task, stage)
     valid = run.task.fitted("valid")
     valid_inputs = features(network, valid.array, "valid") if cached else valid.array
@@ -164,7 +154,7 @@ def _run_stage(run: StageRun) -> None:
     part = prepare(network, stage, experiment, steps)
     interrupted = read_interrupted(run.folder, stage, first_epoch, batch)
     if interrupted and not is_whole(point := run.checkpoint(first_epoch, interrupted["step"])):
-        log.warning("%s cannot be read; the epoch begins anew", point)
+        log.warning("%s cannot be read; the epoch starts again", point)
         interrupted = None
     first_step = interrupted["step"] if interrupted else 0
     if first_epoch or first_step:
@@ -172,7 +162,7 @@ def _run_stage(run: StageRun) -> None:
         saved = (first_epoch, first_step) if first_step else (first_epoch - 1, None)
         _load_with_optimizer(part, run.checkpoint(*saved))
     log.info(
-        "%s: %d epochs of %d steps with %d %s each, %s of %s weights learn",
+        "%s: %d epochs of %d steps with %d %s each; %s of %s parameters are trained",
         stage.name,
         stage.epochs - first_epoch,
         steps,
@@ -183,7 +173,7 @@ def _run_stage(run: StageRun) -> None:
     )
     if distribution.is_on():
         log.info(
-            "each device takes 1/%d of a batch; the learning rate, %g, is that of a whole batch",
+            "each device takes 1/%d of a batch; the learning rate, %g, is for the whole batch",
             distribution.parts(),
             stage.learning_rate,
         )
@@ -198,7 +188,7 @@ def _run_stage(run: StageRun) -> None:
     for first, last, step in spans:
         if finished(run.rows, stage, experiment):
             break
-        with _memory_lacks(batch, experiment.image_size):
+        with _explained_out_of_memory(batch, experiment.image_size):
             part.fit(
                 batches(first_epoch=first, epochs=last, first_step=step),
                 epochs=last,
@@ -241,11 +231,11 @@ def _load(part: keras.Model, path: pathlib.Path, advice: str) -> None:
 
 
 @contextlib.contextmanager
-def _memory_lacks(batch: int, size: int) -> Iterator[None]:
-    """Inside, a device without memory left is a TrainingError that says what to try.
+def _explained_out_of_memory(batch: int, size: int) -> Iterator[None]:
+    """Turn the errors of a device that is out of memory into one that says what to try.
 
     Raises:
-        TrainingError: so.
+        TrainingError: a device is out of memory.
     """
     try:
         yield
@@ -254,35 +244,32 @@ def _memory_lacks(batch: int, size: int) -> Iterator[None]:
         if not re.search("RESOURCE_EXHAUSTED|ResourceExhausted|out of memory", repr(error), re.I):
             raise
         raise TrainingError(
-            f"the device has no memory left for steps of {batch} photos at {size} px "
+            f"the device is out of memory for steps of {batch} photos at {size} px "
             f"({reason(error)}); try --batch-size {max(batch // 2, 1)}, or let other programs "
             "leave the device first"
         ) from error
 
 
-def _policies(experiment: Experiment, counts: np.ndarray) -> dict:
-    """What is done to photos of rare classes and, where those alone are changed, to the others."""
+def _views(experiment: Experiment, counts: np.ndarray) -> pipeline.Views:
+    """What training sees of photos; `counts` are the photos of each class, int `(C,)`."""
     name, below = experiment.augment, experiment.augment_rare_below
-    size, crop_scale = experiment.image_size, experiment.crop_scale
-    strength, crop = experiment.augment_strength, experiment.crop
-    policies = {"augment": policy(name, size, crop_scale, strength, crop)}
-    if below is not None:
-        policies["plain"] = policy("none", size, crop_scale, crop=crop)
-        policies["rare"] = counts < below
-    return policies
-
-
-def _is_cached(stage: Stage, experiment: Experiment) -> bool:
-    return stage.name == "head" and experiment.cache_features
+    size, crop_scale, crop = experiment.image_size, experiment.crop_scale, experiment.crop
+    views = pipeline.Views(
+        policy(name, size, crop_scale, experiment.augment_strength, crop), size, experiment.seed
+    )
+    if below is None:
+        return views
+    plain = policy("none", size, crop_scale, crop=crop)
+    return dataclasses.replace(views, plain=plain, rare=counts < below)
 
 
 def trained_part(network: keras.Model, stage: Stage, experiment: Experiment) -> keras.Model:
-    """The part of the network that a stage trains, with the right layers free."""
-    if stage.name == "head":
-        networks.set_trainable(network, 0, train_norms=False)
-        return networks.head(network) if _is_cached(stage, experiment) else network
-    networks.set_trainable(network, experiment.unfreeze, train_norms=experiment.train_norms)
-    return network
+    """The part of the network that a stage trains, with its layers trainable or frozen."""
+    if stage.finetunes:
+        networks.set_trainable(network, experiment.unfreeze, train_norms=experiment.train_norms)
+        return network
+    networks.set_trainable(network, 0, train_norms=False)
+    return networks.head(network) if stage.cached else network
 
 
 def _learning_rate(stage: Stage, experiment: Experiment, steps: int) -> float | Schedule:

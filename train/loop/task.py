@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import keras
 
+from train.data.augment import photo_steps
 from train.data.decoding import Photos
 from train.experiment import Experiment
 from train.loop.history import Row, best
@@ -17,28 +18,51 @@ if TYPE_CHECKING:
 
 
 class TrainingError(Exception):
-    """A training that cannot go on; the message says what to try."""
+    """Training cannot continue; the message says what to try."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Stage:
-    """One stretch of training with its own learning rate."""
+    """One stretch of training with its own learning rate.
+
+    Attributes:
+        finetunes: whether layers of the backbone are trained, and labels mixed and distilled.
+        augments: whether photos are augmented in every epoch.
+        cached: whether it trains on the frozen backbone's features, computed once.
+    """
 
     name: str
     epochs: int
     learning_rate: float
     optimizer: str
     schedule: str
+    finetunes: bool = False
+    augments: bool = False
+    cached: bool = False
 
 
 def stages(experiment: Experiment) -> list[Stage]:
-    """The stages of an experiment, those without epochs left out."""
+    """The stages of an experiment that have epochs."""
     e = experiment
     rate = e.learning_rate if e.learning_rate_finetune is None else e.learning_rate_finetune
-    names = e.optimizer_finetune or e.optimizer, e.schedule_finetune or e.schedule
     both = [
-        Stage("head", e.epochs_head, e.learning_rate, e.optimizer, e.schedule),
-        Stage("finetune", e.epochs_finetune, rate, *names),
+        Stage(
+            name="head",
+            epochs=e.epochs_head,
+            learning_rate=e.learning_rate,
+            optimizer=e.optimizer,
+            schedule=e.schedule,
+            cached=e.cache_features,
+        ),
+        Stage(
+            name="finetune",
+            epochs=e.epochs_finetune,
+            learning_rate=rate,
+            optimizer=e.optimizer_finetune or e.optimizer,
+            schedule=e.schedule_finetune or e.schedule,
+            finetunes=True,
+            augments=bool(photo_steps(e.augment)),
+        ),
     ]
     return [stage for stage in both if stage.epochs]
 
@@ -51,13 +75,13 @@ class Task:
     experiment: Experiment
     class_count: int
     fitted: Callable[[str], Photos]  # decodes train or valid at the network's input size
-    whole: Callable[[], Photos]  # decodes train whole, for random crops
-    teach: Teaching | None = None  # makes labels in fine-tuning, if any
-    outliers: Callable[[], Photos] | None = None  # decodes those of fine-tuning, if any
+    whole: Callable[[], Photos]  # decodes train without cropping, for random crops
+    teach: Teaching | None = None  # distillation in fine-tuning, if any
+    outliers: Callable[[], Photos] | None = None  # decodes those of outlier exposure, if any
 
 
 def finished(rows: list[Row], stage: Stage, experiment: Experiment) -> bool:
-    """Whether a stage has run all its epochs, or has not got better for too long."""
+    """Whether a stage has run all its epochs, or stops early."""
     if len(rows) >= stage.epochs:
         return True
     if not rows or experiment.patience is None:

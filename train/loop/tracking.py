@@ -1,7 +1,7 @@
 """Runs that a tracking service follows: `train/run.py --track mlflow[:URI]`.
 
 Another service takes a class with the three methods of `Tracker`, and a name in `TRACKERS`. A run's
-folder keeps who follows it, so that a resumed run goes on where it was:
+folder records who tracks it, so that a resumed run continues there:
 
     tracking.json   {"track": "mlflow:http://HOST:5000", "id": "what the service calls the run"}
 """
@@ -36,7 +36,7 @@ TRACKING = "tracking.json"  # in a run's folder
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """What there is to say of a run before it begins."""
+    """What a tracker is given when a run starts."""
 
     name: str
     preset: str
@@ -48,13 +48,13 @@ class Tracker(Protocol):
     """A service that follows one run. What its methods raise becomes a warning."""
 
     def begin(self, run: Run, earlier: str | None) -> str:
-        """Begin a run, or go on with the `earlier` one; gives what the service calls it."""
+        """Start a run, or resume the `earlier` one; returns its identifier in the service."""
 
     def epoch(self, history: list[Row]) -> None:
         """Take the rows of the history that are new; after a failure, those that it missed, too."""
 
     def end(self, folder: pathlib.Path | None) -> None:
-        """End the run: its bundle is in `folder`, or there is none, for the run broke off."""
+        """End the run; `folder` holds its bundle, or is None if the run failed."""
 
 
 class Mlflow:

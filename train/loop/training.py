@@ -32,6 +32,7 @@ log = logging.getLogger("flowers")
 
 
 def kept_in(folder: pathlib.Path) -> str:
+    """Where the trained network is, for messages about what failed afterwards."""
     return f"the trained network is safe in {folder / 'checkpoints'}"
 
 
@@ -51,17 +52,17 @@ def train(
     folder: pathlib.Path,
     after_epoch: Callable[[list[Row]], None] = lambda history: None,
 ) -> Trained:
-    """Open the source, build the network and train it, or go on training it.
+    """Open the source, build the network and train it, or resume its training.
 
     Args:
-        after_epoch: is told the history whenever an epoch ends.
+        after_epoch: called with the history after each epoch.
 
     Raises:
         UserError: for data or weights that cannot be used.
-        TrainingError: for a training that cannot go on.
-        UnfinishedError: for whatever fails after the last epoch.
-        GroupError: where another process is gone.
-        Preempted: after SIGTERM, when all is saved to go on.
+        TrainingError: training cannot continue.
+        UnfinishedError: something failed after the last epoch.
+        GroupError: another process is gone.
+        Preempted: after SIGTERM, once all is saved to resume.
     """
     others = soup.read_finished(experiment.average)
     where = experiment.distribution, experiment.model_devices, experiment.backbone
@@ -77,7 +78,7 @@ def train(
                 task = _as_served(task, source, others)
         experiment = task.experiment
         if processes.processes() > 1:
-            task.fitted.cache_clear()  # it holds this process's share alone
+            task.fitted.cache_clear()  # it holds only this process's share
         if not distribution.is_on():
             return Trained(task.network, experiment, source, history, task.fitted)
         with finishing(kept_in(folder)):
@@ -90,7 +91,7 @@ def train(
 
 
 def open_data(experiment: Experiment) -> Source:
-    """Where the photos come from."""
+    """Open the sources of an experiment, as one."""
     known = experiment.classes == "known"
     source = sources.open_sources(
         experiment.data,
@@ -114,9 +115,9 @@ def open_data(experiment: Experiment) -> Source:
 
 
 def make_task(experiment: Experiment, source: Source, weights: str | None) -> Task:
-    """What is to be trained, with photos that are decoded once."""
+    """Build the network and prepare the photos, which are decoded once, when first needed."""
     keras.utils.set_random_seed(experiment.seed)
-    keras.config.set_floatx("float32")  # whatever a keras.json of other projects says
+    keras.config.set_floatx("float32")  # a keras.json of another project may say otherwise
     keras.config.set_dtype_policy(precision.policy(experiment.precision))
     count = len(source.class_names)
     network = build_network(experiment, count, weights)
@@ -145,7 +146,7 @@ def make_task(experiment: Experiment, source: Source, weights: str | None) -> Ta
 
 
 def _as_served(task: Task, source: Source, others: Sequence[soup.Finished]) -> Task:
-    """The mean with the others, at the size that is served, its learned norms those of its photos.
+    """Average with the other models, switch to the serving size and re-estimate BatchNorm.
 
     Random crops show flowers larger than serving does, so a network that learned from them serves
     best at a higher resolution (Touvron et al., 2019, https://arxiv.org/abs/1906.06423).
@@ -156,7 +157,7 @@ def _as_served(task: Task, source: Source, others: Sequence[soup.Finished]) -> T
     if resized or others:
         weights = soup.mean(distribution.whole_weights(task.network), others)
         if resized:
-            # Nothing trains any more, so nobody teaches.
+            # Training is over, so there is no distillation.
             experiment = dataclasses.replace(
                 experiment, image_size=experiment.serve_size, serve_size=None, teacher=()
             )
@@ -166,7 +167,7 @@ def _as_served(task: Task, source: Source, others: Sequence[soup.Finished]) -> T
             )
         task.network.set_weights(weights)
     if experiment.epochs_finetune and experiment.train_norms and experiment.measure_norms:
-        step("measuring the norms")
+        step("re-estimating BatchNorm")
         photos = task.fitted("train").array
         measure_norms(task.network, photos, experiment.batch_size, experiment.seed)
     return task

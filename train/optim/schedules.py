@@ -1,4 +1,4 @@
-"""Learning rates as functions of the step, so that a resumed run goes on with the same ones."""
+"""Learning rates as functions of the step, so that a resumed run uses the same ones."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def smooth(losses: list[float]) -> list[float]:
 
 
 def diverged(losses: list[float]) -> bool:
-    """Whether a range test need not go on: its loss is no number, or has grown by far."""
+    """Whether a range test can end: the loss is not finite, or has diverged."""
     return not np.isfinite(losses[-1]) or smooth(losses)[-1] > DIVERGED * min(smooth(losses))
 
 

@@ -34,12 +34,12 @@ TIMED = 20  # single photos that a network's latency is the median of
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """One combination of the grid, with one seed."""
+    """One combination of the grid with one seed."""
 
     folder: pathlib.Path
     experiment: Experiment
     command: str
-    varied: dict[str, str]  # the settings that the grid varies, as they were written
+    varied: dict[str, str]  # the settings that the grid varies, as given on the command line
 
     @property
     def is_done(self) -> bool:
@@ -49,17 +49,17 @@ class Run:
 def runs(
     folder: pathlib.Path, preset: str, shared: list[str], grid: dict[str, list[str]], seeds: int
 ) -> list[Run]:
-    """The runs of a grid, none of them started.
+    """The runs of a grid; nothing is started yet.
 
     Args:
         folder: of the whole sweep.
-        shared: flags of `train/run.py` that all runs have.
-        grid: the values of each setting that varies, as on the command line; of several that
-            vary together, joined by +, as their names are.
-        seeds: runs of each combination; their seeds count up from that of the preset.
+        shared: flags of `train/run.py` that all runs share.
+        grid: the values of each setting that varies, as on the command line; settings that vary
+            together are joined by +, and so are their values.
+        seeds: runs per combination; their seeds count up from that of the preset.
 
     Raises:
-        UserError: for a setting, or a value of it, that does not exist.
+        UserError: a setting, or a value of it, does not exist.
     """
     together = [[_together(names, value) for value in values] for names, values in grid.items()]
     parser = Parser()
@@ -95,16 +95,16 @@ def _together(names: str, values: str) -> dict[str, str]:
 
 
 def carry_out(run: Run, preset: str, track: str | None) -> None:
-    """Train what is not trained yet; `track` says who follows, as for `train/run.py`.
+    """Start or resume a run; `track` is the tracker, as for `train/run.py`.
 
     Raises:
-        UserError: for a run that failed, with its last words, and for a folder in which a run with
-            other settings was begun.
+        UserError: the run failed (the message ends with its last line of output), or its folder
+            holds a run with other settings.
     """
     if holds_run(run.folder):
         _, experiment, _ = read_settings(run.folder)
         if experiment != run.experiment:
-            raise UserError(f"{str(run.folder)!r} was begun with other settings; remove it")
+            raise UserError(f"{str(run.folder)!r} holds a run with other settings; remove it")
     else:
         write_settings(run.folder, preset, run.experiment, run.command)
     command = [sys.executable, str(ROOT / "train/run.py"), "--resume", str(run.folder)]
@@ -118,11 +118,11 @@ def carry_out(run: Run, preset: str, track: str | None) -> None:
 
 
 def result(run: Run) -> Row:
-    """What a run came to, as a row of `results.csv`.
+    """The results of a run, as a row of `results.csv`.
 
     `train_top1` is the best epoch's, on augmented photos; MB are those of `model.weights.h5`;
-    the accuracy of large, middle and small classes is the held-out split's, where they differ;
-    photos a second are those of fine-tuning (of the head where there is none), and the latency that
+    the accuracy of large, middle and small classes is that of the held-out split, if class sizes
+    differ; photos per second are those of fine-tuning (else of the head), and the latency is that
     of ONNX Runtime with one photo.
     """
     folder = run.folder / "bundle"

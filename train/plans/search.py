@@ -14,15 +14,15 @@ MOST = 2**16  # photos a chip, beyond which the search does not go
 
 
 def largest(memory_of: Callable[[int], float | None], guess: int, limit: float) -> int:
-    """How many photos a chip fit, at most 65,536, to one part in 16; 0 where not one does.
+    """The largest number of photos per chip, up to 65,536, to one part in 16; 0 if none fits.
 
-    Memory grows nearly linearly, so the search goes where a line through what is known comes close
-    to the limit, and halves what is left after a number that does not fit.
+    Memory grows nearly linearly, so the search extrapolates a line to just below the limit, and
+    bisects after a number that does not fit.
 
     Args:
-        memory_of: the memory that a step of so many photos takes, None where it cannot be compiled.
-        guess: where to begin.
-        limit: the memory that there is; of numbers that leave less than 1/16 of it none is larger.
+        memory_of: the memory of a step with that many photos, None if it cannot be compiled.
+        guess: where to start.
+        limit: the available memory; the search ends when less than 1/16 of it is left.
     """
     low, high, number = 0, math.inf, min(guess, MOST)
     before, less = 0, 0.0
@@ -46,15 +46,15 @@ def largest(memory_of: Callable[[int], float | None], guess: int, limit: float) 
 def plan(
     experiment: Experiment, classes: int, topology: str, batch: int | None, quick: bool
 ) -> tuple[list[Step], list[Step]]:
-    """Compile steps of an experiment; the report's, and all of them.
+    """Compile steps of an experiment; returns those to report, and all that were compiled.
 
     Args:
         batch: photos on all chips together; None compiles the experiment's own batch, then searches
             for the largest that fits.
 
     Raises:
-        UserError: for a topology that there is not, a batch that does not give every chip a photo,
-            and where no step fits.
+        UserError: there is no such topology, the batch is smaller than the number of chips, or no
+            step fits.
     """
     chips = len(chips_of(topology))
     own = (experiment.batch_size if batch is None else batch) // chips
@@ -86,7 +86,7 @@ def plan(
 
 
 def _outputs(experiment: Experiment, classes: int) -> int:
-    """Bytes of what all layers of the trained part give for a photo, in two bytes each."""
+    """Bytes of all layers' outputs for one photo in the trained part, two bytes per number."""
     from flowers_model.network import layers_of
 
     outputs = [layer.output for layer in layers_of(abstract_part(experiment, classes))]

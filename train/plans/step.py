@@ -29,7 +29,7 @@ log = logging.getLogger("flowers")
 FLOPS, BANDWIDTH, INTERCONNECT = 197e12, 819e9, 200e9
 MEMORY = round(15.75 * 2**30)  # bytes of the 16 GB that libtpu gives a program
 
-# libtpu looks for a TPU, and waits for one, unless it is told what to think of.
+# libtpu looks for a TPU, and waits for one, unless these describe one.
 ENVIRONMENT = {
     "KERAS_BACKEND": "jax",
     "JAX_PLATFORMS": "cpu",
@@ -63,7 +63,7 @@ class Step:
     parameters: int  # bytes
     optimizer: int  # bytes
     inputs: int  # bytes of the chip's part of the batch
-    temporaries: int  # bytes of activations, gradients and the like at their peak
+    temporaries: int  # peak bytes of activations, gradients and other temporaries
     program: int  # bytes of the program, and of what alignment wastes
     flops: float
     traffic: int  # bytes read from memory and written to it
@@ -136,7 +136,7 @@ def lower(
 
 @functools.cache
 def abstract_part(experiment: Experiment, classes: int):
-    """What the last stage trains, ready for its steps, but without values."""
+    """What the last stage trains, compiled, but without values."""
     import jax
     import keras
 
@@ -164,7 +164,7 @@ def _bytes(arrays: Sequence[jax.ShapeDtypeStruct]) -> int:
 
 
 def analyze(compiled: jax.stages.Compiled, batch: int, chips: int, sizes: dict[str, int]) -> Step:
-    """What a compiled step says of itself; `sizes` as `lower` gives them."""
+    """Read a `Step` off a compiled step; `sizes` are those of `lower`."""
     memory, text = compiled.memory_analysis(), compiled.as_text()
     kept = memory.argument_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes
     collectives, collective_bytes = count_collectives(text)
@@ -228,7 +228,7 @@ def chips_of(topology: str) -> list[jax.Device]:
     """The chips of a topology such as `v5e:2x4`, as JAX's devices.
 
     Raises:
-        UserError: for a topology that there is not, or without libtpu.
+        UserError: there is no such topology, or libtpu is missing.
     """
     if not re.fullmatch(r"v5e:[0-9]+x[0-9]+", topology):
         raise UserError(f"--topology must be v5e:ROWSxCOLUMNS, as in v5e:2x4, not {topology!r}")
@@ -247,12 +247,12 @@ def chips_of(topology: str) -> list[jax.Device]:
 def compile_step(
     experiment: Experiment, classes: int, topology: str, batch: int, quick: bool = False
 ) -> Step | None:
-    """Compile a step for a topology, or recall it; None where it does not fit into memory.
+    """Compile a step for a topology, or read it from the cache; None if it is out of memory.
 
     Args:
         topology: as `chips_of` takes it.
         batch: photos on all chips together; a multiple of their number.
-        quick: whether the compiler takes the least effort.
+        quick: whether to compile with the least optimization.
     """
     experiment = compiled_settings(experiment)
     path = cache_folder() / "plans" / f"{_key(experiment, classes, topology, batch, quick)}.json"
@@ -264,18 +264,14 @@ def compile_step(
         with replacing(path) as temporary:
             temporary.write_text(json.dumps(step and dataclasses.asdict(step)), "utf-8")
     except OSError as error:
-        log.warning("the plan is not kept (%s); set FLOWERS_DATA", error)
+        log.warning("the plan is not cached (%s); set FLOWERS_DATA", error)
     return step
 
 
 def compiled_settings(experiment: Experiment) -> Experiment:
-    """An experiment of which only that is left what may change a compiled step."""
-    fields = {field.name: field.default for field in dataclasses.fields(Experiment)}
-    others = ("data", "classes", "data_list", "skip_bad", "serve_size", "crop", "crop_scale")
-    others += ("gallery", "weights", "batch_size", "learning_rate", "learning_rate_finetune")
-    others += ("teacher", "average", "seed", "outliers")
-    plain = {name: fields[name] for name in others}
-    return dataclasses.replace(experiment, **plain, rate_low=0.0)
+    """The experiment with every setting that cannot change the compiled step reset."""
+    others = [one for one in dataclasses.fields(Experiment) if not one.metadata["compiled"]]
+    return dataclasses.replace(experiment, **{one.name: one.default for one in others})
 
 
 def _key(experiment: Experiment, *others) -> str:

@@ -1,58 +1,39 @@
-"""Photo sources for training, opened by name: see `open_source`."""
+"""Photo sources for training, opened by name: see `open_source`.
 
-from collections.abc import Callable, Sequence
+Each source is a module of this package with `open_source(path, options)`, and a line of `FORMS`.
+"""
 
-from train.sources.base import Source, SourceError, Split, tell_alike, train_on_valid
+import importlib
+import re
+from collections.abc import Sequence
 
-__all__ = ["Source", "SourceError", "Split", "open_source", "open_sources", "train_on_valid"]
+from train.sources.base import Options, Source, SourceError, Split, tell_alike, train_on_valid
 
+__all__ = [
+    "Options",
+    "Source",
+    "SourceError",
+    "Split",
+    "forms",
+    "open_source",
+    "open_sources",
+    "train_on_valid",
+]
 
-# A source is imported when it is opened, so that one does not wait for the others.
-def _quickstart(path: str, seed: int, image_size: int | None, skip_bad: bool, cut: bool) -> Source:
-    from train.sources.quickstart import quickstart
-
-    if path:
-        raise SourceError(f"quickstart draws its own photos and takes no path: drop ':{path}'.")
-    return quickstart(seed)
-
-
-def _folder(path: str, seed: int, image_size: int | None, skip_bad: bool, cut: bool) -> Source:
-    from train.sources.folder import open_folder
-
-    if not path:
-        raise SourceError("folder needs the path of a folder of photos: write folder:PATH.")
-    return open_folder(path, seed, cut)
-
-
-def _oxford_flowers102(
-    path: str, seed: int, image_size: int | None, skip_bad: bool, cut: bool
-) -> Source:
-    from train.sources.oxford_flowers102 import open_oxford_flowers102
-
-    return open_oxford_flowers102(path or None)
-
-
-def _tfrecord(path: str, seed: int, image_size: int | None, skip_bad: bool, cut: bool) -> Source:
-    from train.sources.tfrecord import open_tfrecord
-
-    if not path:
-        raise SourceError("tfrecord needs the path of a folder of TFRecords: write tfrecord:PATH.")
-    return open_tfrecord(path, seed, image_size, skip_bad)
+# How each source is written after `--data`: the name of its module, and the path that it takes,
+# in brackets if the path may be left out.
+FORMS = (
+    "quickstart",
+    "folder:PATH",
+    "oxford_flowers102[:PATH]",
+    "tfrecord:PATH",
+    "hub:USER/DATASET[@REVISION]",
+)
 
 
-def _hub(path: str, seed: int, image_size: int | None, skip_bad: bool, cut: bool) -> Source:
-    from train.sources.hub import open_hub
-
-    return open_hub(path, seed, skip_bad, cut)
-
-
-SOURCES: dict[str, Callable[[str, int, int | None, bool, bool], Source]] = {
-    "quickstart": _quickstart,
-    "folder": _folder,
-    "oxford_flowers102": _oxford_flowers102,
-    "tfrecord": _tfrecord,
-    "hub": _hub,
-}
+def forms() -> str:
+    """The sources as `--data` takes them, for messages and help."""
+    return f"{', '.join(FORMS[:-1])} or {FORMS[-1]}"
 
 
 def open_source(
@@ -62,28 +43,27 @@ def open_source(
     skip_bad: bool = False,
     cut: bool = True,
 ) -> Source:
-    """Open the photo source `spec`, written NAME or NAME:PATH.
+    """Open the photo source `spec`, written as one of `FORMS`.
 
-    Known are `quickstart`, `folder:PATH`, `oxford_flowers102[:PATH]`, `tfrecord:PATH`, and
-    `hub:USER/DATASET[@REVISION]` or `hub:PATH`. The seed decides what a source draws and every
-    split that its photos do not bring along; the network's input size in pixels, which resolution
-    is read where there are several (None: the largest). With `skip_bad`, records and rows that
-    cannot be used are left out, counted in the log and the first three named there. Without `cut`,
-    a folder or a data set of the Hub is taken as it is: it has the splits that it brings along, all
-    train where it brings none, and a folder's splits need not have every class.
+    Args:
+        seed, image_size, skip_bad, cut: see `train.sources.base.Options`.
 
     Raises:
-        SourceError: an unknown name, a path missing or too many, or photos that do not fit.
+        SourceError: an unknown name, a path that is missing or not wanted, or photos that cannot
+            be used.
     """
     # Only the first colon: a Windows path has one of its own.
     name, _, path = spec.partition(":")
-    if name not in SOURCES:
-        raise SourceError(
-            f"There is no photo source {name!r}: "
-            "known are quickstart, folder:PATH, oxford_flowers102[:PATH], tfrecord:PATH "
-            "and hub:USER/DATASET."
-        )
-    source = SOURCES[name](path, seed, image_size, skip_bad, cut)
+    form = next((form for form in FORMS if re.match(r"\w+", form)[0] == name), None)
+    if form is None:
+        raise SourceError(f"There is no photo source {name!r}: known are {forms()}.")
+    if form == name and path:
+        raise SourceError(f"{name} takes no path: drop ':{path}'.")
+    if form.startswith(f"{name}:") and not path:
+        raise SourceError(f"{name} needs a path: write {form}.")
+    # A source is imported when it is opened: some of them need TensorFlow or pyarrow.
+    module = importlib.import_module(f"{__name__}.{name}")
+    source = module.open_source(path, Options(seed, image_size, skip_bad, cut))
     tell_alike(source)
     return source
 
@@ -99,8 +79,8 @@ def open_sources(
     """Open one photo source, or several as one: see `open_source` and `merge.merge`.
 
     Args:
-        valid_share: what `train_on_valid` leaves of the first source's valid photos, before the
-            others, which hold back little already, are merged with it.
+        valid_share: as in `train_on_valid`, for the first source, before the others are merged
+            with it, which hold out few photos anyway.
     """
     from train.sources.merge import merge
 

@@ -1,4 +1,4 @@
-"""What every photo source gives to a training run: named splits of labelled photos."""
+"""What every photo source provides: named splits of labelled photos."""
 
 from __future__ import annotations
 
@@ -22,11 +22,32 @@ class SourceError(UserError):
 
 
 @dataclass(frozen=True)
+class Options:
+    """How a source is opened.
+
+    Attributes:
+        seed: decides what a source draws, and every split that its photos do not come with.
+        image_size: side of the network's input, pixels, where there are several resolutions to
+            choose from; None: the largest.
+        skip_bad: leave out records and rows that cannot be used; they are counted in the log, and
+            the first three named.
+        cut: make the splits that are missing. Without it, a source is taken as it is, to be added
+            to another or to be measured on: it has the splits that it comes with, only train if it
+            comes with none, and splits need not have every class.
+    """
+
+    seed: int
+    image_size: int | None = None
+    skip_bad: bool = False
+    cut: bool = True
+
+
+@dataclass(frozen=True)
 class Split:
     """The photos of one split, read only when asked for.
 
     Attributes:
-        names: one name a photo, unique within the source: its relative path where there is one.
+        names: one per photo, unique within the source: its relative path if there is one.
         labels: int32 (N,), indices into `Source.class_names`.
         read: `read(i)` gives the encoded bytes of photo `i`, 0 <= i < N; nothing is decoded. It
             raises OSError where the file has gone or must not be read. Threads may share it.
@@ -52,7 +73,7 @@ class Split:
 
 
 def picked(photos: Sequence[tuple[Split, int]]) -> Split:
-    """A split of photos from others, each the split that it comes from and its number there."""
+    """A split of photos from other splits, each given as its split and its index there."""
     labels = np.array([split.labels[i] for split, i in photos], np.int32)
 
     def read(i: int) -> bytes:
@@ -73,10 +94,10 @@ class Source:
 
     Attributes:
         name: what the collection is called in reports, e.g. `oxford_flowers102`.
-        class_names: one a class, in label order.
+        class_names: one per class, in label order.
         splits: "train" and "valid" always, "test" where the collection has test photos.
         credits: one line: where the photos come from, under what terms.
-        drawn: whether the photos follow from the seed alone, so that they are always the same.
+        drawn: whether the photos are drawn from the seed, so that they are always the same.
         datasets: the Hub repos that the photos come from, `USER/DATASET` each.
     """
 
@@ -116,9 +137,9 @@ def split_options(text: str, known: Sequence[str], form: str) -> tuple[str, dict
 
 
 def train_on_valid(source: Source, share: float, seed: int) -> Source:
-    """The same photos with `share` (0..1) of each class's valid ones left there, one at least.
+    """Keep `share` (0..1) of each class's valid photos, at least one, and append the rest to train.
 
-    The others are training photos, at the end of them. Which, the seed decides.
+    The seed decides which.
     """
     if share == 1:
         return source
@@ -135,7 +156,7 @@ def train_on_valid(source: Source, share: float, seed: int) -> Source:
 
 
 def plain_name(name: str) -> str:
-    """A class name in Unicode's composed form: Macs decompose letters such as é, others do not."""
+    """A class name in Unicode's composed form (NFC); macOS decomposes letters such as é."""
     return unicodedata.normalize("NFC", name)
 
 
@@ -155,7 +176,7 @@ def tell_alike(source: Source) -> None:
 
 
 def nameless(name: str) -> str | None:
-    """What keeps a text from being a class name, if anything does."""
+    """Why a text cannot be a class name; None if it can."""
     if not name.strip():
         return "is blank"
     try:

@@ -1,4 +1,4 @@
-"""Photos on disk, one folder a class, with or without `train/ valid/ test/` above them."""
+"""Photos on disk, one folder per class, with or without `train/ valid/ test/` above them."""
 
 import dataclasses
 import os
@@ -8,10 +8,10 @@ from collections.abc import Iterator
 import numpy as np
 
 from flowers_model.files import expanded, is_clutter, legible
-from train.sources.base import Source, SourceError, Split, nameless, plain_name
+from train.sources.base import Options, Source, SourceError, Split, nameless, plain_name
 from train.sources.splits import add_missing_splits, check_classes, some, split_named
 
-# What flowers_model.photo decodes. Anything else beside the photos is left alone.
+# What flowers_model.photo decodes. Other files beside the photos are ignored.
 # fmt: off
 PHOTO_SUFFIXES = (
     ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".avif", ".heic", ".heif", ".gif",
@@ -20,29 +20,28 @@ PHOTO_SUFFIXES = (
 # fmt: on
 
 
-def open_folder(path: str | os.PathLike, seed: int, cut: bool = True) -> Source:
-    """Open a folder that holds one folder a class, or split folders that hold those.
+def open_source(path: str, options: Options) -> Source:
+    """Open a folder that holds one folder per class, or split folders that hold those.
 
     Split folders are recognised in many spellings: `Training`, `val`, `validation`, `test_set`,
     and `images` where it stands beside a validation or test folder and no train folder does.
-    Without split folders each class is cut about 70 / 15 / 15 by the seed; where there is a test
-    folder but no validation folder, 15 % of train become valid; where there is no test folder
-    there is no test split. A folder around the whole, as archives leave it, is passed over.
+    Without split folders the seed splits each class about 70 / 15 / 15. With a test folder but no
+    validation folder, 15 % of train become valid; with a validation folder but no test folder,
+    there is no test split. A single folder around everything, as in archives, is skipped.
 
-    Without `cut`, the photos are taken as they are, as an addition to other photos or to be
-    measured on: missing splits stay so, train among them, and a split needs not have every class.
-    Class folders without split folders are all train then.
-    Files that are no photos, hidden ones, and photos outside class folders are left alone.
+    Without `options.cut`, splits stay as they are: some may be missing, train among them, and a
+    split need not have every class; class folders without split folders are all train.
+    Files that are not photos, hidden files, and photos outside class folders are ignored.
 
     Raises:
         SourceError: wrong layout, one class only, a class without photos or with too few to cut,
             splits that differ in their classes.
     """
     root = find_root(path)
-    folders = split_folders(root, needs_train=cut)
-    class_names, splits = read_splits(root, folders or {"train": root}, whole=cut)
-    if cut:
-        splits = add_missing_splits(splits, class_names, seed)
+    folders = split_folders(root, needs_train=options.cut)
+    class_names, splits = read_splits(root, folders or {"train": root}, whole=options.cut)
+    if options.cut:
+        splits = add_missing_splits(splits, class_names, options.seed)
     name = legible(expanded(path).resolve().name)
     return Source(name=name, class_names=class_names, splits=splits, credits=f"Photos from {name}")
 
@@ -133,7 +132,7 @@ def read_splits(
         whole: whether every split needs every class, and there have to be two.
 
     Raises:
-        SourceError: see `open_folder`.
+        SourceError: see `open_source`.
     """
     listings = {split: _photos_by_class(folder) for split, folder in folders.items()}
     class_names = tuple(sorted(set().union(*listings.values())))

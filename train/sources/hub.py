@@ -12,7 +12,15 @@ import numpy as np
 
 from flowers_model import hub
 from flowers_model.files import expanded, legible
-from train.sources.base import Source, SourceError, Split, check_faults, plain_name, split_options
+from train.sources.base import (
+    Options,
+    Source,
+    SourceError,
+    Split,
+    check_faults,
+    plain_name,
+    split_options,
+)
 from train.sources.folder import entries, is_folder, photo_files
 from train.sources.splits import add_missing_splits, check_classes, some, split_named
 
@@ -30,7 +38,7 @@ OPTIONS = ("image", "label", "config")
 FORM = "hub:USER/DATASET[@REVISION] or hub:PATH, with ?image=COLUMN&label=COLUMN where needed"
 
 
-def open_hub(text: str, seed: int, skip_bad: bool = False, cut: bool = True) -> Source:
+def open_source(text: str, options: Options) -> Source:
     """Open a data set in a format of `datasets`: Parquet, Arrow or an imagefolder.
 
     Args:
@@ -39,9 +47,7 @@ def open_hub(text: str, seed: int, skip_bad: bool = False, cut: bool = True) -> 
             Parquet, Arrow or photos as `datasets.load_dataset` takes it, one that `save_to_disk`
             wrote, or one `.parquet` or `.arrow` file. At its end may stand `?image=COLUMN`,
             `label=COLUMN` and `config=NAME`, joined by `&`.
-        seed: of the splits that the data set does not bring along.
-        skip_bad: leave out rows without a label, or with one that is unknown in train, and log it.
-        cut: make the splits that are missing.
+        options: `skip_bad` leaves out rows without a label, or with one that is unknown in train.
 
     The image column is the one of type `Image`; only one named may hold bare bytes. The label
     column is the one of type `ClassLabel`, whose names and order are kept; else the one of
@@ -53,19 +59,17 @@ def open_hub(text: str, seed: int, skip_bad: bool = False, cut: bool = True) -> 
         SourceError: a data set that cannot be read, or whose columns, labels or splits do not fit.
         HubError: a repo that cannot be fetched.
     """
-    if not text:
-        raise SourceError(f"hub needs a data set: write {FORM}.")
-    place, options = split_options(text, OPTIONS, "?image=COLUMN&label=COLUMN")
+    place, named = split_options(text, OPTIONS, "?image=COLUMN&label=COLUMN")
     path, repo_id = _fetch(place)
-    splits = _map_splits(_load(path, options.get("config"), place), place)
+    splits = _map_splits(_load(path, named.get("config"), place), place)
     features = splits["train"].features
-    image = _image_column(features, options.get("image"), place)
+    image = _image_column(features, named.get("image"), place)
     class_names, labels = _labels(
-        splits, _label_column(features, options.get("label"), place), place, skip_bad
+        splits, _label_column(features, named.get("label"), place), place, options.skip_bad
     )
     ready = {name: _split(splits[name], name, image, found) for name, found in labels.items()}
-    if cut:
-        ready = add_missing_splits(ready, class_names, seed)
+    if options.cut:
+        ready = add_missing_splits(ready, class_names, options.seed)
     check_classes(place, class_names, ready)
     name = repo_id or legible(path.resolve().name)
     credits = f"Photos from {name}" + (f", commit {path.name} on the Hub" if repo_id else "")

@@ -7,7 +7,6 @@ photos each, 10 a class; test of 6149.
 
 import hashlib
 import http.client
-import os
 import pathlib
 import re
 import tarfile
@@ -21,7 +20,7 @@ import tqdm
 from flowers_model import names as flower_names
 from flowers_model.files import cache_folder, replacing
 from train.sources import folder as folder_source
-from train.sources.base import Source, SourceError, Split
+from train.sources.base import Options, Source, SourceError, Split
 
 BASE_URL = "https://www.robots.ox.ac.uk/~vgg/data/flowers/102/"
 PHOTOS, LABELS, SPLITS = "102flowers.tgz", "imagelabels.mat", "setid.mat"
@@ -39,7 +38,7 @@ ATTEMPTS = 3
 TIMEOUT = 30  # seconds without a byte
 
 
-def open_oxford_flowers102(path: str | os.PathLike | None = None) -> Source:
+def open_source(path: str, options: Options) -> Source:
     """Open Oxford 102 Flowers; classes are in the official order, whatever the form.
 
     Args:
@@ -47,13 +46,13 @@ def open_oxford_flowers102(path: str | os.PathLike | None = None) -> Source:
             unpacked once, beside itself, or the `jpg/` from it: the official splits.
             Or a folder with train, valid and test folders (see `folder.split_folders`) of 102
             class folders, named by class or by label 1..102: the splits are what the folders say.
-            None: the official files, downloaded once from the authors' site (350 MB) into
+            Empty: the official files, downloaded once from the authors' site (350 MB) into
             `$FLOWERS_DATA/oxford_flowers102`, where FLOWERS_DATA defaults to `~/.cache/flowers`.
 
     Raises:
         SourceError: the files are not there, not the official ones, or cannot be downloaded.
     """
-    root = _downloaded() if path is None else folder_source.find_root(path)
+    root = folder_source.find_root(path) if path else _downloaded()
     if (root / "jpg").is_dir() or (root / PHOTOS).exists():
         splits = _official_splits(root)
     else:

@@ -33,7 +33,15 @@ from google.protobuf.message import DecodeError
 
 from flowers_model import names as flower_names
 from flowers_model.files import expanded
-from train.sources.base import Source, SourceError, Split, check_faults, plain_name, split_options
+from train.sources.base import (
+    Options,
+    Source,
+    SourceError,
+    Split,
+    check_faults,
+    plain_name,
+    split_options,
+)
 from train.sources.splits import some, split_named
 
 log = logging.getLogger("flowers")
@@ -126,9 +134,7 @@ class Shard:
         return f"{self.path} record {i + 1}"
 
 
-def open_tfrecord(
-    text: str | os.PathLike, seed: int, image_size: int | None = None, skip_bad: bool = False
-) -> Source:
+def open_source(text: str, options: Options) -> Source:
     """Open TFRecords of labelled photos; all of them are read once, for labels and checksums.
 
     A test split without labels, as Kaggle's, is left out. The class names are those of
@@ -140,10 +146,9 @@ def open_tfrecord(
         text: a folder of resolution folders, or one of these, or one that holds shards with names
             of splits; local or gs://. At its end may stand `?image=FEATURE` and `label=FEATURE`,
             joined by `&`, where these features have no name of `IMAGES` and `LABELS`.
-        seed: not used: the records bring their splits along.
-        image_size: side of the network's input in pixels. The smallest resolution that is not
-            below it is read, or the largest there is; None: the largest.
-        skip_bad: leave out bad records and what lies behind damage in a shard, and log it.
+        options: of the resolutions, the smallest that is not below `image_size` is read, or the
+            largest there is. `skip_bad` leaves out bad records and what follows damage in a shard.
+            `seed` and `cut` do not matter: the records come with their splits.
 
     Raises:
         SourceError: no shards, or a place that cannot be read; without `skip_bad` also a damaged or
@@ -157,7 +162,7 @@ def open_tfrecord(
     with readable(path):
         if not tf.io.gfile.exists(path):
             raise SourceError(f"There is no folder {path}: check the path.")
-    root = resolution(path, image_size)
+    root = resolution(path, options.image_size)
     class_file = _class_file(path, root)
     paths = {split: _shard_paths(root, split) for split in FOLDERS}
     features = _features(paths["train"][0], named)
@@ -176,7 +181,7 @@ def open_tfrecord(
         log.info("%s: labels count from 1", root)
     classes = range(first, first + len(class_names))
     splits = {
-        split: _split(root, found, classes, class_file, features.image, skip_bad)
+        split: _split(root, found, classes, class_file, features.image, options.skip_bad)
         for split, found in shards.items()
     }
     for split, found in splits.items():
