@@ -13,6 +13,7 @@ from collections.abc import Iterator
 import pytest
 
 from flowers_model.installation import COMMANDS
+from train.data.augment import STEPS
 from train.experiment import Experiment, add_settings, load_preset
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -194,3 +195,9 @@ def test_the_api_reference_is_what_its_command_writes():
     spec.loader.exec_module(build_api)
     written = (ROOT / "docs/api.md").read_text("utf-8")
     assert written == build_api.build(), "run python docs/build_api.py"
+
+
+def test_the_table_of_augmentation_steps_is_that_of_the_help():
+    text = (ROOT / "docs/training.md").read_text("utf-8")
+    rows = dict(re.findall(r"(?m)^\| `(\w+)`[^|]* \| (.*?)(?: \(\[.*)? \|$", text))
+    assert {name: rows.get(name) for name in STEPS} == STEPS

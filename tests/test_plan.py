@@ -161,6 +161,13 @@ def test_what_does_not_change_the_step_does_not_compile_it_anew():
     )
 
 
+def test_settings_that_do_not_reach_the_step_do_not_compile_it_anew():
+    plain = compiled_settings(Experiment())
+    others = {"storage": "float16", "monitor": "last", "oversample": True, "valid_share": 0.5}
+    assert compiled_settings(Experiment(**others, augment="crop", seed=3)) == plain
+    assert compiled_settings(Experiment(dropout=0.5)) != plain
+
+
 @pytest.mark.parametrize("name", preset_names())
 def test_every_preset_has_a_batch_that_eight_chips_divide(name):
     assert load_preset(name).EXPERIMENT.batch_size % 8 == 0
