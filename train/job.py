@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import pathlib
 import textwrap
@@ -25,15 +26,22 @@ from train.reports.figures import learning_rate_figure
 log = logging.getLogger("flowers")
 
 
+@dataclasses.dataclass(frozen=True)
+class Publication:
+    """Where a bundle is published on the Hub: `USER/MODEL`, for whom, and with which tag."""
+
+    repo_id: str
+    private: bool = False
+    tag: str | None = None
+
+
 def run(
     experiment: Experiment,
     folder: pathlib.Path,
     *,
     preset: str,
     command: str,
-    push_to: str | None = None,
-    private: bool = False,
-    tag: str | None = None,
+    publication: Publication | None = None,
     track: str | None = None,
 ) -> Manifest | None:
     """Train, or resume training, and write `folder/bundle`.
@@ -41,6 +49,8 @@ def run(
     Only process 0 writes and publishes; other processes return None.
 
     Args:
+        preset, command: what the manifest says about how the run was started.
+        publication: where the bundle is published, if at all.
         track: the tracker, as `train.loop.tracking.tracker_spec` returns it.
 
     Raises:
@@ -56,8 +66,8 @@ def run(
     log.info("run %s, Keras %s on %s", folder, keras.__version__, backend)
     if not distribution.has_accelerator() and (missed := environment.unused_card(backend)):
         log.warning("warning: %s", missed)
-    if push_to and processes.is_first():
-        hub.check_may_write(push_to)
+    if publication and processes.is_first():
+        hub.check_may_write(publication.repo_id)
     if not processes.is_first():
         train(experiment, folder)
         processes.leave()
@@ -72,11 +82,8 @@ def run(
             photos = {name: trained.fitted(name) for name in splits}
             manifest = write_bundle(
                 folder / "bundle",
-                trained.network,
-                trained.experiment,
-                trained.source,
+                trained,
                 photos,
-                trained.history,
                 preset=preset,
                 command=command,
                 splits=None if trained.source.drawn else read_splits(folder),
@@ -84,10 +91,15 @@ def run(
         log.info("bundle: %s", folder / "bundle")
         follower.end(trained.history, folder / "bundle")
     whole = f"the bundle is whole in {folder / 'bundle'}"
-    if push_to:
+    if publication:
         with finishing(whole):
             step("publishing")
-            url = hub.publish(folder / "bundle", push_to, private=private, tag=tag)
+            url = hub.publish(
+                folder / "bundle",
+                publication.repo_id,
+                private=publication.private,
+                tag=publication.tag,
+            )
         log.info("published: %s", url)
     log.info("%s", manifest.headline)
     if not follower.told:

@@ -142,11 +142,14 @@ def _run(
     options: dict,
     again: str,
 ) -> int:
-    from train.job import find_learning_rate, run
+    from train.job import Publication, find_learning_rate, run
     from train.loop.finishing import UnfinishedError, reason
     from train.loop.preflight import room_needed
     from train.loop.task import TrainingError
 
+    publication = None
+    if options["push_to"]:
+        publication = Publication(options["push_to"], options["private"], options["tag"])
     try:
         if options["find_learning_rate"] is not None:
             find_learning_rate(experiment, folder, options["find_learning_rate"])
@@ -156,9 +159,7 @@ def _run(
             folder,
             preset=preset,
             command=command,
-            push_to=options["push_to"],
-            private=options["private"],
-            tag=options["tag"],
+            publication=publication,
             track=options["track"],
         )
     except UserError as error:

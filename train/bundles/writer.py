@@ -29,11 +29,12 @@ from train.evaluation.calibration import Measured, Outputs, calibrate
 from train.evaluation.metrics import Evaluation, measure
 from train.experiment import Experiment
 from train.loop.finishing import step
-from train.loop.history import Row, write_history_csv
+from train.loop.history import write_history_csv
 from train.loop.network import build_network
+from train.loop.training import Trained
 from train.reports import report
 from train.reports.figures import history_figure
-from train.sources import Source, Split
+from train.sources import Split
 
 log = logging.getLogger("flowers")
 
@@ -47,29 +48,26 @@ class ExportError(Exception):
 
 def write_bundle(
     folder: pathlib.Path,
-    network: keras.Model,
-    experiment: Experiment,
-    source: Source,
+    trained: Trained,
     photos: dict[str, Photos],
-    history: list[Row],
     *,
     preset: str,
     command: str,
     splits: bundle.Splits | None = None,
 ) -> bundle.Manifest:
-    """Write the bundle of a trained network, whole or not at all.
+    """Write the bundle of a trained network, atomically.
 
     Args:
         folder: where the bundle goes; an older one there is replaced.
-        network: the trained network.
-        photos: decoded evaluation photos of train, valid and, where there is one, test.
-        history: the rows of `train.loop.stages.train`.
-        preset, command: what to say in the manifest.
-        splits: which photos are in which split, if that is kept.
+        photos: decoded evaluation photos of train, valid and, if there is one, test.
+        preset, command: what the manifest says about how the run was started.
+        splits: which photos are in which split, if the bundle is to record that.
 
     Raises:
-        ExportError: where the ONNX network differs by more than 1e-3 in probability.
+        ExportError: the ONNX network differs by more than 1e-3 in probability.
     """
+    network, experiment, source = trained.network, trained.experiment, trained.source
+    history = trained.history
     step("saving the network")
     strange = outliers(experiment.outliers)
     with replacing(folder) as room:
