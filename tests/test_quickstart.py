@@ -7,7 +7,8 @@ import pytest
 from PIL import Image
 
 from train.sources import SourceError
-from train.sources.quickstart import PER_CLASS, SIZE, quickstart
+from train.sources.quickstart import PER_CLASS, quickstart
+from train.sources.quickstart.canvas import SIZE
 
 
 def pixels(photo: bytes) -> np.ndarray:
