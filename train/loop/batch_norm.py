@@ -1,8 +1,8 @@
-"""The statistics that BatchNormalization uses when it serves, measured rather than averaged along.
+"""Precise BatchNorm: re-estimate the statistics with the finished weights.
 
-While a network trains, its statistics follow the last few batches of augmented photos. Those of the
-finished weights on photos as they are served are others: on Oxford 102 Flowers the difference is a
-point of accuracy. Wu and Johnson, 2021, "Rethinking 'Batch' in BatchNorm" (precise statistics),
+In training, the moving averages follow the last few batches of augmented photos. The statistics of
+the finished weights on photos as they are served differ: on Oxford 102 Flowers by a point of
+accuracy. Wu and Johnson, 2021, "Rethinking 'Batch' in BatchNorm" (precise statistics),
 https://arxiv.org/abs/2105.07576.
 """
 
@@ -22,14 +22,14 @@ PHOTOS = 4096  # statistics of a channel need no more
 
 
 def measure_norms(network: keras.Model, photos: np.ndarray, batch_size: int, seed: int) -> None:
-    """Give the backbone's BatchNormalization layers that learn the statistics of these photos.
+    """Set the statistics of the backbone's trainable BatchNormalization layers to those of photos.
 
     Collective (`train.devices.processes`), in full float32. Each gets the mean over batches of a
     batch's mean and variance.
 
     Args:
-        photos: uint8 `(N, S, S, 3)`; of more than 4096, so many are drawn.
-        batch_size: photos a batch; what does not fill the last one is left out.
+        photos: uint8 `(N, S, S, 3)`; of more than 4096, that many are drawn.
+        batch_size: photos per batch; an incomplete last batch is left out.
         seed: of the draw and the order.
     """
     layers = networks.backbone_of(network).layers
@@ -49,7 +49,7 @@ def measure_norms(network: keras.Model, photos: np.ndarray, batch_size: int, see
             norm.momentum = 0.0  # the average is then the last batch's own
         embedder = networks.embedder(network)
         statistics = full_float32(embedder)(_statistics(embedder, variables))
-        for number in progress(range(count), "measuring norms", count, "batches"):
+        for number in progress(range(count), "BatchNorm", count, "batches"):
             some = np.sort(order[number * rows : (number + 1) * rows])
             for total, values in zip(sums, statistics(photos[some].astype("float32")), strict=True):
                 total += values
@@ -63,7 +63,7 @@ def measure_norms(network: keras.Model, photos: np.ndarray, batch_size: int, see
 def _statistics(
     embedder: keras.Model, variables: list[keras.Variable]
 ) -> Callable[[np.ndarray], list[np.ndarray]]:
-    """From a batch of photos to the values that it gives these variables, compiled."""
+    """A compiled function from a batch of photos to the values that it gives these variables."""
     if keras.backend.backend() == "jax":
         import jax
 

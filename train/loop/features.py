@@ -1,7 +1,7 @@
-"""What a frozen backbone says of photos, computed once and kept.
+"""The features of a frozen backbone, computed once and cached in `$FLOWERS_DATA/features/`.
 
-Kept on disk by what the backbone is, weights and all, and by the pixels that it sees, so that
-another head on the same photos starts at once: `$FLOWERS_DATA/features/`.
+The cache is keyed by the backbone, its weights and the pixels of each photo, so another head on the
+same photos starts at once.
 """
 
 from __future__ import annotations
@@ -28,20 +28,20 @@ from train.devices.progress import progress
 log = logging.getLogger("flowers")
 
 BATCH = 32
-# On a CPU, ONNX Runtime is several times faster than training's own backend, but the export takes
-# as long as that takes for about so many photos.
+# On a CPU, ONNX Runtime is several times faster than the training backend, but the export takes as
+# long as the backend needs for about this many photos.
 EXPORT_FROM = 4000
 
 
 def features(network: keras.Model, photos: np.ndarray, title: str) -> np.ndarray:
-    """The embeddings of photos, from disk as far as they are there.
+    """The embeddings of photos, from the cache where it has them.
 
     Collective: each process embeds its share of the photos, and gets all features. They are
-    computed in full float32, whatever the network trains in.
+    computed in full float32, whatever the precision of training.
 
     Args:
         photos: uint8 `(N, S, S, 3)`, as `flowers_model.photo.fit` makes them.
-        title: what to call them beside the progress bar.
+        title: the title of the progress bar.
 
     Returns:
         float32 `(N, D)`; ONNX Runtime's differ by about 1e-6 of their size from the network's own.
@@ -77,15 +77,15 @@ def _features(network: keras.Model, photos: np.ndarray, title: str) -> np.ndarra
                     features=np.stack(list(known.values())),
                 )
         except OSError as error:
-            log.warning("features of %s are not kept (%s); set FLOWERS_DATA", title, error)
+            log.warning("features of %s are not cached (%s); set FLOWERS_DATA", title, error)
     else:
-        log.info("features of %s: all %d were kept in %s", title, len(own), path)
+        log.info("features of %s: all %d were cached in %s", title, len(own), path)
     found = np.array([known[digest] for digest in digests.values()], np.float32)
     return processes.gather(found.reshape(len(own), _depth(network)), len(photos))
 
 
 def _predictor(network: keras.Model, count: int, folder: pathlib.Path) -> Callable[..., np.ndarray]:
-    """The fastest way to embed so many photos: see `distribution.predictor`."""
+    """The fastest way to embed `count` photos; see `distribution.predictor`."""
     if count < EXPORT_FROM or distribution.is_on() or distribution.has_accelerator():
         batch = BATCH * distribution.parts()
         return distribution.predictor(networks.embedder(network), batch)
@@ -103,9 +103,9 @@ def _depth(network: keras.Model) -> int:
 
 
 def _key(network: keras.Model) -> str:
-    """What decides the features of a photo: the network up to its head, and its weights."""
+    """A key of what decides the features of a photo: the network up to its head, with weights."""
     embedder = networks.embedder(network)
-    # Keras numbers what has no name of its own through the whole process.
+    # Keras numbers unnamed layers over the whole process.
     described = re.sub(r'_\d+"', '"', embedder.to_json())
     digest = hashlib.blake2b(described.encode(), digest_size=16)
     for weight in distribution.whole_weights(embedder):

@@ -1,4 +1,4 @@
-"""Several photo sources as one: their photos together, by class name."""
+"""Merge several photo sources by class name."""
 
 from __future__ import annotations
 
@@ -30,20 +30,19 @@ class _Part(NamedTuple):
 
 
 def merge(sources: Sequence[Source], classes: str = "union", seed: int = 0) -> Source:
-    """Put the photos of several sources together, and log a table of what came from where.
+    """Merge several sources, and log a table of what came from where.
 
-    Classes are the same where their names are, or where these differ in spelling only: case,
-    accents, blanks, underscores, hyphens, apostrophes, and a plural s, es or ies at the end. The
-    first source that has a class gives it its name and its place in the order.
+    Classes are the same if their names differ in spelling only: case, accents, blanks, underscores,
+    hyphens, apostrophes, and a plural s, es or ies at the end. The first source that has a class
+    gives it its name and its place in the order.
 
     Args:
         sources: two or more.
         classes: `union` keeps all classes and `intersection` those that all sources have; splits
-            are put together by name. `first` keeps the classes, valid and test of the first
-            source; the others add photos to train, from all their splits. `known` keeps the
-            classes of the first, too, but splits are put together by name: each source has a part
-            in what is held back, for which 15 % of its photos are taken where it brings neither
-            valid nor test. Photos of other classes are left out.
+            are merged by name. `first` keeps the classes, valid and test of the first source; the
+            others add photos to train, from all their splits. `known` also keeps the classes of
+            the first, but merges splits by name: photos of each source are held out, 15 % of those
+            of a source that has neither valid nor test. Photos of other classes are left out.
         seed: of those 15 %.
 
     Returns:
@@ -104,7 +103,7 @@ def merge(sources: Sequence[Source], classes: str = "union", seed: int = 0) -> S
 
 
 def hold_back(source: Source, seed: int) -> Source:
-    """The source with `SHARE` of its photos held back, where it holds none back itself."""
+    """The source with `SHARE` of its photos as valid, if it has only train."""
     if source.splits.keys() != {"train"}:
         return source
     train = source.splits["train"]
@@ -117,7 +116,7 @@ def hold_back(source: Source, seed: int) -> Source:
 
 
 def _titles(sources: Sequence[Source]) -> list[str]:
-    """The sources' names, numbered where one occurs again."""
+    """The sources' names, numbered where they repeat."""
     names = [source.name for source in sources]
     again = [names[:i].count(name) + 1 for i, name in enumerate(names)]
     return [f"{name}#{n}" if n > 1 else name for name, n in zip(names, again, strict=True)]

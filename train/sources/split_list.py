@@ -1,7 +1,7 @@
 """Split lists: text files that say which photos of a source to use, and in which split.
 
-A line is a split and a photo's name with a tab between them, quoted as CSV where a name has tabs,
-quotes or line breaks in it. Lines that begin with # are comments. `train.explore --clean` writes
+Each line has a split and a photo's name, separated by a tab and quoted as CSV if the name has tabs,
+quotes or line breaks. Lines that begin with # are comments. `train.explore --clean` writes
 such lists, and `--data-list` of `train/run.py` reads them.
 """
 
@@ -31,11 +31,11 @@ def write_split_list(
 
 
 def apply_split_list(source: Source, path: str | os.PathLike) -> Source:
-    """The photos of `source` that the list names, in the splits that it says.
+    """The photos of `source` that the list names, in the list's splits.
 
     Raises:
-        SourceError: the list cannot be read, names a photo twice or one that the source has not,
-            or leaves a split without photos of some class.
+        SourceError: the list cannot be read, names a photo twice or one that the source does not
+            have, or leaves a split without photos of some class.
     """
     path = expanded(path)
     places = {
