@@ -55,7 +55,7 @@ def test_figures_of_a_worked_example():
             refusal_scores=np.array([0.0, 0.5, 1.5, 0.2]),
         ),
         np.array([0, 0, 5, 5]),
-        others={"noise": np.array([0.1, 2.0]), "text": np.array([3.0, 4.0])},
+        ood_scores={"noise": np.array([0.1, 2.0]), "text": np.array([3.0, 4.0])},
     )
     assert figures.top1 == 0.5
     assert figures.top5 == 0.75

@@ -16,7 +16,7 @@ from flowers_model.uncertainty import (
     label_sets,
     odds,
 )
-from train.data.outliers import others
+from train.data.outliers import ood_pictures
 from train.evaluation.calibration import (
     Measured,
     Outputs,
@@ -24,7 +24,7 @@ from train.evaluation.calibration import (
     conformal_quantile,
     fit_temperature,
 )
-from train.evaluation.metrics import others_auroc
+from train.evaluation.metrics import ood_auroc
 
 
 def clusters(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -167,19 +167,19 @@ def test_further_photos_count_as_the_earlier_network_answers_them():
 
 def test_the_area_is_the_mean_over_kinds():
     flowers = np.array([0.0, 1.0])
-    assert others_auroc(flowers, [np.array([2.0]), np.array([-1.0, -1.0])]) == 0.5
+    assert ood_auroc(flowers, [np.array([2.0]), np.array([-1.0, -1.0])]) == 0.5
 
 
 def test_other_things_come_in_two_groups_without_a_common_kind():
     flowers = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), np.uint8)
-    choose, measure = others("choose", flowers), others("measure")
+    choose, measure = ood_pictures("choose", flowers), ood_pictures("measure")
     assert not choose.keys() & measure.keys()
     assert {"noise", "shapes", "scrambled flowers", "city"} <= choose.keys()
     assert {"textures", "text", "person"} <= measure.keys()
     for picture in (picture for kind in (choose | measure).values() for picture in kind):
         assert picture.dtype == np.uint8
         assert picture.shape[2] == 3
-    again = others("measure")
+    again = ood_pictures("measure")
     assert all(np.array_equal(a, b) for a, b in zip(measure["text"], again["text"], strict=True))
     tiles = choose["scrambled flowers"][0]  # the same pixels at other places
     assert any(np.array_equal(np.sort(tiles, axis=None), np.sort(f, axis=None)) for f in flowers)

@@ -106,7 +106,7 @@ def _evaluate(
     opened = [open_for(manifest, spec, options.split, ensemble.records()) for spec in options.data]
     titles = _titles([source for source, _ in opened])
     strange = outlier_pictures(options.refuse, manifest)
-    others = ensemble.others(strange)
+    ood_scores = ensemble.ood_scores(strange)
     evaluations, counts = {}, np.zeros(len(manifest.class_names), int)
     for title, (source, places) in zip(titles, opened, strict=True):
         if "train" in source.splits:
@@ -120,15 +120,15 @@ def _evaluate(
                 labels,
                 answers,
                 lambda i, split=split, kept=kept: ensemble.picture(split.read(kept[i])),
-                measure(answers, labels, others),
+                measure(answers, labels, ood_scores),
             )
     with replacing(output.resolve()) as room:
         room.mkdir()
         if len(ensemble.models) == 1:
             for file in (ensemble.models[0].folder / "report").glob("history.*"):
                 shutil.copyfile(file, room / file.name)
-        write_report(room, ensemble.title, manifest, evaluations, counts, others)
-    refused = {kind: others[kind] for kind in strange if kind in others}
+        write_report(room, ensemble.title, manifest, evaluations, counts, ood_scores)
+    refused = {kind: ood_scores[kind] for kind in strange if kind in ood_scores}
     return ensemble.label_names, evaluations, refused
 
 

@@ -23,7 +23,7 @@ from train.bundles.card import write_card
 from train.bundles.gallery import write_gallery
 from train.bundles.provenance import provenance
 from train.data.decoding import Photos
-from train.data.outliers import others, outliers, pictures
+from train.data.outliers import ood_pictures, outliers, pictures
 from train.devices.precision import full_float32
 from train.evaluation.calibration import Measured, Outputs, calibrate
 from train.evaluation.metrics import Evaluation, measure
@@ -154,7 +154,7 @@ def _calibrate_and_measure(
         for name, split in photos.items()
     }
     step("calibration")
-    chosen_by = others("choose", photos["valid"].array) | pictures(strange["choose"])
+    chosen_by = ood_pictures("choose", photos["valid"].array) | pictures(strange["choose"])
     train, valid = photos["train"], photos["valid"]
     calibration, reference = calibrate(
         Measured(outputs["valid"], valid.labels, outputs["train"], train.labels),
@@ -172,7 +172,7 @@ def _calibrate_and_measure(
     classifier = FlowerClassifier(room, manifest, engine)
     scores = {
         kind: classifier.judge(*run(those)).refusal_scores
-        for kind, those in (others("measure") | pictures(strange["measure"])).items()
+        for kind, those in (ood_pictures("measure") | pictures(strange["measure"])).items()
     }
     evaluations, by_source = {}, {}
     for name, split in photos.items():

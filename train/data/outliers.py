@@ -118,7 +118,7 @@ def _chosen(found: Sequence[Split], places: Sequence[tuple[int, int]]) -> Split:
     )
 
 
-def others(group: str, flowers: np.ndarray | None = None) -> dict[str, list[np.ndarray]]:
+def ood_pictures(group: str, flowers: np.ndarray | None = None) -> dict[str, list[np.ndarray]]:
     """Out-of-distribution pictures by kind, uint8 `(H, W, 3)` each; the same ones every time.
 
     Args:

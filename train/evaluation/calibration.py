@@ -27,7 +27,7 @@ import sklearn.model_selection
 from flowers_model.bundle import Calibration, LabelSets, Refusal
 from flowers_model.classifier import softmax
 from flowers_model.uncertainty import SCORES, Score, probability_before
-from train.evaluation.metrics import others_auroc
+from train.evaluation.metrics import ood_auroc
 
 FOLDS = 5
 COVERAGE = 0.9  # share of photos whose label is to be in their label set
@@ -53,7 +53,7 @@ class Measured(NamedTuple):
 
 def calibrate(
     valid: Measured,
-    others: dict[str, Outputs],
+    ood: dict[str, Outputs],
     seed: int,
     earlier: Measured | None = None,
     origins: Sequence[str] = (),
@@ -62,7 +62,8 @@ def calibrate(
 
     Args:
         valid: the network on its validation photos.
-        others: out-of-distribution photos by kind, to choose the refusal score by.
+        ood: the network's outputs for out-of-distribution photos, by kind, to choose the refusal
+            score by.
         seed: of the folds.
         earlier: the predecessor on further photos of the first source, which only the predecessor
             was not trained on.
@@ -97,8 +98,8 @@ def calibrate(
             )
         ]
         flowers[name] = np.concatenate(scored)
-        strangers = [fits[0].score(*outputs, temperature) for outputs in others.values()]
-        areas = [others_auroc(flowers[name][rows], strangers) for rows in large]
+        strangers = [fits[0].score(*outputs, temperature) for outputs in ood.values()]
+        areas = [ood_auroc(flowers[name][rows], strangers) for rows in large]
         auroc[name] = float(np.mean(areas))
     best = max(auroc, key=auroc.get)
     center = np.median(flowers[best])

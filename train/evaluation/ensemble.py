@@ -15,7 +15,7 @@ from flowers_model.errors import UserError
 from flowers_model.photo import fit
 from train.data.decoding import CHUNK, decode_each
 from train.data.digests import as_trained
-from train.data.outliers import others
+from train.data.outliers import ood_pictures
 from train.devices.progress import progress
 from train.sources import Source, Split, open_source, train_on_valid
 from train.sources.base import plain_name
@@ -97,9 +97,9 @@ class Ensemble:
             raise UserError(f"not one photo of {title} can be read")
         return kept, _concatenate(parts)
 
-    def others(self, further: dict[str, list[np.ndarray]]) -> dict[str, np.ndarray]:
+    def ood_scores(self, further: dict[str, list[np.ndarray]]) -> dict[str, np.ndarray]:
         """Refusal scores of photos of other things by kind: those to measure with, and further."""
-        kinds = others("measure") | further
+        kinds = ood_pictures("measure") | further
         answers = {kind: self.answer(photos) for kind, photos in kinds.items()}
         return {
             kind: one.refusal_scores

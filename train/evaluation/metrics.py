@@ -14,7 +14,7 @@ from flowers_model.classifier import Answers, softmax
 from flowers_model.uncertainty import refused
 
 
-def others_auroc(flowers: np.ndarray, strangers: list[np.ndarray]) -> float:
+def ood_auroc(flowers: np.ndarray, strangers: list[np.ndarray]) -> float:
     """How well a score tells flowers `(N,)` from other things: the mean over their kinds."""
     areas = [
         sklearn.metrics.roc_auc_score(
@@ -61,14 +61,14 @@ class Evaluation:
 
 
 def measure(
-    answers: Answers, labels: np.ndarray, others: dict[str, np.ndarray] | None = None
+    answers: Answers, labels: np.ndarray, ood_scores: dict[str, np.ndarray] | None = None
 ) -> Metrics:
     """The figures of a split.
 
     Args:
         answers: of its N photos.
         labels: int `(N,)`, in 0..C-1.
-        others: refusal scores of photos of other things, by kind.
+        ood_scores: refusal scores of out-of-distribution photos, by kind.
     """
     columns = _columns(answers, labels)
     guesses = answers.probabilities.argmax(axis=1)
@@ -98,9 +98,10 @@ def measure(
         kept = ~refused(answers.refusal_scores)
         figures["refused"] = float(1 - kept.mean())
         figures["kept_right"] = float((kept & (guesses == labels)).mean())
-        if others:
-            figures["others_refused"] = float(np.mean([refused(s).mean() for s in others.values()]))
-            figures["others_auroc"] = others_auroc(answers.refusal_scores, list(others.values()))
+        if ood_scores:
+            kinds = list(ood_scores.values())
+            figures["others_refused"] = float(np.mean([refused(kind).mean() for kind in kinds]))
+            figures["others_auroc"] = ood_auroc(answers.refusal_scores, kinds)
     return Metrics(loss=figures["nll"], count=len(labels), **figures, **intervals)
 
 

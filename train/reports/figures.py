@@ -162,13 +162,13 @@ def reliability_figure(evaluation: Evaluation, split: str, path: pathlib.Path) -
 
 
 def refusal_figure(
-    scores: np.ndarray, split: str, others: dict[str, np.ndarray], path: pathlib.Path
+    scores: np.ndarray, split: str, ood_scores: dict[str, np.ndarray], path: pathlib.Path
 ) -> None:
     """Refusal scores `(N,)` of a split's flowers, and of other things by kind."""
-    height = 1.2 + 0.5 * (len(others) + 1)
+    height = 1.2 + 0.5 * (len(ood_scores) + 1)
     figure = matplotlib.figure.Figure(figsize=(9, height), layout="constrained")
     ax = figure.subplots()
-    groups = {f"flowers ({split})": scores} | others
+    groups = {f"flowers ({split})": scores} | ood_scores
     low, high = min(map(np.min, groups.values())), max(map(np.max, groups.values()))
     random = np.random.default_rng(0)
     for place, values in enumerate(reversed(groups.values())):

@@ -10,6 +10,7 @@ import numpy as np
 from flowers_model.bundle import METRICS, PERCENTAGES, Interval, Manifest, Metrics
 from train.reports import html
 from train.reports.html import text
+from train.reports.tables import Tables
 
 if TYPE_CHECKING:
     from train.evaluation.metrics import Evaluation
@@ -23,19 +24,17 @@ def write_page(
     manifest: Manifest,
     evaluations: dict[str, Evaluation],
     held_out: str,
-    per_class: list[tuple],
-    thirds: list[tuple],
-    pairs: list[tuple[int, int, int]],
+    tables: Tables,
     with_photos: bool,
 ) -> None:
     """Write `index.html` beside the pictures that lie in `room` already.
 
     Args:
         held_out: the split that the tables and figures show.
-        per_class, thirds, pairs: as `train.reports.report` makes them.
+        tables: as `train.reports.tables.write_tables` returns them.
         with_photos: show photos of the data, and `mistakes.jpg`.
     """
-    evaluation = evaluations[held_out]
+    evaluation, pairs = evaluations[held_out], tables.confusions
     metrics = evaluation.metrics
     shown = ("top1", "macro_f1", "nll", "ece", "coverage", "set_size")
     said = {METRICS[name]: metrics.shown(name) for name in shown}
@@ -47,7 +46,7 @@ def write_page(
         + _split_table({split: one.metrics for split, one in evaluations.items()})
         + "<p>With 95 % bootstrap intervals.</p>",
         f"<h2>By size of class ({held_out})</h2>"
-        + html.table(("third", "classes", "training photos", "photos", "accuracy"), thirds),
+        + html.table(("third", "classes", "training photos", "photos", "accuracy"), tables.thirds),
         f"<h2>Calibration ({held_out})</h2>"
         + _calibration(manifest, metrics)
         + html.figure(room / "reliability.png", "reliability diagram"),
@@ -76,7 +75,7 @@ def write_page(
     if (room / "history.png").exists():
         parts.append("<h2>Training</h2>" + html.figure(room / "history.png", "history", True))
     head = ("class", "precision", "recall", "F1", "photos", "training photos", "third")
-    worst_first = sorted(per_class, key=lambda row: float(row[3]))
+    worst_first = sorted(tables.per_class, key=lambda row: float(row[3]))
     parts += [
         "<h2>Parameters</h2>" + _parameters(manifest),
         f"<h2>By class ({held_out}), the hardest first</h2>" + html.table(head, worst_first),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import pathlib
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import scipy.cluster.hierarchy
@@ -15,8 +16,45 @@ import sklearn.metrics
 from flowers_model.files import replacing
 
 PER_CLASS = ("class", "precision", "recall", "f1", "photos", "train_photos", "third")
-
 THIRDS = ("third", "classes", "train_photos", "photos", "accuracy")
+
+
+class Tables(NamedTuple):
+    """The tables of a report."""
+
+    per_class: list[tuple]  # rows of the columns `PER_CLASS`
+    thirds: list[tuple]  # rows of the columns `THIRDS`
+    confusions: list[tuple[int, int, int]]  # `(is, taken for, photos)`, the most frequent first
+
+
+def write_tables(
+    room: pathlib.Path,
+    labels: np.ndarray,
+    guesses: np.ndarray,
+    names: Sequence[str],
+    counts: np.ndarray,
+) -> Tables:
+    """Write `per_class.csv`, `thirds.csv` and `confusions.csv`.
+
+    Args:
+        labels, guesses: of the photos, int `(N,)`.
+        names: of the classes.
+        counts: training photos of each class, int `(C,)`.
+    """
+    groups = size_groups(counts)
+    tables = Tables(
+        per_class(labels, guesses, names, counts, groups),
+        third_rows(labels, guesses, groups, counts),
+        confusions(labels, guesses),
+    )
+    write_csv(room / "per_class.csv", PER_CLASS, tables.per_class)
+    write_csv(room / "thirds.csv", THIRDS, tables.thirds)
+    write_csv(
+        room / "confusions.csv",
+        ("is", "taken for", "photos", "of"),
+        ((names[a], names[b], n, int((labels == a).sum())) for a, b, n in tables.confusions),
+    )
+    return tables
 
 
 def per_class(
