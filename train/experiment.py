@@ -474,8 +474,6 @@ class Experiment:
             raise UserError("--teacher needs --epochs-finetune: only fine-tuning is distilled")
         if self.data_list is not None and self.classes == "known" and self.valid_share < 1:
             raise UserError("--data-list says what is valid, and so does --valid-share: choose one")
-        if self.average and not self.measure_norms:
-            raise UserError("--average needs --measure-norms: means of statistics fit no network")
         if self.outliers and not (self.epochs_finetune and changes):
             raise UserError(
                 "--outliers needs --epochs-finetune and an --augment that is not none: only "

@@ -2,7 +2,9 @@
 
 Fine-tuned from the same start, networks lie close enough together that their mean is about as good
 as the mean of their answers, at the cost of one (Wortsman et al., 2022,
-https://arxiv.org/abs/2203.05482).
+https://arxiv.org/abs/2203.05482). BatchNormalization's statistics are best measured anew for the
+mean (`--measure-norms`); of networks as close as one and what it was fine-tuned to, the mean of
+the statistics does, too.
 """
 
 from __future__ import annotations
