@@ -5,23 +5,23 @@ from __future__ import annotations
 import dataclasses
 import os
 import pathlib
-from collections.abc import Sequence
-from typing import ClassVar
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
-from PIL import Image
 
 from flowers_model import hub
 from flowers_model.bundle import Manifest, read_manifest, read_reference
 from flowers_model.engine import Engine, open_engine
 from flowers_model.errors import UserError
-from flowers_model.photo import decode, fit
-from flowers_model.uncertainty import SCORES, Score, directions, label_sets, refused
+from flowers_model.photo import Photo, decode, fit
+from flowers_model.uncertainty import SCORES, Score, directions, label_sets, refused, softmax
+
+if TYPE_CHECKING:
+    from flowers_model.lesson import Lesson
 
 # The bundle that comes with the code: Oxford's 102 flowers.
 DEFAULT = pathlib.Path(__file__).with_name("default")
-
-Photo = bytes | str | os.PathLike | Image.Image | np.ndarray
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,14 +110,22 @@ class FlowerClassifier:
     >>> prediction.labels[0], prediction.probabilities[0]
     """
 
-    def __init__(self, folder: pathlib.Path, manifest: Manifest, engine: Engine):
+    def __init__(
+        self,
+        folder: pathlib.Path,
+        manifest: Manifest,
+        engine: Engine,
+        reference: np.ndarray | None = None,  # of the refusal score, in place of the folder's
+    ):
         self.folder = folder
         self.manifest = manifest
         self.engine = engine
         self._score: Score | None = None
         if refusal := manifest.calibration.refusal:
             kind = SCORES[refusal.score]
-            self._score = kind(read_reference(folder) if kind.needs_reference else None)
+            if reference is None and kind.needs_reference:
+                reference = read_reference(folder)
+            self._score = kind(reference)
 
     @classmethod
     def from_pretrained(
@@ -233,6 +241,25 @@ class FlowerClassifier:
         answers = self.answer(np.stack([self.prepare(photo) for photo in photos]))
         return self.predictions(answers, top)
 
+    def teach(self, photos: Mapping[str, Sequence[Photo]], data: str = "photos") -> Lesson:
+        """Teach it classes from a few photos of each, as `flowers_model.lesson.teach` does.
+
+        >>> lesson = classifier.teach({"tulip": ["first.jpg", "second.jpg", "third.jpg"]})
+        >>> print(*lesson.notes, sep="\\n")
+        >>> lesson.write("tulips").classify("photo.jpg")
+
+        Args:
+            photos: by class name, 3 to 50 each.
+            data: where they come from, for the manifest.
+
+        Raises:
+            PhotoError: if one is not a photo that can be read.
+            UserError: if there is no photo, or the model cannot be taught.
+        """
+        from flowers_model.lesson import teach
+
+        return teach(self, photos, data)
+
     def predictions(self, answers: Answers, top: int) -> list[Prediction]:
         """One prediction per photo, with the `top` likeliest names of each.
 
@@ -256,14 +283,3 @@ class FlowerClassifier:
             )
 
         return [one(i) for i in range(len(answers.probabilities))]
-
-
-def softmax(logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:
-    """`softmax(logits / temperature)` over the last axis, in float64.
-
-    >>> softmax(np.array([[0.0, 0.0]]))
-    array([[0.5, 0.5]])
-    """
-    scaled = np.asarray(logits, np.float64) / temperature
-    scaled = np.exp(scaled - scaled.max(axis=-1, keepdims=True))
-    return scaled / scaled.sum(axis=-1, keepdims=True)

@@ -66,12 +66,16 @@ pillow_heif.register_heif_opener(thumbnails=False, depth_images=False, aux_image
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 
+# What `decode` takes.
+Photo = bytes | str | os.PathLike | Image.Image | np.ndarray
+
+
 class PhotoError(UserError):
     """A photo cannot be used; the message says why, and what would work."""
 
 
 def decode(
-    source: bytes | str | os.PathLike | Image.Image | np.ndarray,
+    source: Photo,
     max_pixels: int = MAX_PIXELS,
     at_least: int | None = None,
 ) -> np.ndarray:

@@ -15,16 +15,15 @@ predecessor had not been trained on (`earlier`).
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-import scipy.optimize
 import sklearn.metrics
 import sklearn.model_selection
 
 from flowers_model.bundle import Calibration, LabelSets, Refusal
+from flowers_model.calibration import conformal_quantile, fit_temperature
 from flowers_model.classifier import softmax
 from flowers_model.uncertainty import SCORES, Score, probability_before
 from train.evaluation.metrics import ood_auroc
@@ -151,37 +150,6 @@ def _method(count: int, sources: dict[str, np.ndarray], earlier: int) -> str:
         "was chosen on these and out-of-distribution photos. Unless the last epoch was taken, the "
         "photos also chose the epoch."
     )
-
-
-def fit_temperature(
-    logits: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = None
-) -> float:
-    """The temperature in 0.05..20 that minimizes the loss of `softmax(logits / T)`.
-
-    Guo et al., 2017, "On Calibration of Modern Neural Networks", https://arxiv.org/abs/1706.04599.
-
-    Args:
-        logits: `(N, C)`, of photos that the network was not trained on.
-        labels: int `(N,)`.
-        weights: of the photos in the loss, `(N,)`; all equal by default.
-    """
-
-    def loss(log_temperature: float) -> float:
-        probabilities = softmax(logits, np.exp(log_temperature))
-        picked = probabilities[np.arange(len(labels)), labels]
-        return -np.average(np.log(np.maximum(picked, 1e-300)), weights=weights)
-
-    bounds = (np.log(0.05), np.log(20.0))
-    return float(np.exp(scipy.optimize.minimize_scalar(loss, bounds=bounds, method="bounded").x))
-
-
-def conformal_quantile(scores: np.ndarray, coverage: float) -> float:
-    """The score that a new photo does not exceed with at least this probability.
-
-    It is 1, with which every name is in the set, if there are too few photos to tell.
-    """
-    rank = math.ceil((len(scores) + 1) * coverage)
-    return float(np.sort(scores)[rank - 1]) if rank <= len(scores) else 1.0
 
 
 def _cross_fit(
