@@ -47,7 +47,7 @@ def narrow_weights(path: str | os.PathLike) -> None:
 
         def copy(name: str, item: h5py.Group | h5py.Dataset) -> None:
             if isinstance(item, h5py.Dataset):
-                narrow[name] = _narrowed(item[()])
+                narrow[name] = narrowed(item[()])
             else:
                 narrow.require_group(name)
             narrow[name].attrs.update(item.attrs)
@@ -69,7 +69,7 @@ def narrow_graph(graph: onnx.GraphProto) -> None:
     for constant in graph.initializer:
         if constant.data_type != onnx.TensorProto.FLOAT:
             continue
-        values = _narrowed(onnx.numpy_helper.to_array(constant))
+        values = narrowed(onnx.numpy_helper.to_array(constant))
         if values.dtype == np.float16:
             name = constant.name
             constant.CopyFrom(onnx.numpy_helper.from_array(values, f"{name}_float16"))
@@ -80,7 +80,8 @@ def narrow_graph(graph: onnx.GraphProto) -> None:
         graph.node.insert(number, cast)
 
 
-def _narrowed(values: np.ndarray) -> np.ndarray:
+def narrowed(values: np.ndarray) -> np.ndarray:
+    """A kernel in float16 where that holds it exactly; anything else as it is."""
     if values.dtype != np.float32 or values.ndim < 2 or values.size < SMALLEST:
         return values
     with np.errstate(over="ignore"):
