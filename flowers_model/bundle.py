@@ -6,6 +6,8 @@
     classifier.json                              the manifest (`Manifest`)
     refusal.npy                                  class means of the embeddings, float32 (C, D), if
                                                  the manifest's refusal score needs them
+    statistics.npz                               what teaching new classes needs to know of the old
+                                                 ones (`flowers_model.statistics`)
     splits.json                                  the photos of each split, by digest
     gallery/index.json, gallery/*.jpg            labelled held-out photos
     gallery/embeddings.npy                       float16 (photos, D), in the order of the index
@@ -44,7 +46,8 @@ NETWORK_FILES = ("config.json", "metadata.json", "model.weights.h5")
 REQUIRED_FILES = ("README.md", *NETWORK_FILES, "model.onnx", MANIFEST, "gallery/index.json")
 SPLITS = "splits.json"
 REFUSAL_FILE = "refusal.npy"
-OPTIONAL_FILES = (REFUSAL_FILE, SPLITS)
+STATISTICS = "statistics.npz"
+OPTIONAL_FILES = (REFUSAL_FILE, STATISTICS, SPLITS)
 FOLDERS = ("gallery", "report")
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -199,6 +202,20 @@ class Provenance(pydantic.BaseModel):
     datasets: list[str] = []  # the Hub repos of the photos, of those that come from one
 
 
+class Taught(pydantic.BaseModel):
+    """A class that was taught to a trained model from a few photos: see `flowers_model.teach`."""
+
+    name: Name
+    photos: Annotated[int, Field(gt=0)]
+    new: bool  # False: the model knew it before
+    # Share of its photos that the model names right after having been taught without them; None
+    # for a single photo.
+    right: Share | None = None
+    data: str  # where the photos come from
+    model: str  # what it was taught to
+    created: str  # UTC, ISO 8601
+
+
 class Manifest(pydantic.BaseModel):
     """`classifier.json`."""
 
@@ -210,6 +227,7 @@ class Manifest(pydantic.BaseModel):
     calibration: Calibration
     metrics: dict[str, Metrics]  # by split
     by_source: dict[str, Metrics] = {}  # of each source's valid photos, if there are several
+    taught: list[Taught] = []  # classes, in the order in which they were taught
     # Largest difference in probability between model.onnx and the Keras network, on real photos.
     onnx_difference: Annotated[float, Field(ge=0)]
     provenance: Provenance

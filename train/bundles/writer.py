@@ -18,6 +18,7 @@ from flowers_model.export import write_onnx
 from flowers_model.files import replacing
 from flowers_model.names import display, scientific
 from flowers_model.photo import decode, fit
+from flowers_model.statistics import Statistics, measure_classes, write_statistics
 from flowers_model.storage import round_kernels
 from train.bundles.card import write_card
 from train.bundles.gallery import write_gallery
@@ -128,7 +129,8 @@ def recalibrate(
     manifest = bundle.check(bundle_folder)
     with replacing(folder) as room:
         shutil.copytree(bundle_folder, room)
-        (room / bundle.REFUSAL_FILE).unlink(missing_ok=True)
+        for name in (bundle.REFUSAL_FILE, bundle.STATISTICS):
+            (room / name).unlink(missing_ok=True)
         return _calibrate_and_measure(room, manifest, open_engine(room), photos, strange, earlier)
 
 
@@ -155,10 +157,11 @@ def _calibrate_and_measure(
     }
     step("calibration")
     chosen_by = ood_pictures("choose", photos["valid"].array) | pictures(strange["choose"])
+    strangers = {kind: run(those) for kind, those in chosen_by.items()}
     train, valid = photos["train"], photos["valid"]
     calibration, reference = calibrate(
         Measured(outputs["valid"], valid.labels, outputs["train"], train.labels),
-        {kind: run(those) for kind, those in chosen_by.items()},
+        strangers,
         manifest.provenance.seed,
         earlier,
         valid.origins,
@@ -166,6 +169,9 @@ def _calibrate_and_measure(
     if reference is not None:
         with replacing(room / bundle.REFUSAL_FILE) as temporary:
             np.save(temporary, reference)
+    count = len(manifest.class_names)
+    if len(np.unique(train.labels)) == count:  # else a class would have no mean
+        write_statistics(room, _statistics(outputs, photos, strangers, count))
     manifest = manifest.model_copy(update={"calibration": calibration})
 
     step("measuring")
@@ -209,6 +215,30 @@ def _calibrate_and_measure(
     manifest = bundle.check(room)
     step("moving the bundle to its place")
     return manifest
+
+
+def _statistics(
+    outputs: dict[str, Outputs],
+    photos: dict[str, Photos],
+    strangers: dict[str, Outputs],
+    class_count: int,
+) -> Statistics:
+    """What teaching has to know of these photos: see `flowers_model.statistics`."""
+    train, valid = photos["train"], photos["valid"]
+    origins = valid.origins or ("",) * len(valid.labels)
+    number = {name: i for i, name in enumerate(dict.fromkeys(origins))}
+    embeddings = [those.embeddings for those in strangers.values()]
+    depth = outputs["train"].embeddings.shape[1]
+    return Statistics(
+        *measure_classes(outputs["train"].embeddings, train.labels, class_count),
+        held_out=outputs["valid"].embeddings,
+        held_out_labels=valid.labels,
+        held_out_sources=np.array([number[name] for name in origins]),
+        strangers=np.concatenate(embeddings),
+        stranger_kinds=np.repeat(np.arange(len(embeddings)), [*map(len, embeddings)]),
+        taught=np.zeros((0, depth), np.float32),
+        taught_labels=np.zeros(0, int),
+    )
 
 
 def _in_float32(network: keras.Model, experiment: Experiment, class_count: int) -> keras.Model:
