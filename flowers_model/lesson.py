@@ -1,0 +1,557 @@
+"""Teach a model classes from a few photos of each, without training.
+
+What a bundle keeps of its old photos is in `flowers_model.statistics`, the new columns come from
+`flowers_model.few_shot`, and `flowers_model.grow` writes them. Here all of it becomes a lesson: the
+taught model, what its photos tell about themselves, and the bundle.
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import datetime
+import hashlib
+import io
+import pathlib
+import re
+import shutil
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+import huggingface_hub
+import numpy as np
+from PIL import Image
+
+from flowers_model import bundle
+from flowers_model.calibration import conformal_quantile, fit_temperature
+from flowers_model.engine import Engine
+from flowers_model.errors import UserError
+from flowers_model.few_shot import grown
+from flowers_model.files import check_output, legible, replacing
+from flowers_model.grow import Head, read_head, write_head
+from flowers_model.photo import Photo, PhotoError, decode
+from flowers_model.statistics import Statistics, read_statistics, write_statistics
+from flowers_model.uncertainty import SCORES, probability_before, refused, softmax
+
+FEW = 3  # photos of a class, below which too few are said to be
+SOURCE_PHOTOS = 20  # a source with fewer has a part in the temperature alone
+FOLDS = 5  # in which photos are held out; classes of up to as many photos one by one
+GALLERY_SIDE = 384  # pixels, the longer side of a gallery photo
+TAUGHT = "## Taught from a few photos"
+
+
+class Teachable(Protocol):
+    """What is taught: a `flowers_model.FlowerClassifier`, which imports this module."""
+
+    folder: pathlib.Path
+    manifest: bundle.Manifest
+    engine: Engine
+
+
+@dataclasses.dataclass(frozen=True)
+class Example:
+    """A photo that a class is taught from.
+
+    Attributes:
+        title: what to call it, as a file's name.
+        pixels: decoded, uint8 `(H, W, 3)`.
+        digest: of its bytes, as in `splits.json`; None where it was not a file.
+    """
+
+    title: str
+    pixels: np.ndarray
+    digest: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Lesson:
+    """What teaching has come to; nothing is written before `write`.
+
+    Attributes:
+        classifier: knows the taught classes; it shares the network of the model that was taught.
+        head: the network's new last layer.
+        statistics: for further teaching.
+        classes: what the manifest says of each taught class, of this lesson alone.
+        notes: what is to be said of the photos, a sentence each.
+        examples: the photos by class.
+    """
+
+    classifier: Teachable
+    head: Head
+    statistics: Statistics
+    classes: list[bundle.Taught]
+    notes: list[str]
+    examples: dict[str, list[Example]]
+
+    def write(self, output: str | pathlib.Path, gallery: int = 2) -> Teachable:
+        """Write the bundle that knows the taught classes, and open it.
+
+        >>> lesson.write("tulips").classify("photo.jpg")
+
+        Args:
+            output: a folder that is not there yet.
+            gallery: how many photos of each taught class go into its gallery.
+
+        Raises:
+            UserError: if `output` exists or cannot be written.
+        """
+        output = pathlib.Path(output)
+        if output.exists():
+            raise UserError(f"{str(output)!r} is there already; give a new folder")
+        check_output(output)
+        source = self.classifier.folder
+        with replacing(output) as room:
+            shutil.copytree(source, room)
+            write_head(room, self.head)
+            write_statistics(room, self.statistics)
+            if (room / bundle.REFUSAL_FILE).exists():
+                with replacing(room / bundle.REFUSAL_FILE) as temporary:
+                    np.save(temporary, self.statistics.means)
+            manifest = self.classifier.manifest
+            bundle.write_json(room / bundle.MANIFEST, manifest)
+            self._write_splits(room)
+            self._write_gallery(room, gallery)
+            _write_card(room, manifest)
+            bundle.check(room)
+        return type(self.classifier).from_pretrained(output)
+
+    def _write_splits(self, room: pathlib.Path) -> None:
+        """The taught photos are training photos: nobody is to measure with them."""
+        splits = bundle.read_splits(room)
+        if splits is None:
+            return
+        taught = [one.digest for those in self.examples.values() for one in those if one.digest]
+        photos = {
+            split: [digest for digest in digests if split == "train" or digest not in taught]
+            for split, digests in splits.photos.items()
+        }
+        train = photos.get("train", [])
+        photos["train"] = [*train, *(one for one in taught if one not in set(train))]
+        names = self.classifier.manifest.class_names
+        bundle.write_json(room / bundle.SPLITS, bundle.Splits(class_names=names, photos=photos))
+
+    def _write_gallery(self, room: pathlib.Path, count: int) -> None:
+        index = bundle.read_gallery(room)
+        embeddings = bundle.read_embeddings(room, index)
+        photos, shown = list(index.photos), []
+        for name, examples in self.examples.items():
+            for example in examples[:count]:
+                file = f"taught-{len(photos):03}.jpg"
+                encoded = io.BytesIO()
+                picture = Image.fromarray(example.pixels)
+                picture.thumbnail((GALLERY_SIDE, GALLERY_SIDE))
+                picture.save(encoded, "JPEG", quality=88)
+                (room / "gallery" / file).write_bytes(encoded.getvalue())
+                photos.append(bundle.GalleryPhoto(file=file, label=name))
+                shown.append(self.classifier.prepare(example.pixels))
+        if not shown:
+            return
+        gallery = bundle.Gallery(credits=index.credits, photos=photos)
+        bundle.write_json(room / "gallery/index.json", gallery)
+        if embeddings is not None:
+            [more] = self.classifier.engine.run(np.stack(shown), ("embedding",))
+            with replacing(room / "gallery/embeddings.npy") as temporary:
+                np.save(temporary, np.vstack([embeddings, more]).astype(np.float16))
+
+
+class TaughtEngine:
+    """Runs a network with another last layer than its own."""
+
+    def __init__(self, engine: Engine, head: Head):
+        self._engine = engine
+        self._head = head
+
+    def run(self, photos: np.ndarray, outputs: Sequence[str] = ("logits",)) -> list[np.ndarray]:
+        """As `flowers_model.engine.Engine`."""
+        made_of = {"logits": "embedding", "class_maps": "features"}
+        needed = list(dict.fromkeys(made_of.get(name, name) for name in outputs))
+        values = dict(zip(needed, self._engine.run(photos, needed), strict=True))
+        return [
+            values[made_of[name]] @ self._head.kernel + self._head.bias
+            if name in made_of
+            else values[name]
+            for name in outputs
+        ]
+
+
+def teach(
+    classifier: Teachable,
+    photos: Mapping[str, Sequence[Photo | Example]],
+    data: str = "photos",
+) -> Lesson:
+    """Teach a model classes from a few photos of each.
+
+    >>> lesson = teach(FlowerClassifier.from_pretrained(), {"tulip": ["a.jpg", "b.jpg", "c.jpg"]})
+    >>> print(*lesson.notes, sep="\\n")
+    >>> lesson.write("tulips")
+
+    Args:
+        photos: by class name. A class that the model knows is improved.
+        data: where they come from, for the manifest.
+
+    Raises:
+        UserError: if there is no photo, or the model cannot be taught.
+        PhotoError: if one is not a photo that can be read.
+    """
+    if isinstance(classifier.engine, TaughtEngine):
+        raise UserError("this model has just been taught; write it first, or teach all at once")
+    statistics = read_statistics(classifier.folder)
+    if statistics is None:
+        raise UserError(
+            f"this model comes without {bundle.STATISTICS}, which teaching needs; "
+            "python -m train.calibrate --model MODEL --data SPEC --output BUNDLE adds it"
+        )
+    before = read_head(classifier.folder)
+    if statistics.means.shape != before.kernel.T.shape:
+        raise bundle.BundleError(f"{bundle.STATISTICS} and model.onnx differ in their classes")
+    examples, notes = _examples(photos)
+    known = classifier.manifest.class_names
+    names = [*known, *(name for name in examples if name not in known)]
+    flat = [one for those in examples.values() for one in those]
+    labels = np.repeat([names.index(name) for name in examples], [*map(len, examples.values())])
+    [embeddings] = classifier.engine.run(
+        np.stack([classifier.prepare(one.pixels) for one in flat]), ("embedding",)
+    )
+
+    # What was taught before is learned again along with it.
+    rows = np.vstack([statistics.taught, embeddings])
+    classes = np.concatenate([statistics.taught_labels, labels])
+    calibration = classifier.manifest.calibration
+    head = grown(before, statistics, calibration.temperature, rows, classes)
+    answers = _held_out_answers(before, statistics, calibration.temperature, rows, classes)
+    statistics = _with_taught(statistics, len(names), rows, classes, len(embeddings))
+
+    # Of a class with a single photo there is no answer without it.
+    told = np.isfinite(answers).all(axis=1)
+    held_out = Judged(
+        np.vstack([statistics.held_out @ head.kernel + head.bias, answers[told]]),
+        np.vstack([statistics.held_out, rows[told]]),
+        np.concatenate([statistics.held_out_labels, classes[told]]),
+        # The taught photos are a source of their own.
+        np.concatenate([statistics.held_out_sources, np.full(told.sum(), -1)]),
+    )
+    calibration = _recalibrated(calibration, held_out, head, statistics)
+    manifest = classifier.manifest.model_copy(
+        update={"class_names": names, "calibration": calibration, "by_source": {}}
+    )
+    learned = type(classifier)(
+        classifier.folder, manifest, TaughtEngine(classifier.engine, head), statistics.means
+    )
+    new = len(rows) - len(embeddings)
+    said = learned.judge(answers[new:][told[new:]], embeddings[told[new:]])
+    guesses = np.full(len(flat), -1)
+    guesses[told[new:]] = said.probabilities.argmax(axis=1)
+    strange = np.zeros(len(flat), bool)
+    if said.refusal_scores is not None:
+        strange[told[new:]] = refused(said.refusal_scores)
+    created = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    lessons = [
+        bundle.Taught(
+            name=name,
+            photos=len(those),
+            new=name not in known,
+            right=_share_right(guesses[labels == names.index(name)], names.index(name)),
+            data=data,
+            model=f"{manifest.provenance.preset}, {classifier.manifest.headline}",
+            created=created,
+        )
+        for name, those in examples.items()
+    ]
+    manifest.taught = [*manifest.taught, *lessons]
+    manifest.metrics = {"valid": _metrics(learned, held_out)}
+    notes += _remarks(lessons, flat, names, labels, guesses, strange)
+    return Lesson(learned, head, statistics, lessons, notes, examples)
+
+
+@dataclasses.dataclass(frozen=True)
+class Judged:
+    """Answers to N photos that had no part in them, to calibrate by."""
+
+    logits: np.ndarray  # (N, C)
+    embeddings: np.ndarray  # (N, D)
+    labels: np.ndarray  # int (N,)
+    sources: np.ndarray  # int (N,)
+
+
+def _examples(
+    photos: Mapping[str, Sequence[Photo | Example]],
+) -> tuple[dict[str, list[Example]], list[str]]:
+    """The photos decoded, each once, and what is to be said of that."""
+    found: dict[str, list[Example]] = {}
+    notes = []
+    seen: dict[bytes, tuple[str, str]] = {}
+    for name, those in photos.items():
+        if not name.strip():
+            raise UserError("a class needs a name")
+        for number, photo in enumerate(those, 1):
+            one = photo if isinstance(photo, Example) else example(photo, f"photo {number}")
+            key = hashlib.blake2b(one.pixels.tobytes(), digest_size=16).digest()
+            if key in seen:
+                first, owner = seen[key]
+                of = "" if owner == name else f" of {owner}"
+                notes.append(f"{one.title} is the same photo as {first}{of}: it counts once.")
+                continue
+            seen[key] = one.title, name
+            found.setdefault(name, []).append(one)
+    if not found:
+        raise UserError("there is no photo to learn from")
+    return found, notes
+
+
+def example(photo: Photo, title: str) -> Example:
+    """A photo, called by its file's name where it is a file."""
+    if isinstance(photo, bytes):
+        return Example(title, decode(photo), _digest(photo))
+    if isinstance(photo, str | pathlib.Path):
+        path = pathlib.Path(photo)
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            raise PhotoError(f"{legible(path)} cannot be read: {error.strerror}") from None
+        try:
+            return Example(legible(path.name), decode(data), _digest(data))
+        except PhotoError as error:
+            raise PhotoError(f"{legible(path)}: {error}") from None
+    return Example(title, decode(photo))
+
+
+def _digest(data: bytes) -> str:
+    """As in `splits.json`: see `train.data.digests`."""
+    return hashlib.blake2b(data, digest_size=8).hexdigest()
+
+
+def _held_out_answers(
+    head: Head,
+    statistics: Statistics,
+    temperature: float,
+    embeddings: np.ndarray,
+    labels: np.ndarray,
+) -> np.ndarray:
+    """The logits `(T, C)` of each taught photo from a head that was grown without it.
+
+    Of a class with up to `FOLDS` photos one is left out at a time, else a fifth of them. Those of
+    a class with a single photo are NaN.
+    """
+    count = max(len(head.bias), int(labels.max()) + 1)
+    answers = np.full((len(labels), count), np.nan)
+    places = np.zeros(len(labels), int)  # of each photo among those of its class
+    for label in np.unique(labels):
+        own = np.flatnonzero(labels == label)
+        places[own] = np.arange(len(own))
+    single = np.bincount(labels, minlength=count)[labels] == 1
+    for fold in range(FOLDS):
+        out = (places % FOLDS == fold) & ~single
+        if out.any():
+            without = grown(head, statistics, temperature, embeddings[~out], labels[~out])
+            answers[out] = embeddings[out] @ without.kernel + without.bias
+    return answers
+
+
+def _recalibrated(
+    calibration: bundle.Calibration, held_out: Judged, head: Head, statistics: Statistics
+) -> bundle.Calibration:
+    """Temperature, refusal threshold and limit of the label sets, fitted anew.
+
+    As `train.evaluation.calibration` does it: each of the old sources counts the same, and the
+    promises hold for every source of at least 20 photos.
+    """
+    numbers, counts = np.unique(held_out.sources, return_counts=True)
+    sources = [held_out.sources == number for number in numbers]
+    old = max((numbers >= 0).sum(), 1)
+    weights = np.ones(len(held_out.labels))
+    for number, rows in zip(numbers, sources, strict=True):
+        if number >= 0:
+            weights[rows] = counts[numbers >= 0].sum() / (old * rows.sum())
+    temperature = fit_temperature(held_out.logits, held_out.labels, weights)
+    large = [rows for rows in sources if rows.sum() >= SOURCE_PHOTOS]
+    large = large or [np.ones(len(held_out.labels), bool)]
+
+    refusal = calibration.refusal
+    if refusal is not None:
+        strange = statistics.strangers @ head.kernel + head.bias
+        kinds = statistics.stranger_kinds
+        auroc = {}
+        for kind in refusal.auroc:
+            score = SCORES[kind](statistics.means)
+            raw = score.score(held_out.logits, held_out.embeddings, temperature)
+            others = score.score(strange, statistics.strangers, temperature)
+            auroc[kind] = float(
+                np.mean(
+                    [_auroc(raw[r], others[kinds == k]) for r in large for k in np.unique(kinds)]
+                    or [refusal.auroc[kind]]
+                )
+            )
+            if kind == refusal.score:
+                center = float(np.median(raw))
+                threshold = float(max(np.quantile(raw[rows], refusal.keeps) for rows in large))
+        refusal = refusal.model_copy(
+            update={
+                "center": center,
+                "threshold": max(threshold, center + 1e-9 + 1e-6 * abs(center)),
+                "auroc": auroc,
+            }
+        )
+    sets = calibration.label_sets
+    if sets is not None:
+        before = probability_before(softmax(held_out.logits, temperature))
+        needed = before[np.arange(len(before)), held_out.labels]
+        limit = max(conformal_quantile(needed[rows], sets.coverage) for rows in large)
+        sets = bundle.LabelSets(coverage=sets.coverage, limit=limit)
+    taught = (held_out.sources == -1).sum()
+    return bundle.Calibration(
+        temperature=temperature,
+        fitted_on="valid",
+        method=(
+            "Classes were taught after training. The calibration was fitted anew on the "
+            f"embeddings of {len(held_out.labels) - taught} validation photos and on {taught} "
+            "taught photos, each answered by a head that was grown without it."
+        ),
+        refusal=refusal,
+        label_sets=sets,
+    )
+
+
+def _auroc(flowers: np.ndarray, others: np.ndarray) -> float:
+    """How often a photo of another thing has the higher score of the two."""
+    below = np.searchsorted(np.sort(flowers), others, "left")
+    ties = np.searchsorted(np.sort(flowers), others, "right") - below
+    return float((below + ties / 2).mean() / len(flowers))
+
+
+def _with_taught(
+    statistics: Statistics, count: int, rows: np.ndarray, classes: np.ndarray, new: int
+) -> Statistics:
+    """What is to be known of the classes for further teaching; the last `new` rows are new."""
+    depth = rows.shape[1]
+    known = len(statistics.means)
+    counts = np.concatenate([statistics.counts, np.zeros(count - known, int)])
+    means = np.vstack([statistics.means, np.zeros((count - known, depth))])
+    for label in np.unique(classes[-new:]):
+        own = rows[-new:][classes[-new:] == label]
+        total = counts[label] + len(own)
+        means[label] = (counts[label] * means[label] + own.sum(axis=0)) / total
+        counts[label] = total
+    return dataclasses.replace(
+        statistics,
+        means=means.astype(np.float32),
+        counts=counts,
+        taught=rows.astype(np.float32),
+        taught_labels=classes,
+    )
+
+
+def _share_right(guesses: np.ndarray, label: int) -> float | None:
+    """How many of a class's photos are named right; None where no answer could be had."""
+    return None if (guesses < 0).any() else float((guesses == label).mean())
+
+
+def _metrics(classifier: Teachable, held_out: Judged) -> bundle.Metrics:
+    """Figures of what calibrated it."""
+    answers = classifier.judge(held_out.logits, held_out.embeddings)
+    labels = held_out.labels
+    rows = np.arange(len(labels))
+    order = np.argsort(-answers.probabilities, axis=1, kind="stable")
+    right = order[:, 0] == labels
+    picked = np.maximum(answers.probabilities[rows, labels], 1e-300)
+    sure = answers.probabilities.max(axis=1) > 0.8
+    scores, sets = answers.refusal_scores, answers.label_sets
+    strange = None if scores is None else refused(scores)
+    return bundle.Metrics(
+        top1=float(right.mean()),
+        top5=float((order[:, :5] == labels[:, None]).any(axis=1).mean()),
+        loss=float(-np.log(picked).mean()),
+        nll=float(-np.log(picked).mean()),
+        count=len(labels),
+        sure_wrong=float((sure & ~right).mean()),
+        refused=None if strange is None else float(strange.mean()),
+        kept_right=None if strange is None else float((right & ~strange).mean()),
+        coverage=None if sets is None else float(sets[rows, labels].mean()),
+        set_size=None if sets is None else float(sets.sum(axis=1).mean()),
+    )
+
+
+def _remarks(
+    lessons: Sequence[bundle.Taught],
+    photos: Sequence[Example],
+    names: Sequence[str],
+    labels: np.ndarray,
+    guesses: np.ndarray,
+    strange: np.ndarray,
+) -> list[str]:
+    """What the person who teaches should know, a sentence each.
+
+    Args:
+        photos: N of them, with their `labels`, int `(N,)`.
+        guesses: what the model says that was taught without the photo, int `(N,)`; -1 for a
+            single one.
+        strange: whether it would refuse the photo, bool `(N,)`.
+    """
+    new = {lesson.name for lesson in lessons if lesson.new}
+    notes = []
+    for lesson in lessons:
+        label = names.index(lesson.name)
+        own = np.flatnonzero(labels == label)
+        if lesson.new and len(own) < FEW:
+            some = "1 photo is" if len(own) == 1 else f"{len(own)} photos are"
+            notes.append(f"{lesson.name}: {some} few; {FEW} make a start, 10 are good.")
+        for other, count in collections.Counter(guesses[own].tolist()).most_common():
+            if other in (label, -1):
+                continue
+            wrong = own[guesses[own] == other]
+            if count > 1 and 3 * count >= len(own):
+                alike = (
+                    f"{lesson.name} and {names[other]} look alike"
+                    if names[other] in new
+                    else f"{lesson.name} looks like {names[other]}, which it knows"
+                )
+                notes.append(f"{alike}: {count} of {len(own)} photos ({_titles(photos, wrong)}).")
+            elif len(own) < FEW:
+                notes += [f"{photos[i].title} looks like {names[other]}." for i in wrong]
+            else:
+                notes += [
+                    f"{photos[i].title} does not fit the other photos of {lesson.name}; without "
+                    f"it, the model says {names[other]}. Is that photo right?"
+                    for i in wrong
+                ]
+        unsure = own[strange[own] & (guesses[own] == label)]
+        if len(unsure):
+            notes.append(
+                f"{lesson.name}: {len(unsure)} of {len(own)} photos would be refused as unknown "
+                f"({_titles(photos, unsure)}); more photos help."
+            )
+    return notes
+
+
+def _titles(photos: Sequence[Example], rows: np.ndarray) -> str:
+    titles = [photos[i].title for i in rows]
+    more = f" and {len(titles) - 5} more" if len(titles) > 5 else ""
+    return ", ".join(titles[:5]) + more
+
+
+def _write_card(room: pathlib.Path, manifest: bundle.Manifest) -> None:
+    """Say on the card what was taught; its other figures are those from before."""
+    path = room / "README.md"
+    card = huggingface_hub.RepoCard(path.read_text("utf-8"), ignore_metadata_errors=True)
+    vars(card.data).pop("model-index", None)  # measured on the model before
+    body = re.sub(rf"{TAUGHT}\n.*?(?=\n## |\Z)", "", card.text, flags=re.DOTALL).strip()
+    before, mark, after = body.partition("\n## ")
+    rows = "\n".join(
+        f"| {one.name} | {one.photos} | {'new' if one.new else 'known'} | "
+        f"{'' if one.right is None else f'{one.right:.0%}'} | {one.data} | {one.model} |"
+        for one in manifest.taught
+    )
+    measured = manifest.metrics["valid"]
+    section = f"""{TAUGHT}
+
+After training, classes were taught to it by columns of the last layer: it now names
+{len(manifest.class_names)}. "Right" are photos that the model names right when taught without them.
+
+| class | photos | to the model | right | from | taught to |
+|---|---|---|---|---|---|
+{rows}
+
+Of {measured.count} photos, validation photos and taught ones that were left out, it names
+{measured.top1:.1%} right. The figures below and in `report/` are those of the model before."""
+    text = f"{before.strip()}\n\n{section}\n{mark}{after}\n"
+    header = f"---\n{card.data.to_yaml()}\n---\n" if card.data.to_dict() else ""
+    path.write_text(header + text, "utf-8")
