@@ -24,6 +24,7 @@ LAYERS = {
             "explore",
             "plan",
             "predict",
+            "relabel",
             "release",
             "run",
             "sweep",

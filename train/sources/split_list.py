@@ -7,6 +7,7 @@ such lists, and `--data-list` of `train/run.py` reads them.
 
 import csv
 import dataclasses
+import io
 import os
 import pathlib
 from collections.abc import Iterable
@@ -27,7 +28,14 @@ def write_split_list(
     ):
         for comment in comments:
             file.write(f"# {' '.join(comment.split())}\n")
-        csv.writer(file, delimiter="\t", lineterminator="\n").writerows(photos)
+        file.writelines(split_line(split, name) for split, name in photos)
+
+
+def split_line(split: str, name: str) -> str:
+    """The line of a photo in such a list."""
+    file = io.StringIO()
+    csv.writer(file, delimiter="\t", lineterminator="\n").writerow((split, name))
+    return file.getvalue()
 
 
 def apply_split_list(source: Source, path: str | os.PathLike) -> Source:

@@ -1,0 +1,102 @@
+"""Find labels that are probably wrong: `python -m train.relabel --model MODEL --data SPEC …`.
+
+    python -m train.relabel --model BUNDLE --data folder:PATH --output DIR
+
+Writes `issues.csv`, the surest first, and `index.html`, a page of those photos with tick boxes: it
+saves a list without the ticked ones, which `--data-list` of train/run.py takes. Each photo is
+judged by the others, on the model's embeddings, by confident learning; the classes may be other
+ones than the model's. What the model was trained on with a wrong label it may hide.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import pathlib
+import sys
+
+import numpy as np
+
+from flowers_model import FlowerClassifier
+from flowers_model.command import Parser, reporting_mistakes
+from flowers_model.errors import UserError
+from flowers_model.files import check_output, replacing
+from flowers_model.photo import PhotoError, decode
+from train.devices.progress import progress
+from train.evaluation.confident_learning import held_out_probabilities, label_issues
+from train.reports.html import thumbnail
+from train.reports.relabel_page import Issue, write_page
+from train.sources import open_source
+from train.sources.split_list import split_line
+
+CHUNK = 64  # photos that are decoded at a time
+
+
+@reporting_mistakes
+def main(arguments: list[str]) -> int:
+    """Run the command; returns the exit status."""
+    parser = Parser("python -m train.relabel", description=__doc__)
+    parser.add_argument("--model", required=True, metavar="BUNDLE|USER/MODEL[@REVISION]")
+    parser.add_argument("--data", required=True, metavar="SPEC", help="as for train/run.py")
+    parser.add_argument("--output", required=True, type=pathlib.Path, metavar="DIR")
+    parser.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="of splits that are cut, and of the folds"
+    )
+    options = parser.parse_args(arguments)
+    if options.output.exists():
+        raise UserError(f"--output {str(options.output)!r} is there already; give a new folder")
+    check_output(options.output)
+    classifier = FlowerClassifier.from_pretrained(options.model)
+    source = open_source(options.data, options.seed)
+    photos = [(name, i) for name, split in source.splits.items() for i in range(len(split))]
+    labels = np.concatenate([split.labels for split in source.splits.values()])
+
+    embeddings, readable = [], []
+    for start in progress(range(0, len(photos), CHUNK), "looking", -(-len(photos) // CHUNK), "x64"):
+        inputs = []
+        for number in range(start, min(start + CHUNK, len(photos))):
+            split, i = photos[number]
+            try:
+                inputs.append(classifier.prepare(source.splits[split].read(i)))
+                readable.append(number)
+            except (PhotoError, OSError) as error:
+                print(f"skipped: {source.splits[split].names[i]}: {error}", file=sys.stderr)
+        if inputs:
+            embeddings += classifier.engine.run(np.stack(inputs), ("embedding",))
+    if not readable:
+        raise UserError(f"{options.data}: none of its photos can be read")
+    probabilities = held_out_probabilities(
+        np.concatenate(embeddings), labels[readable], len(source.class_names), options.seed
+    )
+    found, guesses = label_issues(probabilities, labels[readable])
+
+    issues = []
+    for row, guess in zip(found.tolist(), guesses.tolist(), strict=True):
+        number = readable[row]
+        split, i = photos[number]
+        issues.append(
+            Issue(
+                number,
+                source.splits[split].names[i],
+                source.class_names[labels[number]],
+                source.class_names[guess],
+                float(probabilities[row, guess]),
+                thumbnail(decode(source.splits[split].read(i))),
+            )
+        )
+    lines = [split_line(split, source.splits[split].names[i]) for split, i in photos]
+    with replacing(options.output) as room:
+        room.mkdir()
+        with open(room / "issues.csv", "w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(("photo", "label", "looks like", "probability"))
+            writer.writerows((x.name, x.label, x.guess, f"{x.probability:.4f}") for x in issues)
+        write_page(room / "index.html", source.name, issues, lines)
+    print(f"{len(issues)} of {len(photos)} labels are probably wrong")
+    print(f"look at {options.output / 'index.html'}")
+    return 0
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    sys.exit(main(sys.argv[1:]))
