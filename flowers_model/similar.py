@@ -38,3 +38,10 @@ class Similar:
             return []
         likeness = self._directions @ directions(embedding[None])[0]
         return np.argsort(-likeness, kind="stable")[:count].tolist()
+
+    def likeness(self, embedding: np.ndarray, number: int) -> float:
+        """The cosine of a photo of the gallery and an embedding `(D,)`.
+
+        >>> similar.likeness(embedding, similar.nearest(embedding, 1)[0])
+        """
+        return float(self._directions[number] @ directions(embedding[None])[0])

@@ -16,7 +16,7 @@ from page.context import Page
 from page.examples import Examples
 from page.server import api, blocks, limits
 from page.server.kept import KeptPhotos
-from page.tabs import about, batch, compare, gallery, identify
+from page.tabs import about, batch, compare, gallery, identify, teach
 
 # Once a minute gradio deletes what visitors sent, or was made for them, over five minutes ago.
 FORGET = (60, 300)
@@ -44,6 +44,9 @@ def build(
                 named = identify.add(page)
             with gr.Tab("Gallery", id="gallery"):
                 opened = gallery.add(page)
+            if teach.can_be_taught(first):
+                with gr.Tab("Teach it a flower", id="teach"):
+                    teach.add(page)
             with gr.Tab("Many at once", id="batch"):
                 batch.add(page)
             if len(classifiers) > 1:
