@@ -22,7 +22,7 @@ from flowers_model.lesson import Example, Lesson
 from flowers_model.photo import decode
 from flowers_model.similar import Similar
 from flowers_model.uncertainty import directions
-from page.html import SIMILAR, UNKNOWN, escape, flower, percent, read, sorry
+from page.html import SIMILAR, UNKNOWN, WORDS, escape, flower, percent, read, sorry
 
 if TYPE_CHECKING:
     from page.context import Page
@@ -239,7 +239,9 @@ def _answer(visit: Visit, answers: object, alike: str) -> str:
         f"<li>{flower(prediction, label)} <b>{percent(probability)}</b></li>"
         for label, probability in zip(prediction.labels, prediction.probabilities, strict=True)
     )
-    head = UNKNOWN if prediction.refused else escape(prediction.shown(prediction.labels[0]))
+    head = escape(prediction.shown(prediction.labels[0]))
+    if prediction.refused:
+        head = f"{UNKNOWN}. {WORDS['if_one'].format(name=head)}"
     return (
         f'<div role="status"><h3>{head}</h3><ol>{rows}</ol></div>'
         f'<h3>The labelled photos most like it</h3><div class="strip">{alike}</div>'
