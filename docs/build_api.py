@@ -21,6 +21,7 @@ MODULES = (
     "photo",
     "explain",
     "similar",
+    "lesson",
     "ensemble",
     "bundle",
     "hub",
