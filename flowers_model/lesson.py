@@ -29,6 +29,7 @@ from flowers_model.errors import UserError
 from flowers_model.few_shot import grown
 from flowers_model.files import check_output, legible, replacing
 from flowers_model.grow import Head, read_head, write_head
+from flowers_model.installation import spoken
 from flowers_model.photo import Photo, PhotoError, decode
 from flowers_model.statistics import Statistics, read_statistics, write_statistics
 from flowers_model.uncertainty import SCORES, probability_before, refused, softmax
@@ -199,7 +200,7 @@ def teach(
     if statistics is None:
         raise UserError(
             f"this model comes without {bundle.STATISTICS}, which teaching needs; "
-            "python -m train.calibrate --model MODEL --data SPEC --output BUNDLE adds it"
+            f"{spoken('calibrate')} --model MODEL --data SPEC --output BUNDLE adds it"
         )
     before = read_head(classifier.folder)
     if statistics.means.shape != before.kernel.T.shape:

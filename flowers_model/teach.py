@@ -17,6 +17,7 @@ from flowers_model import FlowerClassifier
 from flowers_model.command import Parser, reporting_mistakes
 from flowers_model.errors import UserError
 from flowers_model.files import check_output
+from flowers_model.installation import spoken
 from flowers_model.lesson import Example, example
 
 # What is taken for a photo by its name.
@@ -56,7 +57,7 @@ def read_folder(path: str | pathlib.Path) -> dict[str, list[Example]]:
 @reporting_mistakes
 def main(arguments: list[str]) -> int:
     """Run the command; returns the exit status."""
-    parser = Parser("python -m flowers_model.teach", description=__doc__.splitlines()[0])
+    parser = Parser(spoken("teach"), description=__doc__.splitlines()[0])
     parser.add_argument("--model", default=None, metavar="BUNDLE|USER/MODEL[@REVISION]")
     parser.add_argument("--data", required=True, metavar="folder:PHOTOS", help="one folder a class")
     parser.add_argument("--output", required=True, type=pathlib.Path, metavar="BUNDLE")

@@ -21,6 +21,7 @@ from flowers_model import FlowerClassifier
 from flowers_model.command import Parser, reporting_mistakes
 from flowers_model.errors import UserError
 from flowers_model.files import check_output, replacing
+from flowers_model.installation import spoken
 from flowers_model.photo import PhotoError, decode
 from train.devices.progress import progress
 from train.evaluation.confident_learning import held_out_probabilities, label_issues
@@ -35,7 +36,7 @@ CHUNK = 64  # photos that are decoded at a time
 @reporting_mistakes
 def main(arguments: list[str]) -> int:
     """Run the command; returns the exit status."""
-    parser = Parser("python -m train.relabel", description=__doc__)
+    parser = Parser(spoken("relabel"), description=__doc__)
     parser.add_argument("--model", required=True, metavar="BUNDLE|USER/MODEL[@REVISION]")
     parser.add_argument("--data", required=True, metavar="SPEC", help="as for train/run.py")
     parser.add_argument("--output", required=True, type=pathlib.Path, metavar="DIR")
