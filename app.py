@@ -22,6 +22,7 @@ from flowers_model.command import Parser, reporting_mistakes  # Ctrl-C is one li
 
 # On a machine of several people, gradio's own choice belongs to whoever was first.
 os.environ.setdefault("GRADIO_TEMP_DIR", str(files.own_folder() / "page"))
+files.check_output(os.path.join(os.environ["GRADIO_TEMP_DIR"], "upload"))
 
 import page
 from flowers_model import bundle

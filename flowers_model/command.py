@@ -7,7 +7,9 @@ import difflib
 import functools
 import io
 import os
+import re
 import sys
+import traceback
 import types
 from collections.abc import Callable, Iterable
 from typing import NoReturn
@@ -86,11 +88,34 @@ def _told(error: BaseException) -> int | None:
     if isinstance(error, Exception) and is_full(error):
         print(f"stopped: the disk is full ({error}): make room, and start again", file=sys.stderr)
         return 1
+    if name := _misread_variable(error):
+        value = os.environ[name]
+        print(f"error: {name} is {value!r} ({error}): correct it, or unset it", file=sys.stderr)
+        return 2
     while error is not None:  # libraries make ImportErrors of it
         if isinstance(error, KeyboardInterrupt):
             print("interrupted", file=sys.stderr)
             return 130
         error = error.__cause__ or error.__context__
+    return None
+
+
+def _misread_variable(error: BaseException) -> str | None:
+    """The environment variable that a library could not use when it was imported, if any."""
+    imported = (
+        frame.f_code.co_name == "<module>" and frame.f_globals["__name__"] != "__main__"
+        for frame, _ in traceback.walk_tb(error.__traceback__)
+    )
+    if not any(imported):
+        return None
+    certificates = os.environ.get("SSL_CERT_FILE")
+    if isinstance(error, FileNotFoundError) and certificates and not os.path.exists(certificates):
+        return "SSL_CERT_FILE"
+    if isinstance(error, ValueError):
+        said = str(error)
+        for name in filter(re.compile("(GRADIO|HF|JAX|XLA|KERAS|TF)_").match, os.environ):
+            if name in said or repr(os.environ[name]) in said:
+                return name
     return None
 
 

@@ -518,6 +518,13 @@ def test_where_the_page_cannot_listen_is_told(name, port, line):
     assert str(caught.value).startswith(line)
 
 
+def test_a_root_path_that_is_none_is_told(monkeypatch):
+    """gradio would answer with HTTP 500."""
+    monkeypatch.setenv("GRADIO_ROOT_PATH", "flowers")
+    with pytest.raises(UserError, match="GRADIO_ROOT_PATH is 'flowers': give a path that begins"):
+        address.choose()
+
+
 # Snippets.
 
 

@@ -47,6 +47,27 @@ def test_ctrl_c_while_libraries_are_imported(command, tmp_path):
     assert (done.returncode, done.stderr) == (130, "interrupted\n")
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "body"),
+    [
+        ("GRADIO_NUM_PORTS", "abc", "int(os.environ['GRADIO_NUM_PORTS'])"),
+        ("JAX_ENABLE_X64", "maybe", "raise ValueError('JAX_ENABLE_X64 is neither true nor false')"),
+        ("SSL_CERT_FILE", "/nowhere.pem", "open(os.environ['SSL_CERT_FILE'])"),
+    ],
+)
+def test_a_variable_that_a_library_cannot_use(name, value, body, tmp_path):
+    """When it is imported, before `main` or in it."""
+    (tmp_path / "library.py").write_text(f"import os\n{body}\n")
+    for before, inside in (("import library", "pass"), ("", "import library")):
+        done = ended(
+            inside,
+            f"os.environ[{name!r}] = {value!r}\nsys.path[:0] = [{str(tmp_path)!r}]\n{before}",
+        )
+        assert done.returncode == 2
+        assert done.stderr.startswith(f"error: {name} is {value!r} (")
+        assert done.stderr.endswith("): correct it, or unset it\n")
+
+
 def test_other_errors_keep_their_traceback():
     done = ended("raise ValueError('ours')")
     assert done.returncode == 1

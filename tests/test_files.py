@@ -97,3 +97,15 @@ def test_the_page_keeps_uploads_in_a_folder_of_its_own(tmp_path):
         [sys.executable, "-c", shown], cwd=ROOT, env=environment, capture_output=True, text=True
     )
     assert done.stdout.strip() == str(tmp_path / f"flowers-{os.getuid()}/page"), done.stderr
+
+
+def test_a_folder_for_uploads_that_cannot_be_made_is_one_line():
+    done = subprocess.run(
+        [sys.executable, "app.py"],
+        cwd=ROOT,
+        env=os.environ | {"GRADIO_TEMP_DIR": "/proc/nowhere"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: '/proc/nowhere/upload' cannot be written")

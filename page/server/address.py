@@ -15,7 +15,7 @@ from collections.abc import Iterator
 
 from flowers_model.errors import UserError
 
-NAME, PORT = "GRADIO_SERVER_NAME", "GRADIO_SERVER_PORT"
+NAME, PORT, ROOT = "GRADIO_SERVER_NAME", "GRADIO_SERVER_PORT", "GRADIO_ROOT_PATH"
 HOST = "127.0.0.1"  # this machine alone
 PORTS = range(7860, 7960)  # of which the first free one is taken, where none is named
 _NO_PROXY = ("no_proxy", "NO_PROXY")
@@ -35,8 +35,11 @@ def choose(name: str | None = None, port: str | None = None) -> tuple[str, int]:
 
     Raises:
         UserError: for a host that is not this machine's, a port that is none, and one on which
-            nothing can listen.
+            nothing can listen; and for a GRADIO_ROOT_PATH that is no path.
     """
+    root = os.environ.get(ROOT, "")
+    if root and not root.startswith(("/", "http://", "https://")):
+        raise UserError(f"{ROOT} is {root!r}: give a path that begins with /, or an address")
     name, port = name or _given[NAME], port or _given[PORT]
     host = name.strip().removeprefix("[").removesuffix("]") or HOST
     ports = PORTS if not port else [_number(port)]
