@@ -34,7 +34,7 @@ def test_the_hub_reads_licence_base_model_and_datasets(folder):
     [accuracy, *_] = said.data.eval_results
     assert (accuracy.dataset_split, accuracy.metric_value) == ("test", 0.912)
     assert "Weights: cc-by-4.0." in said.text
-    assert "Drawn for tests." in said.text.partition("## Licence")[2]
+    assert "be used for:\nDrawn for tests.\n" in said.text.partition("## Licence")[2]
 
 
 def test_what_is_not_known_is_not_claimed(folder):

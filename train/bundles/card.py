@@ -7,6 +7,7 @@ import pathlib
 import huggingface_hub
 
 from flowers_model.bundle import METRICS, Manifest, Metrics
+from flowers_model.installation import DISTRIBUTION
 
 # The metrics that the Hub shows: its name of the type, ours, the attribute.
 MODEL_INDEX = (
@@ -45,7 +46,7 @@ one is right{promise}; coverage is how often it is, size the mean number of name
 
 {by_source}## Use
 
-With this project, on ONNX Runtime. Install its package `flowers-model` from the folder of a clone
+With this project, on ONNX Runtime. Install its package `{package}` from the folder of a clone
 (`pip install FOLDER`) or from its git address (`pip install git+ADDRESS`); then
 
 ```python
@@ -86,7 +87,8 @@ like any of them. {refusal}{method}
 
 ## Licence
 
-{licence} The photos that it was trained on may restrict its use: {made.credits}.
+{licence} The terms of the training photos may restrict what it may be used for:
+{credits}.
 
 ## Provenance
 
@@ -107,8 +109,9 @@ def write_card(folder: pathlib.Path, manifest: Manifest) -> None:
         promise = " {} times out of {}".format(*calibration.label_sets.odds)
     if held_out is not None and held_out.others_refused is not None:
         refusal = (
-            f"The model refuses {held_out.others_refused:.0%} of out-of-distribution photos and "
-            f"{held_out.refused:.1%} of the photos of its flowers ({manifest.held_out}). "
+            f"The model refuses {100 * held_out.others_refused:.0f} % of out-of-distribution "
+            f"photos, and {held_out.shown('refused')} of those of its flowers "
+            f"({manifest.held_out}). "
         )
     probabilities = f"Probabilities are `softmax(logits / {calibration.temperature:.4f})`"
     if calibration.fitted_on:
@@ -120,6 +123,8 @@ def write_card(folder: pathlib.Path, manifest: Manifest) -> None:
     card = CARD.format(
         metadata=_metadata(manifest),
         made=made,
+        package=DISTRIBUTION,
+        credits=made.credits.rstrip("."),
         class_count=len(manifest.class_names),
         size=manifest.input.size,
         results=_table("split", manifest.metrics, BY_SPLIT),

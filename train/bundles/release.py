@@ -103,13 +103,7 @@ def release(
             room / "gallery/index.json", bundle.Gallery(credits=CREDITS, photos=photos)
         )
         np.save(room / "gallery/embeddings.npy", embeddings.astype(np.float16))
-        rows = "\n".join(
-            f"| {photo.file} | {photo.label} | [{photo.author}]({photo.source}) "
-            f"| {_licence(photo)} | {photo.changes} |"
-            for photo in photos
-        )
-        with open(room / "README.md", "a", encoding="utf-8") as card:
-            card.write(TERMS.format(results=_results(), credits=rows))
+        _add_terms(room, photos)
         _check_size(room)
     return bundle.check(to)
 
@@ -126,6 +120,17 @@ def _describe(room: pathlib.Path, manifest: bundle.Manifest, license: str | None
     )
     bundle.write_json(room / bundle.MANIFEST, manifest)
     write_card(room, manifest)
+
+
+def _add_terms(room: pathlib.Path, photos: list[bundle.GalleryPhoto]) -> None:
+    """Append to the card how the model was chosen, the terms, and the credits of the photos."""
+    rows = "\n".join(
+        f"| {photo.file} | {photo.label} | [{photo.author}]({photo.source}) "
+        f"| {_licence(photo)} | {photo.changes} |"
+        for photo in photos
+    )
+    with open(room / "README.md", "a", encoding="utf-8") as card:
+        card.write(TERMS.format(results=_results(), credits=rows))
 
 
 def _gallery(classifier: FlowerClassifier) -> tuple[list[bundle.GalleryPhoto], np.ndarray]:
