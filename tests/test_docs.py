@@ -106,6 +106,11 @@ def test_the_readme_is_short_and_has_its_two_lines():
     assert "pip install -r requirements-dev.txt && pytest" in lines
 
 
+def test_every_command_of_flowers_is_in_the_page_on_installing():
+    said = spans((ROOT / "docs/install.md").read_text("utf-8"))
+    assert {f"flowers {name}" for name in COMMANDS} <= set(said)
+
+
 @pages
 def test_links_lead_somewhere(page):
     text = page.read_text("utf-8")
