@@ -14,7 +14,8 @@ from helpers import COLOURS, photo, write_photo_folder, write_tiny_bundle
 
 from flowers_model import bundle
 from flowers_model.bundle import read_manifest
-from flowers_model.classifier import Answers, softmax
+from flowers_model.classifier import Answers, FlowerClassifier, softmax
+from flowers_model.statistics import read_statistics
 from train import calibrate, evaluate
 from train.evaluation.calibration import fit_temperature
 from train.evaluation.metrics import calibration_error, macro_f1, measure
@@ -177,6 +178,16 @@ def test_a_bundle_from_before_is_calibrated_and_measured(model):
     card = (model / "README.md").read_text("utf-8")
     assert "macro F1" in card
     assert "refused" in card
+
+
+def test_calibrating_adds_what_teaching_needs(model):
+    statistics = read_statistics(model)
+    assert statistics.counts.tolist() == [4, 4, 4]
+    assert len(statistics.held_out) == 18
+    assert len(statistics.strangers) == len(statistics.stranger_kinds) > 0
+    classifier = FlowerClassifier.from_pretrained(model)
+    lesson = classifier.teach({"violet": [photo((140, 30, 200), i) for i in range(3)]})
+    assert lesson.classifier.label_names[-1] == "violet"
 
 
 def test_an_earlier_network_answers_for_what_the_model_learned_from(model, data, tmp_path, capsys):

@@ -7,9 +7,10 @@ import sys
 import numpy as np
 import onnx
 import pytest
-from helpers import COLOURS, photo, write_tiny_bundle
+from helpers import COLOURS, photo, use_hub, write_tiny_bundle
+from hub_server import HubServer
 
-from flowers_model import FlowerClassifier, bundle, network, teach
+from flowers_model import FlowerClassifier, bundle, hub, network, teach
 from flowers_model.engine import KerasEngine, OnnxEngine
 from flowers_model.errors import UserError
 from flowers_model.export import OUTPUTS, write_onnx
@@ -21,6 +22,7 @@ from flowers_model.statistics import (
     read_statistics,
     write_statistics,
 )
+from page.tabs import teach as tab
 
 VIOLET, GREEN = (140, 30, 200), (30, 160, 60)
 TAUGHT = {"violet": VIOLET, "fern": GREEN}
@@ -136,6 +138,50 @@ def test_the_manifest_says_what_was_taught(taught):
     assert "| violet | 6 | new |" in (taught.folder / "README.md").read_text("utf-8")
     gallery = bundle.read_gallery(taught.folder)
     assert [one.label for one in gallery.photos].count("violet") == 2
+
+
+def test_a_taught_bundle_goes_through_the_hub_whole(taught, repo_id, monkeypatch):
+    with HubServer() as server:
+        server.add_token("hf_tokenOfAda", "ada", write=True)
+        use_hub(server, monkeypatch, "hf_tokenOfAda")
+        hub.publish(taught.folder, repo_id)
+        fetched = FlowerClassifier.from_pretrained(repo_id)
+        assert fetched.label_names == [*COLOURS, *TAUGHT]
+        again = fetched.teach({"brown": photos((90, 60, 30), 3)})
+    assert again.classifier.label_names[-1] == "brown"
+
+
+def test_the_page_teaches_for_one_visit_within_limits(model, tmp_path):
+    classifier = FlowerClassifier.from_pretrained(model)
+    assert tab.can_be_taught(classifier)
+
+    def files(colour, count, start=0):
+        found = []
+        for i, data in enumerate(photos(colour, count, start)):
+            path = tmp_path / f"{colour[0]}-{start + i}.jpg"
+            path.write_bytes(data)
+            found.append({"path": str(path), "orig_name": path.name})
+        return found
+
+    visit = tab.taught(classifier, None, " violet ", files(VIOLET, 4))
+    visit = tab.taught(classifier, visit, "Violet", files(VIOLET, 2, 20))
+    visit = tab.taught(classifier, visit, "SUNFLOWER", files(COLOURS["sunflower"], 3))
+    assert {name: len(those) for name, those in visit.photos.items()} == {
+        "violet": 6,
+        "sunflower": 3,
+    }
+    assert visit.lesson.classifier.label_names == [*COLOURS, "violet"]
+    assert len(visit.thumbnails) == 9
+    assert classifier.label_names == list(COLOURS)
+    for name, sent, said in (
+        ("", files(GREEN, 3), "write the flower's name"),
+        ("fern", [], "up to 10 photos"),
+        ("violet", files(VIOLET, 5, 40), "up to 10 photos"),
+        ("fern", [{"path": None}], "no photo"),
+    ):
+        with pytest.raises(UserError, match=said):
+            tab.taught(classifier, visit, name, sent)
+    assert len(visit.photos["violet"]) == 6
 
 
 def test_classes_are_taught_one_after_another(taught, tmp_path):

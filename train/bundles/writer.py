@@ -129,8 +129,7 @@ def recalibrate(
     manifest = bundle.check(bundle_folder)
     with replacing(folder) as room:
         shutil.copytree(bundle_folder, room)
-        for name in (bundle.REFUSAL_FILE, bundle.STATISTICS):
-            (room / name).unlink(missing_ok=True)
+        (room / bundle.REFUSAL_FILE).unlink(missing_ok=True)
         return _calibrate_and_measure(room, manifest, open_engine(room), photos, strange, earlier)
 
 
@@ -170,7 +169,7 @@ def _calibrate_and_measure(
         with replacing(room / bundle.REFUSAL_FILE) as temporary:
             np.save(temporary, reference)
     count = len(manifest.class_names)
-    if len(np.unique(train.labels)) == count:  # else a class would have no mean
+    if len(np.unique(train.labels)) == count:  # else a class has no mean; a copy keeps its file
         write_statistics(room, _statistics(outputs, photos, strangers, count))
     manifest = manifest.model_copy(update={"calibration": calibration})
 
