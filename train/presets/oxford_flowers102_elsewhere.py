@@ -1,19 +1,18 @@
 """Oxford's 102 flowers as people photograph them: Oxford's photos, and others' of its classes.
 
-The model that comes with the code. It starts from a network that knows Oxford's photos, the one
-that `oxford_flowers102` ends with, and takes photos of the same classes from web pages, apps and
-Flickr, as few as there are of each, and photos of other things and of other flowers to be unsure
-of:
+The model that comes with the code. It starts from a network that was trained on Oxford's photos,
+the result of `oxford_flowers102`, and adds photos of the same classes from web pages, apps and
+Flickr, few as they are, and out-of-distribution photos: other things, and other flowers.
 
     KERAS_BACKEND=jax python train/run.py --preset oxford_flowers102_elsewhere \\
         --data oxford_flowers102 --data folder:WEB --data folder:APP --data folder:FLICKR \\
         --outliers OTHER_THINGS --outliers OTHER_FLOWERS --weights runs/lite-shipped/bundle
     python -m train.release --model runs/RUN/bundle
 
-Expect 96.0 % top-1 on Oxford's test photos (4141 of 256 px; 97.1 % before), and of photos that
-were held back from training, right and not refused: 99 % of web pages (131, nine classes), 84 % of
-an app's thumbnails (77), 87 % of Flickr (107, four classes); seed 0, one run, on the JAX backend,
-71 minutes on two CPU cores that had other work, too.
+Expect 96.0 % top-1 on Oxford's test photos (4141 of 256 px; 97.1 % before), and of photos held out
+from training, right and not refused: 99 % of web pages (131, nine classes), 84 % of an app's
+thumbnails (77), 87 % of Flickr (107, four classes); seed 0, one run, on the JAX backend, 71 minutes
+on two CPU cores that had other work as well.
 """
 
 import dataclasses

@@ -1,17 +1,16 @@
 """Kaggle's "Petals to the Metal": EfficientNetV2B3 at 224 px, the head first, then all layers.
 
-With augmentation, class weights and label smoothing. Where this comes from, it reached 89.5 % on
-validation (TPU v5e-8) when only rare classes were augmented, and no more with all three than
-without any of them: `--augment none --class-weights none --label-smoothing 0`. How many epochs and
-at what rates is not said there. Neither accuracy nor wall time has been measured here.
+With augmentation, class weights and label smoothing; without all three:
+`--augment none --class-weights none --label-smoothing 0`. Neither accuracy nor wall time has been
+measured yet.
 
 The competition's photos, 12753 for training in 104 classes, unpack to folders by resolution:
 
     KERAS_BACKEND=jax python train/run.py --preset petals104 \\
         --data tfrecord:flower-classification-with-tpus
 
-Variants of one flag: `--image-size 192`, `331` or `512` (which read the photos of that
-resolution), `--augment-rare-below 200`, `--backbone Xception`, and the learning rate's
+Variants by one flag: `--image-size 192`, `331` or `512` (which read the photos of that
+resolution), `--augment-rare-below 200`, `--backbone Xception`, and for the learning rate
 `--schedule step`, `exponential`, `cyclical` or `plateau`.
 """
 

@@ -1,14 +1,14 @@
 """Kaggle's "Petals to the Metal": DenseNet201 at 512 px, all layers, exponential decay.
 
-With augmentation, class weights, and a rate that falls by a fifth an epoch. Neither accuracy nor
-wall time has been measured here; a batch of 128 such photos wants an accelerator of 80 GB or
-several smaller ones:
+With augmentation, class weights, and a learning rate that falls by a fifth per epoch. Neither
+accuracy nor wall time has been measured yet; a batch of 128 such photos needs an accelerator with
+80 GB or several smaller ones:
 
     KERAS_BACKEND=jax python train/run.py --preset petals104_densenet201 \\
         --data tfrecord:flower-classification-with-tpus
 
-`--backbone Xception` is the other network that is tried there. More photos of the same flowers
-come in by a second source, `--data tfrecord:MORE --classes first`.
+`--backbone Xception` is an alternative. A second source adds more photos of the same flowers:
+`--data tfrecord:MORE --classes first`.
 """
 
 from train.experiment import Experiment

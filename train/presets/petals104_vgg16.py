@@ -1,13 +1,12 @@
-"""Kaggle's "Petals to the Metal" as its tutorial begins: a linear head on a frozen VGG16, 512 px.
+"""A simple baseline for Kaggle's "Petals to the Metal": a linear head on a frozen VGG16, 512 px.
 
-Adam, a rate that rises from 1e-5 to 5e-5 in five epochs of twelve, then loses a fifth an epoch,
-and no augmentation. A baseline for the other presets of this data. Neither accuracy nor wall time
-has been measured here:
+Adam without augmentation; in twelve epochs the learning rate rises from 1e-5 to 5e-5 within five,
+then falls by a fifth per epoch. Neither accuracy nor wall time has been measured yet:
 
     KERAS_BACKEND=jax python train/run.py --preset petals104_vgg16 \\
         --data tfrecord:flower-classification-with-tpus
 
-`--epochs-finetune 12` trains the whole network afterwards.
+`--epochs-finetune 12` fine-tunes the whole network afterwards.
 """
 
 from train.experiment import Experiment

@@ -1,8 +1,8 @@
-"""`petals104` on the eight chips of a TPU v5e-8: 128 photos a chip, in bfloat16.
+"""`petals104` on the eight chips of a TPU v5e-8: 128 photos per chip, in bfloat16.
 
-Eight times the batch is an eighth of the steps, at rates that are higher by the square root of
-that. Neither accuracy nor wall time has been measured here. Compiled for the chips, a step takes a
-sixth of their memory (docs/tpu.md).
+Eight times the batch means an eighth of the steps; the learning rates are scaled by the square root
+of eight. Neither accuracy nor wall time has been measured yet. Compiled for the chips, a step takes
+a sixth of their memory (docs/tpu.md).
 
     KERAS_BACKEND=jax python train/run.py --preset tpu_v5e8 \\
         --data tfrecord:flower-classification-with-tpus
