@@ -10,7 +10,7 @@ import scipy.fft
 import scipy.sparse
 from PIL import Image
 
-# The perceptual hash proposes pairs that differ in at most so many of its 64 bits; the thumbnails
+# The perceptual hash proposes pairs that differ in at most this many of its 64 bits; the thumbnails
 # confirm them. Chosen by looking at the pairs of Oxford Flowers 102: there, looser limits add
 # white flowers on dark ground, tighter ones lose other crops of a photo.
 MAX_DISTANCE = 8
@@ -61,7 +61,7 @@ def find_pairs(
     """All duplicates among N photos.
 
     Of several identical photos each is paired with the first, and only the first is compared
-    with others, so a photo that is there a thousand times makes 999 pairs.
+    with others, so a photo that exists a thousand times makes 999 pairs.
 
     Args:
         byte_hashes: N, of the files.
@@ -77,7 +77,7 @@ def find_pairs(
             if (original := first.setdefault(hashes[i], i)) != i:
                 pairs.append(Pair(original, i, kind, 0, 1.0))
         rest = first.values()
-    # One colour alone has no shape to be told by.
+    # A photo of a single colour has no shape to compare.
     rest = np.array([i for i in rest if thumbnails[i].std(axis=(0, 1)).max() > 2], np.int64)
     hashes = perceptual_hashes[rest]
     for start in range(0, len(rest), _BLOCK):

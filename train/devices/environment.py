@@ -76,7 +76,7 @@ def check_devices() -> None:
 
 
 def prepare() -> None:
-    """Set what the user has not set; where malloc needs it, start this process's program anew."""
+    """Set what the user has not set; restart the program if malloc's settings need it."""
     if os.environ.get("KERAS_BACKEND", BACKENDS[0]) == "jax":
         flags = os.environ.get("XLA_FLAGS", "")
         if "ynn_fusion_type" not in flags:

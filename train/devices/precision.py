@@ -30,7 +30,7 @@ def policy(name: str) -> str:
 
 
 def compute_capability() -> tuple[int, int] | None:
-    """That of the least able NVIDIA card that the backend computes on; None where there is none."""
+    """The lowest compute capability of the NVIDIA cards in use; None without such cards."""
     if keras.backend.backend() == "jax":
         import jax
 

@@ -1,4 +1,4 @@
-"""Convolutions written such that XLA compiles them well for the CPU.
+"""Convolutions in a form that XLA compiles well for the CPU.
 
 XLA's own code for depthwise convolutions, and for the weight gradients of all convolutions, is
 several times slower on a CPU than what it makes of the same sums written out as shifted slices and
@@ -144,7 +144,7 @@ def _wide(x):
 
 
 def _over_blocks(total: Callable, x, dy):
-    """`total(x, dy)`, a sum over the photos, done for so many at a time as the cache holds."""
+    """`total(x, dy)`, a sum over the photos, for as many at a time as the cache holds."""
     import jax
     from jax import lax
 

@@ -1,4 +1,4 @@
-"""Several models, or several views of a photo, as one: their calibrated probabilities averaged."""
+"""Average the calibrated probabilities of several models, or of several views of a photo."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Ensemble:
         """Open bundles, folders or Hub repos.
 
         Raises:
-            UserError: for one that cannot be opened, and for models of different classes.
+            UserError: one cannot be opened, or their classes differ.
         """
         models = [FlowerClassifier.from_pretrained(name) for name in names]
         for name, model in zip(names[1:], models[1:], strict=True):
@@ -55,7 +55,7 @@ class Ensemble:
 
     @property
     def title(self) -> str:
-        """What to call it in a report."""
+        """The title of a report."""
         made = [model.manifest.provenance for model in self.models]
         title = " + ".join(f"{one.preset} ({one.backbone}, seed {one.seed})" for one in made)
         return title if self.tta == "none" else f"{title}, {self.tta} averaged"
@@ -65,11 +65,11 @@ class Ensemble:
         return [read_splits(model.folder) for model in self.models]
 
     def picture(self, photo: Photo) -> np.ndarray:
-        """What the first model sees of a photo, uint8 `(S, S, 3)`."""
+        """A photo as the first model sees it, uint8 `(S, S, 3)`."""
         return self.models[0].prepare(photo)
 
     def answer(self, photos: Sequence[np.ndarray]) -> Answers:
-        """What they say together of N decoded photos, uint8 `(H, W, 3)` each."""
+        """The averaged answers to N decoded photos, uint8 `(H, W, 3)` each."""
         parts = []
         for model in self.models:
             seen = [views(photo, model.manifest.input, self.tta) for photo in photos]
@@ -77,10 +77,10 @@ class Ensemble:
         return average(self.models, parts)
 
     def answer_split(self, split: Split, title: str) -> tuple[list[int], Answers]:
-        """What they say of a split: the numbers of the photos that can be read, and the answers.
+        """Answer a split; returns the indices of its readable photos, and the answers.
 
         Raises:
-            UserError: where not one photo can be read.
+            UserError: no photo can be read.
         """
         kept, parts, photos = [], [], []
         decoded = decode_each(split.read, range(len(split)))

@@ -36,18 +36,18 @@ def explore(
     seed: int,
     skip_bad: bool = False,
 ) -> Survey:
-    """Survey a source and write all there is to see to a new folder, whole or not at all.
+    """Survey a source and write the results to a new folder, atomically.
 
     Args:
         spec: see `train.sources.open_source`.
         folder: must not exist yet, or be empty.
-        clean: write `clean.txt`, too, for `--data-list` of `train/run.py`.
-        augment: names of `train.data.augment`, policies or ways to mix, to be shown.
-        seed: cuts splits as training with that seed does, and chooses samples.
+        clean: also write `clean.txt`, for `--data-list` of `train/run.py`.
+        augment: augmentations to show, each as `--augment` takes them.
+        seed: makes missing splits as training with that seed does, and chooses samples.
         skip_bad: leave out what has no label or no photo, as training with that flag does.
 
     Raises:
-        UserError: for a source that cannot be used, a folder in use, or an unknown augmentation.
+        UserError: the source cannot be used, the folder is in use, or an augmentation is unknown.
     """
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise UserError(f"--output {str(folder)!r} is there already; give a new folder")

@@ -15,7 +15,7 @@ Row = dict[str, str | int | float]
 
 
 def write_results(rows: list[Row], varied: list[str], folder: pathlib.Path) -> None:
-    """Write the table, the leaderboard and the pictures."""
+    """Write the table, the leaderboard and the figures."""
     with (
         replacing(folder / "results.csv") as path,
         open(path, "w", newline="", encoding="utf-8") as file,
@@ -34,7 +34,7 @@ def write_results(rows: list[Row], varied: list[str], folder: pathlib.Path) -> N
 
 
 def _telling(rows: list[Row], varied: list[str]) -> list[str]:
-    """The settings that tell the combinations apart, without those that follow from others."""
+    """The settings that distinguish the combinations, without those that follow from others."""
 
     def count(columns: list[str]) -> int:
         return len({tuple(row[column] for column in columns) for row in rows})
@@ -48,7 +48,7 @@ def _telling(rows: list[Row], varied: list[str]) -> list[str]:
 
 
 def _combinations(rows: list[Row], varied: list[str]) -> list[tuple[str, list[Row]]]:
-    """The rows of each combination by what it is called, best on valid first."""
+    """The rows of each combination by its title, best on valid first."""
     groups: dict[str, list[Row]] = {}
     for row in rows:
         name = ", ".join(str(row[column]) for column in varied) or "as it is"
@@ -66,7 +66,7 @@ def _leaderboard(groups: list[tuple[str, list[Row]]], varied: list[str]) -> str:
     titles = ["train", "valid", "test", *(name.replace("_", " ") for name in thirds)]
     titles += ["parameters", "MB", "seconds", "photos/s", "ms a photo"]
     lines = [
-        "Means over seeds, with the standard deviation where there are several; best on valid "
+        "Means over seeds, with the standard deviation if there are several; best on valid "
         "first. Choose by valid: test is for reporting.",
         "",
         "| " + " | ".join([*varied, "seeds", *titles]) + " |",
@@ -86,7 +86,7 @@ def _leaderboard(groups: list[tuple[str, list[Row]]], varied: list[str]) -> str:
 
 
 def _dots_figure(groups: list[tuple[str, list[Row]]], path: pathlib.Path) -> None:
-    """Accuracy on valid: of each combination the mean, and a small dot for each seed."""
+    """Accuracy on valid: the mean of each combination, and a small dot for each seed."""
     figure = matplotlib.figure.Figure(figsize=(8, 1.2 + 0.45 * len(groups)), layout="constrained")
     ax = figure.subplots()
     for place, (_, rows) in enumerate(reversed(groups)):
@@ -102,7 +102,7 @@ def _dots_figure(groups: list[tuple[str, list[Row]]], path: pathlib.Path) -> Non
 
 
 def _parallel_figure(rows: list[Row], varied: list[str], path: pathlib.Path) -> None:
-    """A line a run, through its settings to its figures, coloured by accuracy on valid."""
+    """One line per run, through its settings and results, coloured by accuracy on valid."""
     columns = [*varied, "train_top1", "valid_top1", "seconds", "mb"]
     figure = matplotlib.figure.Figure(figsize=(2 + 1.5 * len(columns), 4.5), layout="constrained")
     ax = figure.subplots()
@@ -132,7 +132,7 @@ def _parallel_figure(rows: list[Row], varied: list[str], path: pathlib.Path) -> 
 def _pareto_figure(
     groups: list[tuple[str, list[Row]]], column: str, title: str, path: pathlib.Path
 ) -> None:
-    """Accuracy on valid against a cost; the line joins those that nothing cheaper beats."""
+    """Accuracy on valid against a cost; the line is the Pareto front."""
     figure = matplotlib.figure.Figure(figsize=(7, 4.5), layout="constrained")
     ax = figure.subplots()
     points = sorted((_mean(rows, column), _mean(rows, "valid_top1"), n) for n, rows in groups)

@@ -23,7 +23,7 @@ SPLIT_COLOURS = {"train": "#3b6fb6", "valid": "#d9702b", "test": "#4a9a5b"}
 
 
 def class_figure(found: Survey, path: pathlib.Path) -> None:
-    """Photos a class, the largest class on top."""
+    """Photos per class, the largest class on top."""
     counts = found.counts()
     order = np.argsort(sum(counts.values()), kind="stable")
     height = min(1.2 + 0.17 * len(order), 300)
@@ -41,7 +41,7 @@ def class_figure(found: Survey, path: pathlib.Path) -> None:
 
 
 def size_figure(found: Survey, path: pathlib.Path) -> None:
-    """Width against height, and how many photos have which shorter side."""
+    """Width against height, and a histogram of the shorter sides."""
     figure = matplotlib.figure.Figure(figsize=(9, 4), layout="constrained")
     plane, sides = figure.subplots(1, 2)
     short = {}
@@ -62,7 +62,7 @@ def size_figure(found: Survey, path: pathlib.Path) -> None:
 
 
 def samples_of(found: Survey, seed: int) -> list[int]:
-    """Readable photos, each of another class as long as there are classes."""
+    """Readable photos, from as many classes as possible."""
     order = np.random.default_rng(seed).permutation(len(found.photos))
     taken = collections.Counter()
     rank = {}
@@ -86,7 +86,7 @@ def sample_figure(found: Survey, samples: list[int], path: pathlib.Path) -> None
 
 
 def sample_gif(found: Survey, samples: list[int], path: pathlib.Path) -> None:
-    """The samples one after another, each with its class below."""
+    """The samples one after another, each above its class."""
     frames = []
     for i in samples:
         frame = Image.new("RGB", (192, 212), "white")
@@ -97,15 +97,15 @@ def sample_gif(found: Survey, samples: list[int], path: pathlib.Path) -> None:
     frames[0].save(path, save_all=True, append_images=frames[1:], duration=700, loop=0)
 
 
-# Takes photos as training reads them, one-hot labels, and a seed; gives images and labels.
+# Takes photos as training reads them, one-hot labels, and a seed; returns images and labels.
 Draw = Callable[[list[np.ndarray], np.ndarray, int], tuple[np.ndarray, np.ndarray]]
 
 
 def augmentation(names: str) -> Draw:
-    """The augmentation of that name, or comma list, made to work on a few photos at once.
+    """A function that applies steps of `--augment` to a few photos.
 
     Raises:
-        UserError: for a name that there is not.
+        UserError: a step does not exist.
     """
     from train.data import augment
 
@@ -125,7 +125,7 @@ def augmentation(names: str) -> Draw:
 def augment_figure(
     found: Survey, chosen: list[int], name: str, draw: Draw, seed: int, path: pathlib.Path
 ) -> None:
-    """Each photo as it is, and a few draws of it."""
+    """Each photo without augmentation, and a few draws of it."""
     labels = np.array([found.photos[i].label for i in chosen], np.int32)
     names = tuple(found.photos[i].name for i in chosen)
     split = Split(names, labels, lambda k: found.read(chosen[k]))

@@ -27,7 +27,7 @@ def write_page(
         found: what to show.
         room: with classes.png, sizes.png, samples.jpg, samples.gif, augment-NAME.jpg.
         augmentations: the names of those.
-        dropped: why which photos are not in `clean.txt`; None where there is none.
+        dropped: the reason for each photo that is not in `clean.txt`; None without that list.
     """
     name = text(found.source.name)
     parts = [
