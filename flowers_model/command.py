@@ -11,6 +11,7 @@ import re
 import sys
 import traceback
 import types
+import urllib.parse
 from collections.abc import Callable, Iterable
 from typing import NoReturn
 
@@ -114,8 +115,12 @@ def _misread_variable(error: BaseException) -> str | None:
     if isinstance(error, ValueError):
         said = str(error)
         for name in filter(re.compile("(GRADIO|HF|JAX|XLA|KERAS|TF)_").match, os.environ):
-            if name in said or repr(os.environ[name]) in said:
+            if name in said.upper() or repr(os.environ[name]) in said:
                 return name
+        try:
+            urllib.parse.urlsplit(os.environ.get("HF_ENDPOINT", "")).port  # noqa: B018
+        except ValueError:
+            return "HF_ENDPOINT"
     return None
 
 

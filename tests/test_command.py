@@ -52,6 +52,8 @@ def test_ctrl_c_while_libraries_are_imported(command, tmp_path):
     [
         ("GRADIO_NUM_PORTS", "abc", "int(os.environ['GRADIO_NUM_PORTS'])"),
         ("JAX_ENABLE_X64", "maybe", "raise ValueError('JAX_ENABLE_X64 is neither true nor false')"),
+        ("JAX_DEFAULT_X", "foo", "raise ValueError('\"foo\" for JAX flag jax_default_x')"),
+        ("HF_ENDPOINT", "http://localhost:9 ", "raise ValueError('no port')"),
         ("SSL_CERT_FILE", "/nowhere.pem", "open(os.environ['SSL_CERT_FILE'])"),
     ],
 )

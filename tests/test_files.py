@@ -64,7 +64,7 @@ def test_a_cache_that_cannot_be_made_goes_to_a_folder_of_ones_own(tmp_path, monk
     (tmp_path / "file").touch()
     own = files.own_folder()
     assert files.cache_folder() == files.cache_folder() == own / "cache"
-    assert caplog.text.count("file/cache cannot be made") == 1
+    assert caplog.text.count("file/cache cannot be created") == 1
     assert own.stat().st_mode & 0o777 == 0o700
     own.rmdir()
     own.symlink_to(tmp_path / "elsewhere")  # laid there by somebody else

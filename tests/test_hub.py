@@ -670,11 +670,17 @@ def test_a_server_that_is_not_a_hub_is_told(repo_id, monkeypatch):
     assert "cannot reach not-a-url" in refusal(hub.fetch, repo_id)
 
 
+def test_a_token_that_is_no_ascii_is_told(server, repo_id, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "hf_\xe9")
+    assert "correct HF_TOKEN" in refusal(hub.fetch, repo_id)
+
+
 @pytest.mark.parametrize(
     ("proxy", "line"),
     [
         ("socks5://127.0.0.1:9", "a SOCKS proxy needs one more package: pip install socksio"),
         ("socks4://127.0.0.1:9", "give http://, https:// or socks5:// in ALL_PROXY"),
+        (":::", "correct the proxy's address in ALL_PROXY"),
     ],
 )
 def test_a_proxy_that_cannot_be_asked_is_told(monkeypatch, repo_id, proxy, line):

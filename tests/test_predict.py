@@ -222,7 +222,10 @@ def test_a_submission_has_the_ids_and_kaggles_class_numbers(petals_model, tmp_pa
         (["--data", "tfrecord:/nowhere", "--kaggle"], "needs a model of the 104 classes"),
     ],
 )
-def test_a_mistake_gets_one_line_and_status_2(model, capsys, arguments, message):
+def test_a_mistake_gets_one_line_and_status_2(
+    model, capsys, tmp_path, monkeypatch, arguments, message
+):
+    monkeypatch.chdir(tmp_path)  # where submission.csv would be written
     status, _, err = run(capsys, "--model", model, *arguments)
     [line] = err.splitlines()
     assert status == 2

@@ -25,7 +25,7 @@ BROKEN = (
 # All that calls to the Hub raise; `reason` tells the user's and the network's from our own faults.
 TROUBLE = (
     *(OSError, ValueError, RuntimeError, ImportError),
-    *(httpx2.HTTPError, errors.RevisionResolutionError),
+    *(httpx2.HTTPError, httpx2.InvalidURL, errors.RevisionResolutionError),
 )
 
 
@@ -121,6 +121,10 @@ def reason(
             return "a SOCKS proxy needs one more package: pip install socksio"
         case ValueError() if "proxy URL" in str(error):
             return f"{_one_line(error)}; give http://, https:// or socks5:// in ALL_PROXY"
+        case httpx2.InvalidURL():
+            return f"{_one_line(error)}; correct the proxy's address in ALL_PROXY or HTTPS_PROXY"
+        case UnicodeEncodeError():  # the only header that is the user's
+            return "the token has letters that no token has; correct HF_TOKEN"
         case OSError() if "xet-write-token" in str(error):
             return f"{api.endpoint} offers no Xet storage; set HF_HUB_DISABLE_XET=1"
         case OSError():
