@@ -16,6 +16,7 @@ import pytest
 from helpers import COLOURS, write_photo_folder
 from hub_server import HubServer
 
+import flowers_model
 from flowers_model import FlowerClassifier, bundle
 from train.evaluation.ensemble import open_for
 from train.sources import open_source
@@ -88,6 +89,7 @@ def test_one_command_leaves_a_whole_bundle(trained, data):
     assert metrics["test"]["loss"] == pytest.approx(np.mean(losses), rel=1e-5)
 
     made = manifest.provenance
+    assert made.versions["flowers_model"] == flowers_model.__version__
     assert 0 < made.trainable_parameters <= made.parameters
     assert made.optimizer_bytes > 2 * 4 * made.trainable_parameters  # two moments of each
     gallery = bundle.read_gallery(folder)

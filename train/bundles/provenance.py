@@ -12,7 +12,7 @@ import subprocess
 
 import keras
 
-from flowers_model import bundle, hub
+from flowers_model import __version__, bundle, hub
 from flowers_model import network as networks
 from flowers_model.efficientnet_lite import imagenet_repo
 from flowers_model.installation import ROOT
@@ -59,7 +59,7 @@ def provenance(
         trainable_parameters=sum(math.prod(one.shape) for one in network.trainable_variables),
         optimizer_bytes=_optimizer_bytes(network),
         backend=keras.backend.backend(),
-        versions={"python": platform.python_version()}
+        versions={"flowers_model": __version__, "python": platform.python_version()}
         | {name: _version(name) for name in packages},
         git_commit=_git_commit(),
         license=experiment.license,
