@@ -102,15 +102,20 @@ def imported(file: pathlib.Path) -> set[str]:
 # The command.
 
 
-def test_every_command_is_one_that_a_clone_has_and_names_itself_as_it_was_started():
-    name, object_ = PROJECT["scripts"]["flowers"].split(":")
-    assert (name, object_) == (main.__module__, "flowers")
+def test_the_commands_are_those_of_a_clone_and_name_themselves_as_they_were_started():
+    assert PROJECT["scripts"] == {"flowers": f"{main.__module__}:flowers"}
+    files = set()
     for command, (place, _) in installation.COMMANDS.items():
         file = ROOT / (place if place.endswith(".py") else f"{place.replace('.', '/')}.py")
-        source = file.read_text("utf-8")
-        assert 'if __name__ == "__main__":' in source
-        assert f'spoken("{command}")' in source, file
+        assert f'spoken("{command}")' in file.read_text("utf-8"), file
         assert installation.spoken(command) in (f"python {place}", f"python -m {place}")
+        files.add(file)
+    started = 'if __name__ == "__main__":'
+    for folder in (ROOT, ROOT / "train", ROOT / "spaces"):
+        found = {file for file in folder.glob("*.py") if started in file.read_text("utf-8")}
+        assert found - {ROOT / "spaces/zero.py"} == {
+            file for file in files if file.parent == folder
+        }
 
 
 @pytest.mark.parametrize(
