@@ -11,12 +11,13 @@ with address.without_proxies():
     import gradio as gr
 
 from flowers_model.classifier import FlowerClassifier
-from page import html, theme
 from page.context import Page
 from page.examples import Examples
+from page.frame import Frame
 from page.server import api, blocks, limits
 from page.server.kept import KeptPhotos
 from page.tabs import about, batch, compare, gallery, identify, teach
+from page.words import ENGLISH
 
 # Once a minute gradio deletes what visitors sent, or was made for them, over five minutes ago.
 FORGET = (60, 300)
@@ -27,35 +28,42 @@ def build(
 ) -> gr.Blocks:
     """Build the page of one model, or of several by name, and run the first one's network once.
 
-    It is launched with `**look.SETTINGS`.
+    It is launched with `**theme.SETTINGS`.
     """
     if isinstance(classifiers, FlowerClassifier):
         classifiers = {classifiers.folder.name: classifiers}
     first = next(iter(classifiers.values()))
-    page = Page(classifiers, Examples(first.folder, first.manifest.display_names), kept)
-    with blocks.Blocks(title=theme.TITLE, delete_cache=FORGET) as demo:
+    frame = Frame()
+    examples = Examples(first.folder, first.manifest.display_names)
+    page = Page(classifiers, examples, frame, kept)
+    count = len(first.label_names)
+    with blocks.Blocks(title=ENGLISH("title"), delete_cache=FORGET) as demo:
         gr.HTML(
-            f"<h1>{theme.TITLE}</h1><p>{html.INTRODUCTION.format(count=len(first.label_names))}</p>",
+            frame.html(
+                "hero",
+                lambda say: f"<h1>{say('title')}</h1><p>{say('introduction', count=count)}</p>",
+            ),
             apply_default_css=False,
             elem_id="hero",
         )
         with gr.Tabs(selected="name", overflow_behavior="wrap") as tabs:
-            with gr.Tab("Name a flower", id="name"):
+            with gr.Tab(frame.text("tab_name"), id="name"):
                 named = identify.add(page)
-            with gr.Tab("Gallery", id="gallery"):
+            with gr.Tab(frame.text("tab_gallery"), id="gallery"):
                 opened = gallery.add(page)
             if teach.can_be_taught(first):
-                with gr.Tab("Teach it a flower", id="teach"):
+                with gr.Tab(frame.text("tab_teach"), id="teach"):
                     teach.add(page)
-            with gr.Tab("Many at once", id="batch"):
+            with gr.Tab(frame.text("tab_many"), id="batch"):
                 batch.add(page)
             if len(classifiers) > 1:
-                with gr.Tab("Compare models", id="compare"):
+                with gr.Tab(frame.text("tab_compare"), id="compare"):
                     compare.add(page)
-            with gr.Tab("About the model", id="card"):
+            with gr.Tab(frame.text("tab_card"), id="card"):
                 about.add(page)
         _connect(tabs, named, opened)
         demo.routes, demo.kept = api.add(page), kept
+        demo.frame, demo.description = frame, ENGLISH("introduction", count=count)
     demo.queue(max_size=limits.QUEUE)
     return demo
 
@@ -63,11 +71,11 @@ def build(
 def _connect(tabs: gr.Tabs, named: identify.Named, opened: gallery.Opened) -> None:
     """Have a photo of the gallery answered, and the flower of an answer opened in the gallery."""
 
-    def answer(event: gr.EventData) -> dict:
-        return {tabs: gr.Tabs(selected="name"), **named.show_example(event)}
+    def answer(event: gr.EventData, request: gr.Request) -> dict:
+        return {tabs: gr.Tabs(selected="name"), **named.show_example(event, request)}
 
-    def look_up(event: gr.EventData) -> dict:
-        return {tabs: gr.Tabs(selected="gallery"), opened.flower: opened.open(event)}
+    def look_up(event: gr.EventData, request: gr.Request) -> dict:
+        return {tabs: gr.Tabs(selected="gallery"), opened.flower: opened.open(event, request)}
 
     for shown in opened.shown:
         shown.choose(answer, None, [tabs, named.photos, named.answer], **identify.INSIDE).then(

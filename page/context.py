@@ -6,6 +6,7 @@ import dataclasses
 
 from flowers_model.classifier import FlowerClassifier
 from page.examples import Examples
+from page.frame import Frame
 from page.server.kept import KeptPhotos
 
 
@@ -15,6 +16,7 @@ class Page:
 
     classifiers: dict[str, FlowerClassifier]  # by the names that visitors see, never empty
     examples: Examples  # of the first classifier
+    frame: Frame  # the words around what the parts show
     kept: KeptPhotos | None  # where visitors may send photos with their right names
 
     @property

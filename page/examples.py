@@ -13,6 +13,7 @@ import gradio as gr
 
 from flowers_model import bundle
 from page.html import TRIED, escape
+from page.words import Words
 
 
 def file_url(path: str) -> str:
@@ -77,35 +78,39 @@ class Examples:
             f'decoding="async">{below}</button>'
         )
 
-    def figure(self, number: int, caption: bool = False) -> str:
+    def figure(self, number: int, say: Words, caption: bool = False) -> str:
         """A photo that can be tapped, over who took it, as HTML."""
-        return f"<figure>{self.button(number, caption)}{self.credit(number)}</figure>"
+        return f"<figure>{self.button(number, caption)}{self.credit(number, say)}</figure>"
 
-    def strip(self, numbers: Sequence[int]) -> str:
+    def strip(self, numbers: Sequence[int], say: Words) -> str:
         """Photos in a row, as HTML; empty where there are none."""
-        figures = "".join(self.figure(number, caption=True) for number in numbers)
+        figures = "".join(self.figure(number, say, caption=True) for number in numbers)
         return f'<div class="strip">{figures}</div>' if figures else ""
 
-    def credit(self, number: int) -> str:
-        """Who took a photo, under what terms, as HTML; empty where the gallery does not tell."""
+    def credit(self, number: int, say: Words) -> str:
+        """Who took a photo, as a line of HTML; empty where the gallery does not tell."""
+        taken = self.taken(number)
+        return f'<p class="credit">{say("credit", credit=taken)}</p>' if taken else ""
+
+    def taken(self, number: int) -> str:
+        """By whom a photo was taken, and under what terms it is here, as HTML; may be empty."""
         photo = self._photos[number]
         parts = [
             _link(photo.author, photo.source),
             _link(photo.licence, photo.licence_url),
             escape(photo.changes or ""),
         ]
-        said = ", ".join(part for part in parts if part)
-        return f'<p class="credit">Photo: {said}</p>' if said else ""
+        return ", ".join(part for part in parts if part)
 
-    def some(self) -> str:
+    def some(self, say: Words) -> str:
         """A few photos to begin with, as HTML; empty where there are none."""
         classes = list(self.by_class.values())
         if len(classes) >= TRIED:  # one each of classes that lie far apart
             chosen = [classes[len(classes) * i // TRIED][0] for i in range(TRIED)]
         else:
             chosen = [photo for photos in classes for photo in photos][:TRIED]
-        words = "Or tap a labelled one" if len(chosen) > 1 else "Or tap this one"
-        return f"<h3>{words}</h3>{self.strip(chosen)}" if chosen else ""
+        words = say("try_some" if len(chosen) > 1 else "try_one")
+        return f"<h3>{words}</h3>{self.strip(chosen, say)}" if chosen else ""
 
 
 def _link(text: str | None, address: str | None) -> str:

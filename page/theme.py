@@ -6,7 +6,6 @@ import gradio as gr
 
 from page.server import limits
 
-TITLE = "Which flower is this?"
 THEME = gr.themes.Soft(
     primary_hue="emerald",
     secondary_hue="emerald",

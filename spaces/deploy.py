@@ -151,7 +151,7 @@ def _contents(kind: str) -> tuple[set[str], set[str]]:
     if kind == "static":
         import static_site
 
-        return static_site.FILES | {"README.md"}, static_site.FOLDERS
+        return static_site.FILES | static_site.FORMER | {"README.md"}, static_site.FOLDERS
     return FILES | ({ENTRY} if kind == "zerogpu" else set()), PACKAGES
 
 
@@ -175,7 +175,7 @@ def write(folder: pathlib.Path, space: str, models: Sequence[str], kind: str = "
     """
     try:
         held = {path.name for path in folder.iterdir()} if folder.exists() else set()
-        if held and held != set.union(*_contents(_kind_of(held))):
+        if held and ("README.md" not in held or held - set.union(*_contents(_kind_of(held)))):
             raise UserError(
                 f"{str(folder)!r} holds something else than a Space; give a new or an empty folder"
             )

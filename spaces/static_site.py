@@ -4,12 +4,13 @@ It writes a folder that any web host can serve as it is, `python -m http.server`
 `spaces/static/`, a bundle, and the runtime, onnxruntime-web, which npm fetches. The page's words,
 its style and all that is known beforehand come from `page/`, as HTML.
 
-    index.html  flowers.json  site.json   the page; one page a flower; what its scripts go by
-    service-worker.js                     keeps the page for when there is no network
-    app/                                  scripts and styles
-    runtime/                              onnxruntime-web; its WebAssembly is sent compressed
-    model/                                of the bundle: model.onnx, classifier.json, refusal.npy,
-                                          gallery/, the report's figures
+    index.html  site.json   the page, in English; what its scripts go by
+    language/               in each language: its words and the page's, and one page a flower
+    service-worker.js       keeps the page for when there is no network
+    app/                    scripts and styles
+    runtime/                onnxruntime-web; its WebAssembly is sent compressed
+    model/                  of the bundle: model.onnx, classifier.json, refusal.npy, gallery/, the
+                            report's figures
 """
 
 from __future__ import annotations
@@ -40,13 +41,15 @@ from flowers_model.files import cache_folder, replacing
 from flowers_model.installation import spoken
 from page import html, theme
 from page.examples import Examples
-from page.tabs import about, intake
+from page.tabs import about, batch, intake
 from page.tabs.gallery import Flowers
+from page.words import ENGLISH, IN, LANGUAGES, Words, one_of
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent
-FILES = {"LICENSE", "flowers.json", "index.html", "service-worker.js", "site.json", "thumbnail.png"}
-FOLDERS = {"app", "model", "runtime"}
+FORMER = {"flowers.json"}  # of earlier versions
+FILES = {"LICENSE", "index.html", "service-worker.js", "site.json", "thumbnail.png"}
+FOLDERS = {"app", "language", "model", "runtime"}
 
 RUNTIME = "onnxruntime-web"
 VERSION = "1.30.0"
@@ -54,11 +57,6 @@ VERSION = "1.30.0"
 SHA512 = "q0y+JrrtukXSzsBWEMccVfqX25LRmosXHF+CaRJmg8pZClzcV7svNc4rKY3jL02Vb7QmRMDs1SigqR4CXAfKYQ=="
 SCRIPTS = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs")
 WASM = "ort-wasm-simd-threaded.wasm"
-
-PRIVACY = (
-    "Your photos stay on this device: the network runs in your browser, and after this visit also "
-    "without a connection."
-)
 
 
 class Photos(Examples):
@@ -99,16 +97,16 @@ def write(folder: pathlib.Path, model: str | os.PathLike, address: str = "") -> 
         checked.append("model/gallery/embeddings.npy")
     flowers = Flowers(classifier, photos)
     names = classifier.label_names
-    _write_json(folder / "flowers.json", [flowers.page(i) for i in range(len(names))])
+    sets = classifier.manifest.calibration.label_sets
     site = {
-        "words": html.WORDS,
+        "coverage": one_of(sets.coverage) if sets else None,
         "similar": html.SIMILAR,
         "listed": html.LISTED,
         "flowers": names,
         "scientific_names": classifier.manifest.scientific_names,
         "display_names": classifier.manifest.display_names,
         "photos": [
-            {"url": photos.url(i), "label": label, "credit": photos.credit(i)}
+            {"url": photos.url(i), "label": label, "credit": photos.taken(i)}
             for i, label in enumerate(photos.labels)
         ],
         "files": {path: _checks(folder / path) for path in checked},
@@ -117,33 +115,52 @@ def write(folder: pathlib.Path, model: str | os.PathLike, address: str = "") -> 
 
     (folder / "app/theme.css").write_text(_theme(), "utf-8", newline="\n")
     shutil.copyfile(ROOT / "page/style.css", folder / "app/style.css")
-    for name in ("intake", "answer", "gallery"):
+    for name in ("intake", "answer", "gallery", "many"):
         _write_script(ROOT / "page/tabs" / f"{name}.js", folder / "app/page" / f"{name}.js")
-    introduction = html.INTRODUCTION.format(count=len(names))
-    some = photos.some()
-    parts = {
-        "title": theme.TITLE,
-        "description": introduction,
-        "address": address,
-        "introduction": introduction,
-        "intake": intake.HTML,
-        "examples": f'<div id="examples">{some}</div>' if some else "",
-        "privacy": PRIVACY,
-        "caution": html.CAUTION.format(count=len(names)),
-        "flowers": flowers.index(),
-        "card": about.describe(classifier) + _figures(folder),
-    }
-    _fill(folder / "index.html", parts)
+    _fill(folder / "app/language.js", {"languages": json.dumps(LANGUAGES)})
+    template = (folder / "index.html").read_text("utf-8")
+    for language, say in IN.items():
+        room = folder / "language" / language
+        room.mkdir(parents=True)
+        parts = _parts(classifier, photos, flowers, say) | {"address": address}
+        whole = _filled(template, parts)
+        page = {"words": say.table}
+        if say is ENGLISH:
+            (folder / "index.html").write_text(whole, "utf-8", newline="\n")
+        else:
+            main = whole.partition('<main class="main fillable">')[2]
+            page["main"] = main.partition("</main>")[0]
+        _write_json(room / "page.json", page)
+        _write_json(room / "flowers.json", [flowers.page(i, say) for i in range(len(names))])
     shell = sorted(
         path.relative_to(folder).as_posix()
         for path in folder.rglob("*")
         if path.suffix in (".html", ".js", ".mjs", ".css", ".json", ".svg")
-        and not path.is_relative_to(folder / "model")
+        and not any(path.is_relative_to(folder / name) for name in ("language", "model"))
         and path.name != "service-worker.js"
     )
-    digest = hashlib.sha256(b"".join((folder / path).read_bytes() for path in shell)).hexdigest()
+    kept = [folder / path for path in shell] + sorted((folder / "language").rglob("*.json"))
+    digest = hashlib.sha256(b"".join(path.read_bytes() for path in kept)).hexdigest()
     version = f"flowers-page-{digest[:16]}"
     _fill(folder / "service-worker.js", {"version": version, "shell": json.dumps(["./", *shell])})
+
+
+def _parts(
+    classifier: FlowerClassifier, photos: Photos, flowers: Flowers, say: Words
+) -> dict[str, str]:
+    """What the page consists of in one language, by the names that index.html calls it."""
+    count = len(classifier.label_names)
+    some = photos.some(say)
+    return say.table | {
+        "introduction": say("introduction", count=count),
+        "caution": say("caution", count=count),
+        "intake": intake.write(say),
+        "examples": f'<div id="examples">{some}</div>' if some else "",
+        "flowers": flowers.index(say),
+        "many_tools": batch.tools(say),
+        "many_head": batch.head(say),
+        "card": about.describe(classifier, say) + _figures(classifier.folder, say),
+    }
 
 
 def replace(folder: pathlib.Path, model: str | os.PathLike) -> None:
@@ -153,10 +170,8 @@ def replace(folder: pathlib.Path, model: str | os.PathLike) -> None:
         UserError: as `write`, where something else is in its place, and where it cannot be written.
     """
     try:
-        if folder.exists() and {path.name for path in folder.iterdir()} not in (
-            set(),
-            FILES | FOLDERS,
-        ):
+        held = {path.name for path in folder.iterdir()} if folder.exists() else set()
+        if held and ("site.json" not in held or held - FILES - FOLDERS - FORMER):
             raise UserError(
                 f"{str(folder)!r} holds something else than this page: "
                 "give a new or an empty folder"
@@ -178,12 +193,13 @@ def _write_model(bundle: pathlib.Path, folder: pathlib.Path) -> list[str]:
     return [f"model/{name}" for name in names]
 
 
-def _figures(folder: pathlib.Path) -> str:
+def _figures(bundle: pathlib.Path, say: Words) -> str:
+    titles = {name: say(f"figure_{name}") for name in about.FIGURES}
     return "".join(
         f'<h3>{title}</h3><img class="figure" src="model/report/{name}.png" alt="{title}" '
         'loading="lazy">'
-        for name, title in about.FIGURES.items()
-        if (folder / f"model/report/{name}.png").is_file()
+        for name, title in titles.items()
+        if (bundle / f"report/{name}.png").is_file()
     )
 
 
@@ -215,8 +231,11 @@ def _theme() -> str:
 
 def _fill(path: pathlib.Path, parts: dict[str, str]) -> None:
     """Put the parts into the places `{{name}}` of a file."""
-    whole = re.sub(r"\{\{(\w+)\}\}", lambda place: parts[place[1]], path.read_text("utf-8"))
-    path.write_text(whole, "utf-8", newline="\n")
+    path.write_text(_filled(path.read_text("utf-8"), parts), "utf-8", newline="\n")
+
+
+def _filled(template: str, parts: dict[str, str]) -> str:
+    return re.sub(r"\{\{(\w+)\}\}", lambda place: parts[place[1]], template)
 
 
 def _write_json(path: pathlib.Path, value: object) -> None:

@@ -9,6 +9,7 @@ from flowers_model import FlowerClassifier, bundle
 from flowers_model.names import display, oxford_flowers102, petals104, scientific
 from page.examples import Examples
 from page.tabs.answer import render
+from page.words import ENGLISH
 
 
 @pytest.fixture(scope="module")
@@ -52,14 +53,14 @@ def test_a_flower_that_the_model_does_not_know_may_be_shown_as_such(folder):
 
 def test_a_photo_says_who_took_it_and_links_to_web_pages_alone(folder):
     examples = Examples(folder, {})
-    said = examples.credit(0)
+    said = examples.credit(0, ENGLISH)
     assert '<a href="https://example.org/1"' in said
     assert "Ann &amp; Co" in said
     assert "CC BY 2.0, reduced in size" in said
     assert "javascript" not in said
-    assert examples.credit(1) == ""
-    assert said in examples.figure(0)
-    assert said in examples.strip([0, 1])
+    assert examples.credit(1, ENGLISH) == ""
+    assert said in examples.figure(0, ENGLISH)
+    assert said in examples.strip([0, 1], ENGLISH)
 
 
 def test_people_are_told_the_display_name_and_programs_the_class(folder):
@@ -69,7 +70,7 @@ def test_people_are_told_the_display_name_and_programs_the_class(folder):
     assert prediction.shown("poppy") == "meadow <poppy>"
     assert prediction.shown("sunflower") == "sunflower"
     flowers = {name: i for i, name in enumerate(classifier.label_names)}
-    said = render(prediction, [], 1.0, "tulip", "", {}, flowers, "", 0.0)
+    said = render(prediction, [], 1.0, "tulip", "", {}, flowers, "", 0.0, 0.9, ENGLISH)
     assert "meadow &lt;poppy&gt; <small" in said
     assert "“poppy” in the data set" in said
 

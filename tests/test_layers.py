@@ -42,8 +42,9 @@ LAYERS = {
         ("",),  # build
         ("tabs",),
         ("context", "server", "theme"),
-        ("examples",),
+        ("examples", "frame", "guard"),
         ("html",),
+        ("words",),
     ),
 }
 COMMANDS = LAYERS["train"][0]

@@ -9,6 +9,7 @@ import re
 import shutil
 from collections.abc import Callable, Iterator
 
+import httpx
 import numpy as np
 import pytest
 from helpers import COLOURS, photo, write_tiny_bundle
@@ -18,6 +19,7 @@ from test_app import encoded, heic, lying, serving
 from flowers_model import bundle
 from flowers_model.classifier import FlowerClassifier
 from flowers_model.uncertainty import ClassMeanCosine
+from page.words import IN
 
 playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -363,6 +365,51 @@ def test_the_gallery_is_searched_opened_and_asked(page):
         assert not page.locator("#flower").is_visible()
         cards.first.locator("button").click()
         page.wait_for_selector("#flower h2 >> visible=true")
+
+
+def test_each_flower_and_photo_has_an_address_that_can_be_sent(page, server):
+    page.goto("about:blank")
+    page.goto(f"{server}/#flower=poppy")
+    page.wait_for_selector("#flower h2:text('poppy')")
+    assert page.url.endswith("#flower=poppy")
+    page.click("#flower .back")
+    page.wait_for_selector("#index li")
+    assert page.url == f"{server}/"
+    page.goto("about:blank")
+    page.goto(f"{server}/#photo=1")
+    page.wait_for_selector("#answer .truth:has-text('poppy')")
+    assert page.url.endswith("#photo=1")
+    upload(page, encoded("PNG"))
+    assert page.url == f"{server}/"
+
+
+def test_the_preview_of_a_link_is_of_this_page(server):
+    answer = httpx.get(server, headers={"accept-encoding": "gzip"})
+    assert answer.headers["content-encoding"] == "gzip"
+    tags = dict(re.findall(r'<meta (?:property|name)="([^"]+)" content="([^"]*)">', answer.text))
+    assert tags["og:title"] == "Which flower is this?"
+    assert tags["og:description"].startswith("Show a photo and get its name, out of 3 flowers")
+    assert "Gradio" not in "".join(tags.values())
+    assert answer.text.count("og:image") == 1
+    picture = httpx.get(tags["og:image"])
+    assert picture.headers["content-type"] == "image/png"
+
+
+@pytest.mark.parametrize(("locale", "language"), [("de-AT", "de"), ("zh-CN", "zh"), ("it", "en")])
+def test_the_page_speaks_the_visitors_language(browser, server, locale, language):
+    say = IN[language]
+    with opened(browser, server, locale=locale) as page:
+        assert page.title() == say("title") == page.inner_text("h1")
+        tabs = page.locator("[role=tab]").all_inner_texts()
+        assert tabs == [say(f"tab_{name}") for name in ("name", "gallery", "many", "card")]
+        assert upload(page, photo((0, 0, 0), 5)).startswith(say("unknown"))
+        one = {"name": "x.jpg", "mimeType": "image/jpeg", "buffer": encoded("JPEG")}
+        page.set_input_files("#photo .zone input", [one] * 6)
+        page.wait_for_selector(f"#photo :text('{say('too_many', count=6, most=5)}')")
+        page.locator("[role=tab]").nth(1).click()
+        page.click("#index [data-flower='1']")
+        page.wait_for_selector("#flower h2:text('poppy')")
+        assert page.inner_text("#flower .back") == say("all_flowers")
 
 
 def test_a_flower_is_found_by_either_of_its_names(page):

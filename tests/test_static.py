@@ -22,8 +22,10 @@ from test_app import encoded, heic, lying
 from flowers_model import bundle
 from flowers_model.classifier import FlowerClassifier
 from flowers_model.uncertainty import ClassMeanCosine
+from page import words
 from page.tabs import batch
 from page.tabs.answer import render
+from page.words import ENGLISH
 
 playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -113,7 +115,7 @@ def server(site) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def opened(browser, url: str, **context) -> Iterator["playwright.Page"]:
+def opened(browser, url: str, query: str = "", **context) -> Iterator["playwright.Page"]:
     """The page on a phone. Nothing may be asked of another host, fail, or run from a bundle."""
     context = browser.new_context(viewport={"width": 390, "height": 844}, **context)
     page = context.new_page()
@@ -126,7 +128,7 @@ def opened(browser, url: str, **context) -> Iterator["playwright.Page"]:
     context.on("request", lambda request: requests.append(request.url))
     page.on("pageerror", lambda error: faults.append(str(error)))
     page.on("response", lambda answer: faults.append(answer.url) if answer.status >= 400 else None)
-    page.goto(url)
+    page.goto(url + query)
     yield page
     assert page.evaluate("window.hacked") is None
     context.close()
@@ -140,6 +142,13 @@ def page(server, browser) -> Iterator["playwright.Page"]:
     """One page for the tests that leave it as good as they found it."""
     with opened(browser, server) as page:
         yield page
+
+
+def wait_for_service_worker(page) -> None:
+    page.evaluate(
+        "new Promise((done) => { const there = () => navigator.serviceWorker.controller "
+        "&& done(true); there(); navigator.serviceWorker.oncontrollerchange = there })"
+    )
 
 
 def upload(page, *photos: bytes) -> str:
@@ -242,7 +251,8 @@ def test_an_answer_says_what_gradios_page_says(page, classifier):
     said = upload(page, data)
     [prediction] = classifier.classify(data)
     numbers = {label: i for i, label in enumerate(classifier.label_names)}
-    html = render(prediction, [], 1.0, None, "", {"poppy": "Papaver rhoeas"}, numbers, "", 0)
+    latin = {"poppy": "Papaver rhoeas"}
+    html = render(prediction, [], 1.0, None, "", latin, numbers, "", 0, 0.9, ENGLISH)
     parts = [".head", ".names", ".switch", ".more"]
     texts = """([html, parts]) => {
         const place = html ? new DOMParser().parseFromString(html, "text/html") : document;
@@ -336,16 +346,15 @@ def test_many_photos_and_a_zip_give_the_table_that_python_gives(page, classifier
     assert page.inner_text("#many-status").startswith("3 photos named in ")
     assert "1 could not be." in page.inner_text("#many-status")
     with page.expect_download() as download:
-        page.click("#many-save")
+        page.click("#many-tools button")
     mine = download.value.path().read_text("utf-8-sig").splitlines()
     rows = [
         batch.Row(name, classifier.classify(data, 1)[0])
         for name, data in (("c.png", encoded("PNG")), *photos.items())
         if name != "note.txt"
     ]
-    expected = batch.write_csv(rows).splitlines()
-    assert mine[0] == expected[0]
-    for one, other in zip(mine[1:], expected[1:], strict=False):
+    assert mine[0] == ",".join(f'"{name}"' for name in batch.COLUMNS)
+    for one, other in zip(mine[1:], map(batch.write_line, rows), strict=False):
         mine_cells, cells = one.split('","'), other.split('","')
         assert mine_cells[:2] == cells[:2]
         assert [float(mine_cells[2])] == pytest.approx([float(cells[2])], abs=1e-5)
@@ -353,11 +362,11 @@ def test_many_photos_and_a_zip_give_the_table_that_python_gives(page, classifier
         assert mine_cells[5:] == cells[5:]
     assert mine[2].startswith('"\'=a.png"')
     assert "cannot be read as a photo" in mine[4]
-    page.check("[name=refused]")
+    page.check("#many-tools input")
     refused = sum(row.prediction.refused for row in rows)
-    assert page.locator("#many-table tbody tr").count() == refused > 0
-    page.uncheck("[name=refused]")
-    page.select_option("[name=sort]", "most")
+    assert page.locator("#many-table tbody tr:visible").count() == refused > 0
+    page.uncheck("#many-tools input")
+    page.select_option("#many-tools select", label="surest first")
     shares = page.locator("#many-table tbody td:nth-child(3)").all_inner_texts()
     assert shares == sorted(shares, key=lambda share: -int(share.strip("<>%")))
 
@@ -384,10 +393,7 @@ def test_each_flower_and_photo_has_an_address_and_the_way_back_leads_to_all(brow
 def test_after_one_visit_it_works_without_a_network(browser, site):
     with served(site) as url, opened(browser, url) as page:
         page.wait_for_selector("html[data-ready]", state="attached")
-        page.evaluate(
-            "new Promise((done) => { const there = () => navigator.serviceWorker.controller "
-            "&& done(true); there(); navigator.serviceWorker.oncontrollerchange = there })"
-        )
+        wait_for_service_worker(page)
         page.context.set_offline(True)
         page.reload()
         said = upload(page, encoded("PNG"))
@@ -429,13 +435,46 @@ def test_there_is_no_serious_hindrance_for_anyone(browser, server, axe, scheme):
             assert width == 390
 
 
+# In the visitor's language.
+
+
+@pytest.mark.parametrize(
+    ("locale", "query", "language"),
+    [("de-AT", "", "de"), ("fr", "?lang=zh", "zh"), ("it", "", "en")],
+)
+def test_the_page_speaks_the_visitors_language_also_without_a_network(
+    browser, site, locale, query, language
+):
+    say = words.IN[language]
+    with served(site) as url, opened(browser, url, query=query, locale=locale) as page:
+        for online in (True, False):
+            page.wait_for_selector("html[data-ready]", state="attached")
+            assert page.get_attribute("html", "lang") == language
+            assert page.title() == say("title") == page.inner_text("h1")
+            said = upload(page, photo((0, 0, 0), 5))
+            assert said.startswith(say("unknown"))
+            assert page.inner_text("#tab-gallery") == say("tab_gallery")
+            if online:
+                wait_for_service_worker(page)
+                page.context.set_offline(True)
+                page.reload()
+        said = upload(page, b"")
+        assert said == say("sorry", reason=say("empty", needed=say("needed")))
+        page.click("#tab-gallery")
+        page.click("#index [data-flower='1']")
+        page.wait_for_selector("#flower h2:text('poppy')")
+        assert page.inner_text("#flower .back") == say("all_flowers")
+        page.context.set_offline(False)
+
+
 # How it is made.
 
 
 def test_the_site_asks_for_no_other_place_and_lists_what_it_keeps(site):
     shell = (site / "service-worker.js").read_text("utf-8")
-    listed = json.loads(shell.partition("const FILES = ")[2].partition(";")[0])
+    listed = json.loads(shell.partition("const SHELL = ")[2].partition(";")[0])
     assert all((site / path).exists() for path in listed)
+    assert not [path for path in listed if path.startswith("language/")]  # the visitor's alone
     assert "{{" not in (site / "index.html").read_text("utf-8") + shell
     files = json.loads((site / "site.json").read_text("utf-8"))["files"]
     assert {"model/model.onnx", "model/refusal.npy", "runtime/ort.wasm.bin"} < set(files)

@@ -162,7 +162,7 @@ def test_a_zip_of_photos_becomes_a_table_and_a_csv(page, models):
     assert not page.locator("#many-stop").is_visible()
 
     with page.expect_download() as download:
-        page.click("#many-download a")
+        page.click("#many-tools button")
     assert download.value.suggested_filename == "flowers.csv"
     text = pathlib.Path(download.value.path()).read_text("utf-8-sig")
     lines = list(csv.DictReader(io.StringIO(text)))
@@ -172,6 +172,16 @@ def test_a_zip_of_photos_becomes_a_table_and_a_csv(page, models):
         assert float(line["probability"]) == pytest.approx(prediction.probabilities[0], abs=1e-6)
     assert lines[3]["guess"] == ""
     assert "cannot be read as a photo" in lines[3]["error"]
+
+    page.select_option("#many-tools select", label="surest first")
+    shares = rows.locator("td:nth-child(3)").all_inner_texts()
+    assert shares == sorted(shares, key=lambda share: -int(share.strip("<>%")))
+    assert "Sorry" in rows.last.inner_text()
+    page.select_option("#many-tools select", label="as chosen")
+    assert rows.locator("td:first-child").all_inner_texts() == list(files)
+    page.check("#many-tools input")
+    shown = page.locator("#many-table tbody tr:visible")
+    assert shown.count() == sum(prediction.refused for prediction in expected)
 
 
 def test_single_photos_are_taken_too_and_no_more_than_fifty(page):
@@ -199,7 +209,7 @@ def test_it_can_be_stopped_and_begun_again(page):
     page.wait_for_timeout(1000)  # what was under way would show by now
     count = rows.count()
     assert 0 < count < 50
-    assert page.locator("#many-download a").count() == 1
+    playwright.expect(page.locator("#many-tools button")).to_be_visible()
     page.wait_for_timeout(500)
     assert rows.count() == count
     page.locator("#many-files [aria-label='Clear']").click()
@@ -293,8 +303,8 @@ def test_models_are_called_by_what_their_owner_need_not_hide(models, tmp_path):
 
 def test_the_list_comes_from_the_environment_or_the_spaces_file(models, tmp_path, monkeypatch):
     def names(*arguments: str) -> list[str]:
-        menus = app.open_page(arguments).get_config_file()["components"]
-        [menu] = [one for one in menus if one["props"].get("label") == "One model"]
+        components = app.open_page(arguments).get_config_file()["components"]
+        menu = next(one for one in components if one["type"] == "dropdown")
         return [name for name, _ in menu["props"]["choices"] if name != compare.AVERAGED]
 
     monkeypatch.setenv("FLOWERS_MODEL", f"{models[0]}, {models[2]}")
@@ -343,14 +353,14 @@ def test_what_visitors_say_becomes_photos_to_train_on(page, room):
             name_photos(page, (f"{name} {i}.jpg", photo(colour, 100 + i)))
             playwright.expect(said.locator("p")).to_have_count(0)
             say_the_name(page, name)
-            playwright.expect(said).to_have_text(f"Thank you! The photo is kept as {name}.")
+            playwright.expect(said).to_have_text(f"Thank you! Kept as {name}: 1 photo.")
     two = [(f"{i}.jpg", photo(COLOURS["poppy"], 200 + i)) for i in range(2)]
     name_photos(page, *two)
     playwright.expect(said.locator("p")).to_have_count(0)
     page.click("#keep")
     playwright.expect(said).to_have_text("Sorry, choose the right name first.")
     say_the_name(page, "poppy")
-    playwright.expect(said).to_have_text("Thank you! The 2 photos are kept as poppy.")
+    playwright.expect(said).to_have_text("Thank you! Kept as poppy: 2 photos.")
     assert "Nothing else here is kept." in page.inner_text("#wrong")
     assert "Only “Keep it under this name”" in page.inner_text("#name .note")
     for name in ("blue iris", "sunflower"):  # three of each are what a folder is cut from

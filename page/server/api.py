@@ -27,9 +27,10 @@ from flowers_model import hub
 from flowers_model.classifier import FlowerClassifier, Prediction
 from flowers_model.errors import UserError
 from flowers_model.explain import explain as draw_map
-from page.html import UNKNOWN, sorry
+from page.html import sorry
 from page.server import limits
 from page.server.limits import BusyError, Workers
+from page.words import ENGLISH
 
 if TYPE_CHECKING:
     from page.context import Page
@@ -173,7 +174,7 @@ def _upload(label: str, schema: dict, example: dict | list) -> Api:
 
 def _answer(model: str, prediction: Prediction) -> dict:
     pairs = zip(prediction.labels, prediction.probabilities, strict=True)
-    message = {"message": f"{UNKNOWN}."} if prediction.refused else {}
+    message = {"message": f"{ENGLISH('unknown')}."} if prediction.refused else {}
     return {
         "model": model,
         "label": prediction.labels[0],

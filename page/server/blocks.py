@@ -12,12 +12,15 @@ import gradio as gr
 import httpx
 from gradio import processing_utils
 from starlette.middleware import Middleware
+from starlette.middleware.gzip import GZipMiddleware
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from page import theme
-from page.server import address, limits
+from page.frame import Frame
+from page.guard import guard
+from page.server import address, limits, preview
 from page.server.kept import KeptPhotos
 
 REFUSAL = "Sorry, this server fetches nothing from other places: send the photo itself."
@@ -30,8 +33,14 @@ class Refusing(httpx.AsyncBaseTransport):
         raise gr.Error(REFUSAL, print_exception=False)
 
 
-# All downloads for inputs go through this setting of gradio's.
-processing_utils.async_transport = Refusing()
+def forbid_downloads() -> None:
+    """Have gradio download nothing for inputs.
+
+    Raises:
+        UserError: where gradio does not have the setting for it.
+    """
+    guard(hasattr(processing_utils, "async_transport"), "fetch what strangers name")
+    processing_utils.async_transport = Refusing()
 
 
 class NoFetching:
@@ -54,20 +63,37 @@ class Blocks(gr.Blocks):
         routes: of our own; they go before gradio's.
         requests: of one client in a minute; 0 for any number.
         mcp: whether assistants may call it, too, by the Model Context Protocol.
+        frame: the page's words; None for none.
+        description: what the preview of a link to it says.
         kept: where photos are kept that visitors name, closed when the page ends; None: nowhere.
     """
 
     routes: tuple[Route, ...] = ()
     requests: int = limits.REQUESTS
     mcp: bool = False
+    frame: Frame | None = None
+    description: str = ""
     kept: KeptPhotos | None = None
 
     def launch(self, *arguments, **settings):
-        """As `gr.Blocks.launch`."""
+        """As `gr.Blocks.launch`.
+
+        Raises:
+            UserError: where this gradio is one that the page would not be safe with.
+        """
+        forbid_downloads()
         limits.trust_proxies()
-        middleware = [Middleware(NoFetching), Middleware(limits.Limits, self.requests)]
-        of_app = {"routes": list(self.routes), "middleware": middleware}
+        middleware = [
+            Middleware(GZipMiddleware),  # gradio itself compresses nothing
+            Middleware(preview.Preview, self.title, self.description),
+            Middleware(NoFetching),
+            Middleware(limits.Limits, self.requests),
+        ]
+        routes = [*self.routes, *preview.routes()]
+        of_app = {"routes": routes, "middleware": middleware}
         settings = {"mcp_server": self.mcp or None, **settings}  # None: as the environment says
+        if self.frame is not None:
+            settings["i18n"] = gr.I18n(**self.frame.texts)
         return super().launch(*arguments, app_kwargs=of_app, **settings)
 
     def serve(self, host: str, port: int) -> None:

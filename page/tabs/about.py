@@ -10,108 +10,116 @@ from flowers_model.bundle import Manifest
 from flowers_model.classifier import FlowerClassifier
 from page.html import escape, named, table
 from page.tabs import snippets
+from page.words import ENGLISH, Words
 
 if TYPE_CHECKING:
     from page.context import Page
 
-FIGURES = {
-    "reliability": "How far its percentages can be trusted",
-    "refusal": "How it tells other things from flowers",
-    "confusion": "What it takes for what",
-    "history": "Training",
-}
+FIGURES = ("reliability", "refusal", "confusion", "history")
 
 
 def add(page: Page) -> None:
     """Add the card, the figures, and how to call the model."""
-    gr.Markdown(describe(page.classifier), latex_delimiters=[], elem_id="card")
-    for name, title in FIGURES.items():
+    card = page.frame.html("card", lambda say: describe(page.classifier, say))
+    gr.Markdown(card, latex_delimiters=[], elem_id="card")
+    for name in FIGURES:
+        title = f"figure_{name}"
         figure = page.classifier.folder / "report" / f"{name}.png"
         if figure.is_file():
-            gr.Markdown(f"### {title}")
+            gr.Markdown(
+                page.frame.html(f"{title}_head", lambda say, title=title: f"### {say(title)}")
+            )
             gr.Image(
                 str(figure),
-                label=title,
-                alt_text=title,
+                label=page.frame.text(title),
+                alt_text=ENGLISH(title),
                 show_label=False,
                 interactive=False,
                 buttons=["fullscreen"],
                 elem_classes="figure",
             )
-    snippets.add()
+    snippets.add(page.frame)
 
 
-def describe(classifier: FlowerClassifier) -> str:
+def describe(classifier: FlowerClassifier, say: Words) -> str:
     """What the model is and how well it does, as HTML. All text of the bundle is escaped."""
     manifest = classifier.manifest
     made = manifest.provenance
-    splits = ", ".join(f"{count:,} {name}" for name, count in made.splits.items())
-    start = "scratch" if made.weights == "none" else made.weights
+    splits = ", ".join(f"{say.number(count)} {name}" for name, count in made.splits.items())
+    network = {
+        "backbone": made.backbone,
+        "parameters": say.number(made.parameters),
+        "start": say("card_scratch") if made.weights == "none" else made.weights,
+    }
+    training = {
+        "date": made.created[:10],
+        "seconds": say.number(made.seconds),
+        "backend": made.backend,
+    }
     calibrated = manifest.calibration.fitted_on
     about = {
-        "Photos": made.credits,
-        "Data": f"{made.data} ({splits})",
-        "Network": f"{made.backbone}, {made.parameters:,} parameters, trained from {start}",
-        "Trained": f"{made.created[:10]}, in {made.seconds:,.0f} s, with Keras on {made.backend}",
-        "Versions": ", ".join(f"{name} {version}" for name, version in made.versions.items()),
-        "Command": made.command,
-        "Commit": made.git_commit,
+        "card_photos": made.credits,
+        "card_data": f"{made.data} ({splits})",
+        "card_network": say("card_network_is", **network),
+        "card_trained": say("card_trained_is", **training),
+        "card_versions": ", ".join(f"{name} {version}" for name, version in made.versions.items()),
+        "card_command": made.command,
+        "card_commit": made.git_commit,
     }
     results = [
         (
-            *(split, f"{of.top1:.1%}", f"{of.top5:.1%}", f"{of.loss:.3f}"),
-            *(_share(of.ece), _share(of.coverage), _share(of.refused), f"{of.count:,}"),
+            *(split, say.share(of.top1), say.share(of.top5), say.number(of.loss, 3)),
+            *(say.share(of.ece), say.share(of.coverage), say.share(of.refused)),
+            say.number(of.count),
         )
         for split, of in manifest.metrics.items()
         if split != "train"
     ]
-    columns = ("", "right", "among its five", "log loss", "calibration error")
-    columns += ("label set right", "refused", "photos")
-    held_out = manifest.metrics.get("test", manifest.metrics.get("valid"))
+    columns = ("right", "five", "loss", "ece", "set", "refused", "photos")
     size = manifest.input.size
-    always = "and always answers with a flower that it knows, whatever the photo shows."
-    if manifest.calibration.refusal is not None:
-        always = "and says so when a photo does not look like a flower that it knows"
-        if held_out is not None and held_out.others_refused is not None:
-            always += f": to {held_out.others_refused:.0%} of photos of other things"
-        always += "."
+    looks = say("card_looks", count=len(manifest.class_names), size=size)
+    names = [named(manifest.display_names, name, say) for name in _known(manifest)]
     return "".join(
         [
-            f"<p>It tells {len(manifest.class_names)} flowers apart. It looks at the middle "
-            f"square of a photo, at {size} by {size} pixels, {always}</p>",
-            "<h3>How well it does</h3>",
-            table(results, columns),
-            _elsewhere(manifest),
-            f"<p>Its percentages are calibrated on <em>{escape(calibrated)}</em>: of the answers "
-            "that it is 80% sure of, about 80% are right.</p>"
+            f"<p>{looks} {_refuses(manifest, say)}</p>",
+            f"<h3>{say('card_results')}</h3>",
+            table(results, ("", *(say(f"column_{name}") for name in columns))),
+            _elsewhere(manifest, say),
+            f"<p>{say('card_calibrated', data=f'<em>{escape(calibrated)}</em>')}</p>"
             if calibrated
             else "",
-            "<h3>Flowers that it knows</h3>",
-            f"<p>{', '.join(named(manifest.display_names, n) for n in _known(manifest))}</p>",
-            "<h3>Where it comes from</h3>",
-            table([(name, value) for name, value in about.items() if value]),
+            f"<h3>{say('card_flowers')}</h3>",
+            f"<p>{say.listed(names)}</p>",
+            f"<h3>{say('card_origin')}</h3>",
+            table([(say(name), value) for name, value in about.items() if value]),
         ]
     )
 
 
-def _elsewhere(manifest: Manifest) -> str:
+def _refuses(manifest: Manifest, say: Words) -> str:
+    """What the model does with photos of other things than its flowers."""
+    if manifest.calibration.refusal is None:
+        return say("card_always")
+    held_out = manifest.metrics.get("test", manifest.metrics.get("valid"))
+    if held_out is None or held_out.others_refused is None:
+        return say("card_refuses")
+    return say("card_refuses_share", share=say.share(held_out.others_refused, 0))
+
+
+def _elsewhere(manifest: Manifest, say: Words) -> str:
     """What happens to photos of each source, as HTML; nothing where there is one."""
     rows = [
         (
-            *(name, f"{of.top1:.1%}", _share(of.kept_right), _share(of.refused)),
-            *(_share(of.sure_wrong), _share(of.ece), f"{of.count:,}"),
+            *(name, say.share(of.top1), say.share(of.kept_right), say.share(of.refused)),
+            *(say.share(of.sure_wrong), say.share(of.ece), say.number(of.count)),
         )
         for name, of in manifest.by_source.items()
     ]
-    columns = ("photos of", "right", "right and not refused", "refused")
-    columns += ("sure and wrong", "calibration error", "photos")
-    return f"<h3>Photos from elsewhere</h3>{table(rows, columns)}" if rows else ""
+    columns = ("source", "right", "kept_right", "refused", "sure_wrong", "ece", "photos")
+    head = [say(f"column_{name}") for name in columns]
+    return f"<h3>{say('card_elsewhere')}</h3>{table(rows, head)}" if rows else ""
 
 
 def _known(manifest: Manifest) -> list[str]:
     """The classes by what they are called to people."""
     return sorted(manifest.class_names, key=lambda name: manifest.display_names.get(name, name))
-
-
-def _share(value: float | None) -> str:
-    return "" if value is None else f"{value:.1%}"

@@ -12,7 +12,8 @@ from PIL import Image
 
 from flowers_model.classifier import Prediction
 from flowers_model.explain import scaled
-from page.html import LISTED, WORDS, escape, flower, percent
+from page.html import LISTED, escape, flower
+from page.words import Words
 
 MASK = 64  # side of a map as it is sent, pixels; the browser smooths it
 SHADE = 0.8  # opacity over the places that the network did not look at
@@ -47,6 +48,9 @@ def render(
     flowers: dict[str, int],
     alike: str,
     seconds: float,
+    coverage: float | None,
+    say: Words,
+    known: int | None = None,
 ) -> str:
     """The answer to one photo, or to several of one plant, as HTML.
 
@@ -58,34 +62,39 @@ def render(
         flowers: the number of each name's page in the gallery.
         alike: the most similar labelled photos, as HTML; may be empty.
         seconds: how long it took.
+        coverage: how probably a label set has the right name, where there are label sets.
+        say: the visitor's words.
+        known: the number of a labelled photo.
     """
     names = "".join(
-        _name(number, label, flower(prediction, label), share, scientific)
+        _name(number, label, flower(prediction, label, say), share, scientific, say)
         for number, (label, share) in enumerate(
             zip(prediction.labels, prediction.probabilities, strict=True)
         )
     )
     figures = "".join(
-        _figure(number, one, prediction.labels, crop) for number, one in enumerate(seen)
+        _figure(number, one, prediction.labels, crop, say) for number, one in enumerate(seen)
     )
     top = prediction.labels[0]
-    refused = " data-refused" if prediction.refused else ""
+    head = _headline(prediction, len(seen), truth, scientific, flowers, coverage, say)
+    kind = " data-refused" if prediction.refused else ""
+    kind += "" if known is None else f' data-photo="{known}"'
     like = (
-        f"<section class='like'><h3>{WORDS['like_it' if truth else 'like_yours']}</h3>"
+        f"<section class='like'><h3>{say('like_it' if truth else 'like_yours')}</h3>"
         f"{alike}</section>"
         if alike
         else ""
     )
     return (
-        f'<article class="answer"{refused}>'
-        f'<div class="head">{_headline(prediction, len(seen), truth, scientific, flowers)}</div>'
+        f'<article class="answer"{kind}>'
+        f'<div class="head">{head}</div>'
         f'<div class="seen">{figures}<button type="button" class="switch" role="switch" '
-        f'aria-checked="false">{WORDS["looked"]}</button>{_each(seen)}{credit}</div>'
+        f'aria-checked="false">{say("looked")}</button>{_each(seen, say)}{credit}</div>'
         f'<div class="said"><ul class="names">{names}</ul>'
-        f'<p class="aside">{WORDS["tap"]} '
-        f"{WORDS['took'].format(count=round(1000 * seconds))}</p>"
+        f'<p class="aside">{say("tap")} '
+        f"{say('took', count=say.number(1000 * seconds))}</p>"
         f'<button type="button" class="more" data-flower="{flowers[top]}">'
-        f"{WORDS['more'].format(name=escape(prediction.shown(top)))}</button></div>{like}</article>"
+        f"{say('more', name=escape(prediction.shown(top)))}</button></div>{like}</article>"
     )
 
 
@@ -101,7 +110,7 @@ def _mask(values: np.ndarray) -> str:
     return f"data:image/webp;base64,{base64.b64encode(file.getvalue()).decode()}"
 
 
-def _figure(number: int, one: Seen, labels: Sequence[str], crop: float) -> str:
+def _figure(number: int, one: Seen, labels: Sequence[str], crop: float, say: Words) -> str:
     height, width = one.shape
     side = crop * min(height, width)
     box = (
@@ -110,36 +119,38 @@ def _figure(number: int, one: Seen, labels: Sequence[str], crop: float) -> str:
     )
     maps = "".join(
         f'<img class="map" data-name="{i}" style="{box}" src="{_mask(one.maps[..., i])}" '
-        f'alt="{WORDS["map"].format(name=escape(label))}" hidden>'
+        f'alt="{say("map", name=escape(label))}" hidden>'
         for i, label in enumerate(labels)
     )
     return (
         f'<figure data-seen="{number}" style="--ratio:{width / height:.4f}"'
         f'{" hidden" if number else ""}><img class="whole" src="{one.url}" '
-        f'alt="{WORDS["answered"]}">{maps}</figure>'
+        f'alt="{say("answered")}">{maps}</figure>'
     )
 
 
-def _each(seen: Sequence[Seen]) -> str:
+def _each(seen: Sequence[Seen], say: Words) -> str:
     """What each of several photos says alone."""
     if len(seen) == 1:
         return ""
     buttons = "".join(
         f'<button type="button" data-seen="{number}" aria-pressed="{str(not number).lower()}">'
-        f'<img src="{one.url}" alt="{WORDS["numbered"].format(count=number + 1)}">'
+        f'<img src="{one.url}" alt="{say("numbered", count=number + 1)}">'
         f"<span>{escape(one.label)}</span> "
-        f"<span>{percent(one.share)}</span></button>"
+        f"<span>{say.percent(one.share)}</span></button>"
         for number, one in enumerate(seen)
     )
-    return f'<p class="aside">{WORDS["alone"]}</p><div class="each">{buttons}</div>'
+    return f'<p class="aside">{say("alone")}</p><div class="each">{buttons}</div>'
 
 
-def _name(number: int, label: str, shown: str, share: float, scientific: dict[str, str]) -> str:
+def _name(
+    number: int, label: str, shown: str, share: float, scientific: dict[str, str], say: Words
+) -> str:
     latin = f"<i>{escape(scientific[label])}</i>" if label in scientific else ""
     return (
         f'<li><button type="button" data-name="{number}" aria-pressed="false">'
         f'<span class="label">{shown} {latin}</span>'
-        f'<span class="share">{percent(share)}</span>'
+        f'<span class="share">{say.percent(share)}</span>'
         f'<span class="bar"><span style="width:{100 * share:.1f}%"></span></span></button></li>'
     )
 
@@ -150,31 +161,33 @@ def _headline(
     truth: str | None,
     scientific: dict[str, str],
     flowers: dict[str, int],
+    coverage: float | None,
+    say: Words,
 ) -> str:
     label, share = prediction.labels[0], prediction.probabilities[0]
-    together = WORDS["together"].format(count=photos)
+    together = say("together", count=photos)
     lines = [f'<p class="eyebrow">{together}</p>'] if photos > 1 else []
     if prediction.refused:
-        lines.append(f'<h2 tabindex="-1">{WORDS["unknown"]}</h2><p>{WORDS["guess"]}</p>')
+        lines.append(f'<h2 tabindex="-1">{say("unknown")}</h2><p>{say("guess")}</p>')
     else:
-        lines.append(f'<h2 tabindex="-1">{flower(prediction, label)}</h2>')
+        lines.append(f'<h2 tabindex="-1">{flower(prediction, label, say)}</h2>')
         if label in scientific:
             lines.append(f'<p class="latin"><i>{escape(scientific[label])}</i></p>')
-        lines.append(f'<p class="sure">{WORDS["sure"].format(share=percent(share))}</p>')
+        lines.append(f'<p class="sure">{say("sure", share=say.percent(share))}</p>')
         possible = prediction.label_set or []
         if len(possible) > 1:
             told = "".join(
                 f"<span>{escape(prediction.shown(name))}</span>" for name in possible[:LISTED]
             )
-            rest = WORDS["rest"].format(count=len(possible) - LISTED)
+            rest = say("rest", count=len(possible) - LISTED)
             more = rest if len(possible) > LISTED else ""
-            lines.append(f'<p class="set">{WORDS["set"]} {told}{more}</p>')
+            lines.append(f'<p class="set">{say.one_of(coverage)} {told}{more}</p>')
     if truth == label:
-        lines.append(f'<p class="truth right">{WORDS["right"]}</p>')
+        lines.append(f'<p class="truth right">{say("right")}</p>')
     elif truth is not None and prediction.refused and truth not in flowers:
-        said = WORDS["strange"].format(name=f"<strong>{escape(truth)}</strong>")
+        said = say("strange", name=f"<strong>{escape(truth)}</strong>")
         lines.append(f'<p class="truth right">{said}</p>')
     elif truth is not None:
-        said = WORDS["wrong"].format(name=f"<strong>{flower(prediction, truth)}</strong>")
+        said = say("wrong", name=f"<strong>{flower(prediction, truth, say)}</strong>")
         lines.append(f'<p class="truth">{said}</p>')
     return "".join(lines)

@@ -1,12 +1,16 @@
-"""Many at once: photos, or a ZIP of them, named one after the other; a table, and a CSV of it."""
+"""Many at once: photos, or a ZIP of them, named one after the other; a table, and a CSV of it.
+
+The table is in the browser alone. There many.js sorts it, and writes the CSV from the lines that
+its rows bring along.
+"""
 
 from __future__ import annotations
 
-import base64
 import csv
 import dataclasses
 import html
 import io
+import pathlib
 import time
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
@@ -19,9 +23,11 @@ from PIL import Image
 from flowers_model.classifier import FlowerClassifier, Prediction
 from flowers_model.errors import UserError
 from flowers_model.photo import decode
+from page import words
 from page.examples import file_url
-from page.html import UNKNOWN, WORDS, escape, flower, percent, sorry
+from page.html import escape, flower, sorry
 from page.server import uploads
+from page.words import Words
 
 if TYPE_CHECKING:
     from page.context import Page
@@ -30,10 +36,6 @@ if TYPE_CHECKING:
 FORMULAS = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 THUMBNAIL = 112  # side, pixels: sharp at half that size, on a phone too
 COLUMNS = ("photo", "guess", "probability", "refused", "refusal_score", "label_set", "error")
-INTRODUCTION = (
-    f"Up to {uploads.FILES} photos at a time, or a ZIP of them, with folders or without. They are "
-    "forgotten like every other photo; the table is in your browser alone."
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,63 +58,83 @@ def answer(classifier: FlowerClassifier, item: uploads.Item) -> Row:
     return Row(item.name, prediction, _thumbnail(pixels))
 
 
-def write_csv(rows: Sequence[Row]) -> str:
-    """A line a file, the label set parted by semicolons.
+def write_line(row: Row) -> str:
+    """A row of the CSV, the label set parted by semicolons.
 
     All cells are quoted, and none begins like a formula, for spreadsheets would run it.
     """
-    file = io.StringIO()
-    writer = csv.writer(file, quoting=csv.QUOTE_ALL)
-    writer.writerow(COLUMNS)
-    for row in rows:
-        cells = [""] * 5
-        if found := row.prediction:
-            cells = [
-                found.labels[0],
-                f"{found.probabilities[0]:.6f}",
-                "yes" if found.refused else "no",
-                "" if found.refusal_score is None else f"{found.refusal_score:.4f}",
-                ";".join(found.label_set or []),
-            ]
+    cells = [""] * 5
+    if found := row.prediction:
+        cells = [
+            _harmless(found.labels[0]),
+            f"{found.probabilities[0]:.6f}",
+            "yes" if found.refused else "no",
             # A negative score is a number, not a formula.
-            cells = [_harmless(cells[0]), *cells[1:4], _harmless(cells[4])]
-        writer.writerow([_harmless(row.name), *cells, _harmless(row.problem)])
-    return file.getvalue()
+            "" if found.refusal_score is None else f"{found.refusal_score:.4f}",
+            _harmless(";".join(found.label_set or [])),
+        ]
+    return _quoted([_harmless(row.name), *cells, _harmless(row.problem)])
+
+
+def tools(say: Words) -> str:
+    """What the table is sorted, filtered and downloaded by, as HTML."""
+    orders = "".join(
+        f'<option value="{value}">{say(name)}</option>'
+        for value, name in (("0", "as_chosen"), ("1", "least_sure"), ("-1", "most_sure"))
+    )
+    return (
+        f'<div class="tools" data-head="{html.escape(_quoted(COLUMNS))}">'
+        f"<label>{say('order')} <select>{orders}</select></label>"
+        f'<label><input type="checkbox"> {say("only_unknown")}</label>'
+        f'<button type="button">{say("download")}</button></div>'
+    )
+
+
+def head(say: Words) -> str:
+    """The begin of the table, as HTML."""
+    cells = "".join(
+        f'<th scope="col">{say(name)}</th>'
+        for name in ("column_photo", "column_name", "column_sure")
+    )
+    return f"<table><thead><tr>{cells}</tr></thead><tbody>"
 
 
 def add(page: Page) -> None:
     """Add the tab's files, its progress, its table and its download."""
-    classifier = page.classifier
+    classifier, frame = page.classifier, page.frame
+    sets = classifier.manifest.calibration.label_sets
+    coverage = sets.coverage if sets else None
 
-    def wait() -> dict:
+    def wait(request: gr.Request) -> dict:
         return {
-            status: _status("Waiting for its turn …"),
+            status: _status(words.of(request)("waiting")),
             stop: gr.Button(visible=True),
-            download: "",
+            bar: gr.HTML(visible=False),
             table: "",
         }
 
-    def run(sent: list[dict] | None) -> Iterator[dict]:
+    def run(sent: list[dict] | None, request: gr.Request) -> Iterator[dict]:
         started = time.perf_counter()
+        say = words.of(request)
         rows: list[Row] = []
-        body = ""
+        body = head(say)
         files = [(one.get("orig_name") or "photo", one["path"]) for one in sent or []]
         try:
             with uploads.opened(files) as items:
                 count = min(len(items), uploads.FILES)
                 for item in items[:count]:
-                    yield {status: _progress(len(rows), count)}
+                    yield {status: _progress(len(rows), count, say)}
                     rows.append(answer(classifier, item))
-                    body += _line(rows[-1], preview(rows[-1]))
+                    body += _line(len(rows), rows[-1], preview(rows[-1]), coverage, say)
                     # Never the end of the table, which browsers supply: text that only grows is
                     # sent as what is new.
-                    yield {table: HEAD + body, download: _link(rows)}
+                    yield {table: body}
                 left_out = len(items) - len(rows)
         except OSError:  # the upload has been deleted meanwhile
-            yield {status: _status("Sorry, the photos are gone by now; send them again."), **idle()}
+            yield {status: _status(say("gone")), **idle()}
             return
         seconds = time.perf_counter() - started
-        yield {status: _status(_summary(rows, left_out, seconds)), **idle()}
+        yield {status: _status(_summary(rows, left_out, seconds, say)), **idle()}
 
     def preview(row: Row) -> str:
         """The address of a thumbnail: a file that gradio deletes in time.
@@ -125,26 +147,32 @@ def add(page: Page) -> None:
         table.temp_files.add(path)
         return file_url(path)
 
-    def idle() -> dict:
-        return {stop: gr.Button(visible=False)}
+    def idle(shown: bool = True) -> dict:
+        return {stop: gr.Button(visible=False), bar: gr.HTML(visible=shown)}
 
-    def stopped() -> dict:
-        return {status: _status("Stopped."), **idle()}
+    def stopped(request: gr.Request) -> dict:
+        return {status: _status(words.of(request)("stopped")), **idle()}
 
     def clear() -> dict:
-        return {status: "", download: "", table: "", **idle()}
+        return {status: "", table: "", **idle(shown=False)}
 
-    gr.Markdown(INTRODUCTION)
+    gr.Markdown(frame.text("many_server", most=uploads.FILES))
     files = gr.File(
-        file_count="multiple", label="Photos, or a ZIP of them", height=180, elem_id="many-files"
+        file_count="multiple", label=frame.text("many_files"), height=180, elem_id="many-files"
     )
     with gr.Row(elem_id="many-bar"):
         status = gr.HTML(apply_default_css=False, elem_id="many-status")
-        stop = gr.Button("Stop", visible=False, size="sm", scale=0, elem_id="many-stop")
-        download = gr.HTML(apply_default_css=False, elem_id="many-download")
+        stop = gr.Button(frame.text("stop"), visible=False, size="sm", scale=0, elem_id="many-stop")
+        bar = gr.HTML(
+            frame.html("many_tools", tools),
+            js_on_load=pathlib.Path(__file__).with_name("many.js").read_text("utf-8"),
+            apply_default_css=False,
+            visible=False,
+            elem_id="many-tools",
+        )
     table = gr.HTML(apply_default_css=False, elem_id="many-table")
 
-    outputs = [status, stop, download, table]
+    outputs = [status, stop, bar, table]
     inside = {"api_visibility": "private", "show_progress": "hidden"}
     waiting = files.upload(wait, None, outputs, api_name="wait_many", queue=False, **inside)
     running = waiting.then(run, files, outputs, api_name="many", preprocess=False, **inside)
@@ -153,29 +181,25 @@ def add(page: Page) -> None:
     files.clear(clear, None, outputs, api_name="clear_many", cancels=[running], **inside)
 
 
-HEAD = (
-    '<table><thead><tr><th scope="col">Photo</th><th scope="col">Name</th>'
-    '<th scope="col">Sure</th></tr></thead><tbody>'
-)
-
-
-def _line(row: Row, url: str) -> str:
+def _line(number: int, row: Row, url: str, coverage: float | None, say: Words) -> str:
     """A row of the table, as HTML; names of files and classes are a stranger's text."""
     name = f'<span class="file"><bdi>{escape(row.name)}</bdi></span>'
+    known = f'data-number="{number}" data-line="{html.escape(write_line(row))}"'
     if row.prediction is None:
-        problem = escape(sorry(UserError(row.problem)))
-        return f'<tr><td>{name}</td><td colspan="2" class="problem">{problem}</td></tr>'
+        problem = escape(sorry(UserError(row.problem), say))
+        return f'<tr {known}><td>{name}</td><td colspan="2" class="problem">{problem}</td></tr>'
     found = row.prediction
+    known += f' data-sure="{found.probabilities[0]:.6f}"{" data-refused" if found.refused else ""}'
     picture = f'<img alt="" src="{url}">'
-    guess = f"<strong>{flower(found, found.labels[0])}</strong>"
+    guess = f"<strong>{flower(found, found.labels[0], say)}</strong>"
     if found.refused:
-        likeliest = WORDS["if_one"].format(name=flower(found, found.labels[0]))
-        guess = f"<p>{UNKNOWN}.</p><p>{likeliest}</p>"
+        likeliest = say("if_one", name=flower(found, found.labels[0], say))
+        guess = f"<p>{say('unknown')}</p><p>{likeliest}</p>"
     elif len(found.label_set or []) > 1:
-        names = ", ".join(escape(found.shown(label)) for label in found.label_set)
-        guess += f"<p>{WORDS['set']} {names}</p>"
-    share = percent(found.probabilities[0])
-    return f"<tr><td>{picture}{name}</td><td>{guess}</td><td>{share}</td></tr>"
+        names = say.listed([escape(found.shown(label)) for label in found.label_set])
+        guess += f"<p>{say.one_of(coverage)} {names}</p>"
+    share = say.percent(found.probabilities[0])
+    return f"<tr {known}><td>{picture}{name}</td><td>{guess}</td><td>{share}</td></tr>"
 
 
 def _thumbnail(pixels: np.ndarray) -> Image.Image:
@@ -194,27 +218,27 @@ def _harmless(text: str) -> str:
     return f"'{text}" if text.lstrip().startswith(FORMULAS) else text
 
 
-def _link(rows: Sequence[Row]) -> str:
-    """The table as a file that only the visitor's browser has."""
-    # With a byte order mark Excel takes it for UTF-8.
-    data = base64.b64encode(write_csv(rows).encode("utf-8-sig")).decode()
-    return f'<a download="flowers.csv" href="data:text/csv;base64,{data}">Download as CSV</a>'
+def _quoted(cells: Sequence[str]) -> str:
+    file = io.StringIO()
+    csv.writer(file, quoting=csv.QUOTE_ALL, lineterminator="").writerow(cells)
+    return file.getvalue()
 
 
 def _status(text: str) -> str:
     return f'<p role="status">{html.escape(text)}</p>'
 
 
-def _progress(done: int, count: int) -> str:
-    bar = f'<progress aria-label="Photos named" value="{done}" max="{count}"></progress>'
-    return f"<p>{bar} {done} of {count}</p>"
+def _progress(done: int, count: int, say: Words) -> str:
+    label = say("named_photos")
+    bar = f'<progress aria-label="{label}" value="{done}" max="{count}"></progress>'
+    return f"<p>{bar} {say('progress', done=done, count=count)}</p>"
 
 
-def _summary(rows: Sequence[Row], left_out: int, seconds: float) -> str:
-    named = sum(row.prediction is not None for row in rows)
-    said = [f"{named} {'photo' if named == 1 else 'photos'} named in {seconds:.1f} s."]
-    if problems := len(rows) - named:
-        said.append(f"{problems} could not be.")
+def _summary(rows: Sequence[Row], left_out: int, seconds: float, say: Words) -> str:
+    named = say.photos(sum(row.prediction is not None for row in rows))
+    said = [say("named_in", photos=named, seconds=say.number(seconds, 1))]
+    if problems := sum(row.prediction is None for row in rows):
+        said.append(say("could_not", count=problems))
     if left_out:
-        said.append(f"{left_out} more left out: at most {uploads.FILES} at a time are read.")
+        said.append(say("left_out", count=left_out, most=uploads.FILES))
     return " ".join(said)

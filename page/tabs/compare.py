@@ -14,12 +14,14 @@ from PIL import Image
 from flowers_model.classifier import FlowerClassifier, Prediction
 from flowers_model.ensemble import average
 from flowers_model.errors import UserError
-from page.html import UNKNOWN, escape, flower, percent, read, sorry, table
+from page import words
+from page.html import escape, flower, read, sorry, table
+from page.words import Words
 
 if TYPE_CHECKING:
     from page.context import Page
 
-AVERAGED = "All of them, averaged"
+AVERAGED = "All of them, averaged"  # among the names of models
 TOP = 5
 PREVIEW = 1024  # longest side of the photo that is shown, pixels
 
@@ -75,36 +77,34 @@ def can_average(models: dict[str, FlowerClassifier]) -> bool:
 
 def add(page: Page) -> None:
     """Add a photo, and the answers of two models to it."""
-    models = page.classifiers
+    models, frame = page.classifiers, page.frame
     choices = [*models, AVERAGED] if can_average(models) else [*models]
 
-    def show(file: dict | None, *chosen: str) -> list:
+    def show(file: dict | None, one: str, other: str, request: gr.Request) -> list:
+        say, chosen = words.of(request), (one, other)
         try:
             pixels = read(file)
         except UserError as error:
-            return [None, None, *[f'<p role="alert">{escape(sorry(error))}</p>'] * len(chosen)]
+            return [None, None, *[f'<p role="alert">{escape(sorry(error, say))}</p>'] * len(chosen)]
         found = answer_all(models, pixels)
         preview = Image.fromarray(pixels)
         preview.thumbnail((PREVIEW, PREVIEW))
-        return [preview, found, *(tell(found, name) for name in chosen)]
+        return [preview, found, *(tell(found, name, request) for name in chosen)]
 
-    def tell(found: dict[str, Prediction] | None, name: str) -> str:
+    def tell(found: dict[str, Prediction] | None, name: str, request: gr.Request) -> str:
         """What one of the models says, out of what all of them said."""
         if name not in choices:
             raise gr.Error("Sorry, this model is not on the list.", print_exception=False)
-        return "" if found is None else _answer(found[name])
+        sets = page.classifiers.get(name, page.classifier).manifest.calibration.label_sets
+        coverage = sets.coverage if sets else None
+        return "" if found is None else _answer(found[name], coverage, words.of(request))
 
-    gr.Markdown(
-        "The same photo, shown to two models. Like every other photo, it is forgotten."
-        if AVERAGED not in choices
-        else "The same photo, shown to two models, or to all of them: then their probabilities are "
-        "averaged. Like every other photo, it is forgotten."
-    )
+    gr.Markdown(frame.text("compare_averaged" if AVERAGED in choices else "compare_two"))
     with gr.Row():
         photo = gr.Image(
             sources=["upload", "webcam", "clipboard"],
-            label="Your photo",
-            placeholder="Drop a photo here, or tap to choose one",
+            label=frame.text("your_photo"),
+            placeholder=frame.text("drop"),
             format="jpeg",
             height=360,
             min_width=280,
@@ -112,11 +112,12 @@ def add(page: Page) -> None:
             elem_id="compared",
         )
         menus, answers = [], []
-        for number, title in enumerate(("One model", "The other")):
+        for number, title in enumerate(("model_one", "model_other")):
             with gr.Column(min_width=280, elem_id=f"model-{number}", elem_classes="model"):
-                menus.append(gr.Dropdown(choices, value=choices[number], label=title))
+                menus.append(gr.Dropdown(choices, value=choices[number], label=frame.text(title)))
                 answers.append(gr.HTML(apply_default_css=False))
-    gr.HTML(_measured(models), apply_default_css=False, elem_id="measured")
+    measured = frame.html("measured", lambda say: _measured(models, say))
+    gr.HTML(measured, apply_default_css=False, elem_id="measured")
 
     # What was answered, in names and numbers; nothing of the photo.
     found = gr.State()
@@ -127,35 +128,37 @@ def add(page: Page) -> None:
         menu.input(tell, [found, menu], answer, api_name=f"choose_model_{number}", **inside)
 
 
-def _answer(prediction: Prediction) -> str:
+def _answer(prediction: Prediction, coverage: float | None, say: Words) -> str:
     """The likeliest names with bars, as HTML."""
-    first = flower(prediction, prediction.labels[0])
+    first = flower(prediction, prediction.labels[0], say)
     if prediction.refused:
-        lines = [f"<h2>{UNKNOWN}</h2><p>If it is one all the same:</p>"]
+        lines = [f"<h2>{say('unknown')}</h2><p>{say('guess')}</p>"]
     else:
         lines = [f"<h2>{first}</h2>"]
         if len(prediction.label_set or []) > 1:
-            names = ", ".join(flower(prediction, label) for label in prediction.label_set)
-            lines.append(f"<p>One of these, 9 times out of 10: {names}</p>")
+            names = [flower(prediction, label, say) for label in prediction.label_set]
+            lines.append(f"<p>{say.one_of(coverage)} {say.listed(names)}</p>")
     bars = "".join(
-        f"<li><span>{flower(prediction, label)}</span><span>{percent(share)}</span>"
+        f"<li><span>{flower(prediction, label, say)}</span><span>{say.percent(share)}</span>"
         f'<span class="bar"><span style="width:{100 * share:.1f}%"></span></span></li>'
         for label, share in zip(prediction.labels, prediction.probabilities, strict=True)
     )
     return f"{''.join(lines)}<ul>{bars}</ul>"
 
 
-def _measured(models: dict[str, FlowerClassifier]) -> str:
+def _measured(models: dict[str, FlowerClassifier], say: Words) -> str:
     """What each model was measured to do, as a table."""
     rows = []
     for name, model in models.items():
         measured = model.manifest.metrics
         split = next((split for split in ("test", "valid") if split in measured), None)
-        right = five = photos = "not measured"
+        right = five = photos = say("not_measured")
         if split is not None:
             of = measured[split]
-            right, five, photos = f"{of.top1:.1%}", f"{of.top5:.1%}", f"{of.count:,} ({split})"
+            right, five = say.share(of.top1), say.share(of.top5)
+            photos = f"{say.number(of.count)} ({split})"
         made = model.manifest.provenance
         rows.append((name, made.backbone, len(model.label_names), right, five, photos))
-    head = ("model", "network", "flowers", "right", "among its five", "photos")
-    return f"<h3>How well they do</h3>{table(rows, head)}"
+    columns = ("model", "network", "flowers", "right", "five", "photos")
+    head = [say(f"column_{name}") for name in columns]
+    return f"<h3>{say('compare_results')}</h3>{table(rows, head)}"

@@ -10,7 +10,7 @@ element.addEventListener("input", (event) => {
         found += !card.hidden;
     }
     const count = element.querySelector(".count");
-    count.textContent = found ? count.dataset.all : "No flower that I know is called so.";
+    count.textContent = found ? count.dataset.all : count.dataset.none;
 });
 
 element.addEventListener("click", (event) => {

@@ -14,9 +14,11 @@ import gradio as gr
 
 from flowers_model.bundle import BundleError
 from flowers_model.classifier import FlowerClassifier
+from page import words
 from page.examples import Examples
 from page.html import chosen, escape, named
 from page.tabs.identify import INSIDE
+from page.words import Words
 
 if TYPE_CHECKING:
     from page.context import Page
@@ -32,7 +34,10 @@ OPENED = """() => {
             return;
         }
         const place = document.getElementById("flowers");
-        if (place.dataset.open !== "yes") history.pushState(history.state, "");
+        const address = `#flower=${encodeURIComponent(heading.dataset.flower)}`;
+        if (place.dataset.open !== "yes") history.pushState(history.state, "", address);
+        else history.replaceState(history.state, "", address);
+        document.dispatchEvent(new Event("addressed"));
         place.dataset.open = "yes";
         place.scrollIntoView();
         heading.focus({preventScroll: true});
@@ -61,7 +66,7 @@ class Opened:
 
     shown: list[gr.HTML]
     flower: gr.HTML
-    open: Callable[[gr.EventData], str]
+    open: Callable[[gr.EventData, gr.Request], str]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,81 +116,87 @@ class Flowers:
         self._examples = examples
         self._results, self._confusions = read_results(classifier.folder)
 
-    def index(self) -> str:
+    def index(self, say: Words) -> str:
         """All flowers by name, those with photos first, and a search where they are many."""
         names, examples = self._names, self._examples
         order = sorted(range(len(names)), key=lambda i: self._shown.get(names[i], names[i]).lower())
-        pictured = "".join(self._card(i) for i in order if names[i] in examples.by_class)
-        others = "".join(self._card(i) for i in order if names[i] not in examples.by_class)
+        pictured = "".join(self._card(i, say) for i in order if names[i] in examples.by_class)
+        others = "".join(self._card(i, say) for i in order if names[i] not in examples.by_class)
         if others:
-            title = "<h3>It knows these, too</h3>" if pictured else ""
+            title = f"<h3>{say('known_too')}</h3>" if pictured else ""
             others = f'{title}<ul class="cards plain">{others}</ul>'
         if examples.unknown:
-            strip = "".join(examples.figure(number, caption=True) for number in examples.unknown)
-            others += (
-                "<h3>It does not know these</h3>"
-                '<p class="aside">Tap one: the model says that it does not look like a flower that '
-                f'it knows.</p><div class="photos">{strip}</div>'
+            strip = "".join(
+                examples.figure(number, say, caption=True) for number in examples.unknown
             )
-        count = f"{len(names)} flowers, {_photos(len(examples.labels))}"
+            others += (
+                f"<h3>{say('not_known')}</h3>"
+                f'<p class="aside">{say("tap_unknown")}</p><div class="photos">{strip}</div>'
+            )
+        count = say("counted", count=len(names), photos=say.photos(len(examples.labels)))
         search = (
-            '<input type="search" placeholder="Find a flower" '
-            'aria-label="Find a flower by its name">'
+            f'<input type="search" placeholder="{say("find")}" aria-label="{say("find_by_name")}">'
             if len(names) >= SEARCHED
             else ""
         )
         return (
-            f'<div class="find">{search}<p class="aside count" role="status" data-all="{count}">'
-            f'{count}</p></div><ul class="cards">{pictured}</ul>{others}'
+            f'<div class="find">{search}<p class="aside count" role="status" data-all="{count}" '
+            f'data-none="{say("none_found")}">{count}</p></div>'
+            f'<ul class="cards">{pictured}</ul>{others}'
         )
 
-    def page(self, number: int) -> str:
+    def page(self, number: int, say: Words) -> str:
         """One flower, by the number of its name."""
         names, examples = self._names, self._examples
         label = names[number]
         mine = examples.by_class.get(label, [])
         result = self._results.get(label)
         lines = [
-            '<button type="button" class="back">← All flowers</button>',
-            f'<h2 tabindex="-1">{named(self._shown, label)}</h2>',
+            f'<button type="button" class="back">{say("all_flowers")}</button>',
+            f'<h2 tabindex="-1" data-flower="{html.escape(label)}">'
+            f"{named(self._shown, label, say)}</h2>",
         ]
         if label in self._latin:
             lines.append(f'<p class="latin"><i>{escape(self._latin[label])}</i></p>')
         if result:
             right = round(result.recall * result.photos)
-            lines.append(
-                f"<p>Of {result.photos} test photos of it the model names {right} right, "
-                f"<strong>{result.recall:.0%}</strong>. Where it says so, it is right in "
-                f"<strong>{result.precision:.0%}</strong>.</p>"
-            )
+            told = {
+                "count": say.number(result.photos),
+                "right": say.number(right),
+                "recall": f"<strong>{say.share(result.recall, 0)}</strong>",
+                "precision": f"<strong>{say.share(result.precision, 0)}</strong>",
+            }
+            lines.append(f"<p>{say('results', **told)}</p>")
         if label in self._latin:
-            lines.append(f'<p class="elsewhere">{_elsewhere(self._latin[label])}</p>')
+            lines.append(f'<p class="elsewhere">{_elsewhere(self._latin[label], say)}</p>')
         if mine:
             lines.append(
-                f"<h3>{'Its photos' if len(mine) > 1 else 'Its photo'}</h3>"
-                '<p class="aside">Tap one: the model names it, and you see whether it is right.</p>'
-                '<div class="photos">'
-                f"{''.join(map(examples.figure, mine))}</div>"
+                f"<h3>{say('its_photos' if len(mine) > 1 else 'its_photo')}</h3>"
+                f'<p class="aside">{say("tap_photo")}</p><div class="photos">'
+                f"{''.join(examples.figure(number, say) for number in mine)}</div>"
                 f'<p class="aside">{escape(examples.credits)}</p>'
             )
         else:
-            lines.append('<p class="aside">The model comes without a photo of it.</p>')
+            lines.append(f'<p class="aside">{say("no_photo")}</p>')
         taken = [(to, n) for of, to, n in self._confusions if of == label and to in names]
         takes = [(of, n) for of, to, n in self._confusions if to == label and of in names]
         lines.append(
-            f'<div class="mixes">{self._mixed("What the model takes it for", taken)}'
-            f"{self._mixed('What the model takes for it', takes)}</div>"
+            f'<div class="mixes">{self._mixed("taken_for", taken, say)}'
+            f"{self._mixed('takes_for', takes, say)}</div>"
         )
         return "".join(lines)
 
-    def _card(self, number: int) -> str:
+    def _card(self, number: int, say: Words) -> str:
         label = self._names[number]
         latin = self._latin.get(label, "")
-        name = named(self._shown, label)
+        name = named(self._shown, label, say)
         find = html.escape(f"{label} {self._shown.get(label, '')} {latin}".lower())
         titled = f"{name} <i>{escape(latin)}</i>" if latin else name
         result = self._results.get(label)
-        right = f'<span class="right">{result.recall:.0%} right</span>' if result else ""
+        right = ""
+        if result:
+            share = say("right_share", share=say.share(result.recall, 0))
+            right = f'<span class="right">{share}</span>'
         return (
             f'<li data-find="{find}"><button type="button" data-flower="{number}">'
             f'{self._picture(label, none="")}<span class="label">{titled}</span>{right}'
@@ -199,17 +210,17 @@ class Flowers:
             return f'<img src="{url}" alt="" loading="lazy" decoding="async">'
         return none
 
-    def _mixed(self, title: str, others: list[tuple[str, int]]) -> str:
+    def _mixed(self, title: str, others: list[tuple[str, int]], say: Words) -> str:
         if not others:
             return ""
         items = "".join(
             f'<li><button type="button" data-flower="{self._names.index(other)}">'
             f"{self._picture(other)}"
             f'<span class="label">{escape(self._shown.get(other, other))}</span>'
-            f'<span class="right">{_photos(count)}</span></button></li>'
+            f'<span class="right">{say.photos(count)}</span></button></li>'
             for other, count in others[:SHOWN]
         )
-        return f'<div><h3>{title}</h3><ul class="cards few">{items}</ul></div>'
+        return f'<div><h3>{say(title)}</h3><ul class="cards few">{items}</ul></div>'
 
 
 def add(page: Page) -> Opened:
@@ -218,12 +229,15 @@ def add(page: Page) -> Opened:
     names = page.classifier.label_names
     script = pathlib.Path(__file__).with_name("gallery.js").read_text("utf-8")
 
-    def opened(event: gr.EventData) -> str:
-        return flowers.page(chosen(event, "flower", len(names)))
+    def opened(event: gr.EventData, request: gr.Request) -> str:
+        return flowers.page(chosen(event, "flower", len(names), names), words.of(request))
 
     with gr.Column(elem_id="flowers"):
         index = gr.HTML(
-            flowers.index(), js_on_load=script, apply_default_css=False, elem_id="index"
+            page.frame.html("index", flowers.index),
+            js_on_load=script,
+            apply_default_css=False,
+            elem_id="index",
         )
         flower = gr.HTML("", js_on_load=script, apply_default_css=False, elem_id="flower")
     for part in (index, flower):
@@ -231,22 +245,18 @@ def add(page: Page) -> Opened:
     return Opened([index, flower], flower, opened)
 
 
-def _elsewhere(latin: str) -> str:
+def _elsewhere(latin: str, say: Words) -> str:
     """Links to what others know of a flower; only the visitor's browser follows them."""
     sites = {
         "GBIF": "https://www.gbif.org/species/search?q=",
-        "Wikipedia": "https://en.wikipedia.org/w/index.php?search=",
+        "Wikipedia": f"https://{say.language}.wikipedia.org/w/index.php?search=",
     }
     links = (
         f'<a href="{site}{urllib.parse.quote(latin)}" target="_blank" rel="noopener noreferrer">'
         f"{name}</a>"
         for name, site in sites.items()
     )
-    return f"More about it: {', '.join(links)}"
-
-
-def _photos(count: int) -> str:
-    return "1 photo" if count == 1 else f"{count:,} photos"
+    return say("elsewhere", links=say.listed(list(links)))
 
 
 def _rows(path: pathlib.Path) -> list[dict[str, str]]:

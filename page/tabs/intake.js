@@ -1,14 +1,17 @@
 // A visitor's photos on their way to the server: chosen, dropped, pasted or taken.
-const MOST = 5;
 const ENOUGH = 1600; // pixels; larger photos are made smaller before they travel
 const LARGE = 1.5e6; // bytes
 const place = document.getElementById("name");
 const [zone, dialog, status] = [".zone", "dialog", ".status"].map((s) => element.querySelector(s));
 const [chooser, camera] = element.querySelectorAll("input");
+const {most, words} = element.querySelector(".intake").dataset;
+const texts = JSON.parse(words);
 let stream = null;
 
-const say = (words, busy = false) => {
-    status.textContent = words;
+const text = (name, values = {}) => texts[name].replace(/\{(\w+)\}/g, (_, key) => values[key]);
+
+const say = (said, busy = false) => {
+    status.textContent = said;
     zone.toggleAttribute("data-busy", busy);
 };
 
@@ -30,12 +33,12 @@ const shrunk = async (file) => {
 
 const send = async (files) => {
     if (!files.length || zone.hasAttribute("data-busy")) return;
-    if (files.length > MOST) {
-        say(`These are ${files.length} photos: choose up to ${MOST} of one plant.`);
+    if (files.length > most) {
+        say(text("too_many", {count: files.length, most}));
         return;
     }
-    const sending = files.length > 1 ? `Sending ${files.length} photos…` : "Sending…";
-    say(props.stays ? "Looking…" : sending, true);
+    const sending = files.length > 1 ? "sending_many" : "sending";
+    say(text(props.stays ? "looking" : sending, {count: files.length}), true);
     try {
         props.value = await Promise.all(
             [...files].map(async (file) => ({
@@ -45,10 +48,10 @@ const send = async (files) => {
             })),
         );
     } catch {
-        say("Sorry, that could not be sent. Please try again.");
+        say(text("not_sent"));
         return;
     }
-    say("Looking…", true);
+    say(text("looking"), true);
     trigger("upload");
 };
 
@@ -84,9 +87,9 @@ element.querySelector(".paste").addEventListener("click", async () => {
             if (type) files.push(new File([await item.getType(type)], "pasted", {type}));
         }
         if (files.length) send(files);
-        else say("There is no picture on the clipboard: copy one first.");
+        else say(text("nothing_copied"));
     } catch {
-        say("This browser keeps its clipboard closed: press Ctrl+V, or ⌘V, instead.");
+        say(text("clipboard_closed"));
     }
 });
 
@@ -99,7 +102,7 @@ element.querySelector(".take").addEventListener("click", async () => {
     try {
         stream = await navigator.mediaDevices.getUserMedia({video: {width: {ideal: 1600}}});
     } catch {
-        say("There is no camera that this page may use: choose a photo instead.");
+        say(text("no_camera"));
         return;
     }
     const video = dialog.querySelector("video");

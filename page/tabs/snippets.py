@@ -6,6 +6,8 @@ import json
 
 import gradio as gr
 
+from page.frame import Frame
+
 # What the visitor's browser replaces by the page's own address.
 SERVER = "https://SERVER"
 PYTHON = f"""\
@@ -34,14 +36,14 @@ FILL = f"""() => {{
 }}"""
 
 
-def add() -> None:
+def add(frame: Frame) -> None:
     """Add the snippets, which the browser fills in when the page is opened."""
-    gr.Markdown("### How to call it from a program")
+    gr.Markdown(frame.html("call_it", lambda say: f"### {say('call_it')}"))
     settings = {"interactive": False, "wrap_lines": True, "lines": 1, "elem_classes": "snippet"}
     codes = [
         gr.Code(PYTHON, language="python", label="Python: pip install gradio_client", **settings),
         gr.Code(CURL, language="shell", label="curl", **settings),
         gr.Code(JAVASCRIPT, language="javascript", label="JavaScript", **settings),
     ]
-    gr.Markdown("All it takes and gives stands under “Use via API” at the foot of the page.")
+    gr.Markdown(frame.text("call_all"))
     gr.on(None, None, None, codes, js=FILL, api_visibility="private", show_progress="hidden")

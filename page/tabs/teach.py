@@ -22,7 +22,9 @@ from flowers_model.lesson import Example, Lesson
 from flowers_model.photo import decode
 from flowers_model.similar import Similar
 from flowers_model.uncertainty import directions
-from page.html import SIMILAR, UNKNOWN, WORDS, escape, flower, percent, read, sorry
+from page import words
+from page.html import SIMILAR, escape, flower, read, sorry
+from page.words import Words
 
 if TYPE_CHECKING:
     from page.context import Page
@@ -34,10 +36,6 @@ SIDE = 512  # longest side of a photo that is kept for the visit, pixels
 THUMBNAIL = 112  # pixels
 VISIT = 3600  # seconds without a call after which a visit is forgotten
 INSIDE = {"api_visibility": "private", "show_progress": "hidden"}
-INTRODUCTION = (
-    f"Name a flower and give {FEWEST} to {MOST} photos of it: for this visit, this tab knows it "
-    "beside the others. Nothing is trained, nothing is kept, and other visitors do not see it."
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,19 +63,22 @@ def can_be_taught(classifier: FlowerClassifier) -> bool:
     return True
 
 
-def taught(classifier: FlowerClassifier, visit: Visit | None, name: object, files: object) -> Visit:
+def taught(
+    classifier: FlowerClassifier, visit: Visit | None, name: object, files: object, say: Words
+) -> Visit:
     """The visit with more photos of a flower.
 
     Args:
         name: as the visitor wrote it.
         files: as gradio describes them.
+        say: the visitor's words.
 
     Raises:
         UserError: for a name or photos that cannot be used.
     """
     name = " ".join(name.split()) if isinstance(name, str) else ""
     if not name or len(name) > LONGEST or not name.isprintable():
-        raise UserError(f"write the flower's name first, in at most {LONGEST} letters")
+        raise UserError(say("teach_no_name", most=LONGEST))
     known = {one.casefold(): one for one in classifier.label_names}
     name = known.get(name.casefold(), name)
     photos = dict(visit.photos) if visit else {}
@@ -86,9 +87,9 @@ def taught(classifier: FlowerClassifier, visit: Visit | None, name: object, file
     files = files if isinstance(files, list) else []
     own = photos.setdefault(name, [])
     if len(photos) > FLOWERS:
-        raise UserError(f"one visit teaches up to {FLOWERS} flowers")
+        raise UserError(say("teach_flowers", count=FLOWERS))
     if not files or len(own) + len(files) > MOST:
-        raise UserError(f"give up to {MOST} photos of a flower, and one at least")
+        raise UserError(say("teach_count", most=MOST))
     for file in files:
         picture = Image.fromarray(read(file))
         picture.thumbnail((SIDE, SIDE))
@@ -109,37 +110,40 @@ def taught(classifier: FlowerClassifier, visit: Visit | None, name: object, file
 
 def add(page: Page) -> None:
     """Add the tab."""
-    classifier = page.classifier
+    classifier, frame = page.classifier, page.frame
+    numbers = {"fewest": FEWEST, "most": MOST}
     similar = Similar(classifier.folder)
 
-    def teach(visit: Visit | None, name: object, sent: object) -> dict:
+    def teach(visit: Visit | None, name: object, sent: object, request: gr.Request) -> dict:
+        say = words.of(request)
         try:
-            visit = taught(classifier, visit, name, sent)
+            visit = taught(classifier, visit, name, sent, say)
         except FileNotFoundError:  # deleted, as promised
-            return {said: _sorry(UserError("the photos are gone by now; send them again"))}
+            return {said: _alert(say("gone"))}
         except UserError as error:
-            return {said: _sorry(error)}
+            return {said: _alert(sorry(error, say))}
         return {
             state: visit,
-            said: _lesson(visit),
+            said: _lesson(visit, say),
             files: None,
             after: gr.Column(visible=True),
             answer: "",
             download: gr.File(visible=False, value=None),
         }
 
-    def show(visit: Visit | None, file: dict | None) -> str:
+    def show(visit: Visit | None, file: dict | None, request: gr.Request) -> str:
+        say = words.of(request)
         if visit is None or not file:
             return ""
         try:
             pixels = read(file)
         except FileNotFoundError:
-            return _sorry(UserError("the photo is gone by now; send it again"))
+            return _alert(say("feedback_gone"))
         except UserError as error:
-            return _sorry(error)
+            return _alert(sorry(error, say))
         model = visit.lesson.classifier
         answers = model.answer(model.prepare(pixels)[None])
-        return _answer(visit, answers, _alike(visit, answers.embeddings[0]))
+        return _answer(visit, answers, _alike(visit, answers.embeddings[0]), say)
 
     def _alike(visit: Visit, embedding: np.ndarray) -> str:
         """The labelled photos most like this one, taught ones among them."""
@@ -170,10 +174,10 @@ def add(page: Page) -> None:
         download.temp_files.add(path)
         return {download: gr.File(value=path, visible=True)}
 
-    def forget() -> dict:
+    def forget(request: gr.Request) -> dict:
         return {
             state: None,
-            said: '<p role="status">Forgotten.</p>',
+            said: f'<p role="status">{words.of(request)("teach_forgotten")}</p>',
             after: gr.Column(visible=False),
             answer: "",
             photo: None,
@@ -182,23 +186,25 @@ def add(page: Page) -> None:
 
     state = gr.State(None, time_to_live=VISIT)
     with gr.Column(elem_id="teach"):
-        gr.HTML(f"<p>{INTRODUCTION}</p>", apply_default_css=False)
-        name = gr.Textbox(label="Its name", max_length=LONGEST, elem_id="teach-name")
+        gr.Markdown(frame.text("teach_introduction", **numbers))
+        name = gr.Textbox(label=frame.text("teach_name"), max_length=LONGEST, elem_id="teach-name")
         files = gr.File(
-            label=f"{FEWEST} to {MOST} photos of it",
+            label=frame.text("teach_photos", **numbers),
             file_count="multiple",
             type="filepath",
             elem_id="teach-photos",
         )
-        press = gr.Button("Teach it", variant="primary", elem_id="teach-it")
+        press = gr.Button(frame.text("teach_press"), variant="primary", elem_id="teach-it")
         said = gr.HTML("", apply_default_css=False, elem_id="teach-said")
         with gr.Column(visible=False) as after:
-            photo = gr.File(label="Now show it a photo", elem_id="teach-try")
+            photo = gr.File(label=frame.text("teach_try"), elem_id="teach-try")
             answer = gr.HTML("", apply_default_css=False, elem_id="teach-answer")
             with gr.Row():
-                ask = gr.Button("Download the model", elem_id="teach-download")
-                drop = gr.Button("Forget it all", elem_id="teach-forget")
-            download = gr.File(label="The model", visible=False, elem_id="teach-model")
+                ask = gr.Button(frame.text("teach_download"), elem_id="teach-download")
+                drop = gr.Button(frame.text("teach_forget"), elem_id="teach-forget")
+            download = gr.File(
+                label=frame.text("teach_model"), visible=False, elem_id="teach-model"
+            )
     settings = {"preprocess": False, **INSIDE}
     press.click(
         teach, [state, name, files], [state, said, files, after, answer, download], **settings
@@ -214,37 +220,38 @@ def _cache(component: gr.File) -> str:
     return str(folder)
 
 
-def _lesson(visit: Visit) -> str:
+def _lesson(visit: Visit, say: Words) -> str:
     """What was learned, and what is to be said of it, as HTML."""
     lines = []
     for one in visit.lesson.classes:
-        photos = "1 photo" if one.photos == 1 else f"{one.photos} photos"
-        right = "" if one.right is None else f": {one.right:.0%} right, each by the other photos"
-        lines.append(f"<li><b>{escape(one.name)}</b>, {photos}{right}</li>")
+        told = [f"<b>{escape(one.name)}</b>", say.photos(one.photos)]
+        if one.right is not None:
+            told.append(say("teach_right", share=say.share(one.right, 0)))
+        lines.append(f"<li>{say.listed(told)}</li>")
     notes = "".join(f"<li>{escape(note)}</li>" for note in visit.lesson.notes)
-    notes = f"<h3>Worth a look</h3><ul>{notes}</ul>" if notes else ""
+    notes = f"<h3>{say('teach_look')}</h3><ul>{notes}</ul>" if notes else ""
     photos = "".join(
         f'<img src="{address}" alt="" width="{THUMBNAIL}">' for address in visit.thumbnails
     )
     return (
-        f'<div role="status"><p>For this visit, it knows:</p><ul>{"".join(lines)}</ul></div>'
+        f'<div role="status"><p>{say("teach_knows")}</p><ul>{"".join(lines)}</ul></div>'
         f'<div class="strip">{photos}</div>{notes}'
     )
 
 
-def _answer(visit: Visit, answers: object, alike: str) -> str:
+def _answer(visit: Visit, answers: object, alike: str, say: Words) -> str:
     """The answer to a photo, as HTML."""
     [prediction] = visit.lesson.classifier.predictions(answers, top=5)
     rows = "".join(
-        f"<li>{flower(prediction, label)} <b>{percent(probability)}</b></li>"
+        f"<li>{flower(prediction, label, say)} <b>{say.percent(probability)}</b></li>"
         for label, probability in zip(prediction.labels, prediction.probabilities, strict=True)
     )
     head = escape(prediction.shown(prediction.labels[0]))
     if prediction.refused:
-        head = f"{UNKNOWN}. {WORDS['if_one'].format(name=head)}"
+        head = f"{say('unknown')}. {say('if_one', name=head)}"
     return (
         f'<div role="status"><h3>{head}</h3><ol>{rows}</ol></div>'
-        f'<h3>The labelled photos most like it</h3><div class="strip">{alike}</div>'
+        f'<h3>{say("like_it")}</h3><div class="strip">{alike}</div>'
     )
 
 
@@ -257,5 +264,5 @@ def _thumbnail(pixels: np.ndarray) -> str:
     return f"data:image/jpeg;base64,{base64.b64encode(encoded.getvalue()).decode()}"
 
 
-def _sorry(error: UserError) -> str:
-    return f'<p class="sorry" role="alert">{escape(sorry(error))}</p>'
+def _alert(text: str) -> str:
+    return f'<p class="sorry" role="alert">{escape(text)}</p>'

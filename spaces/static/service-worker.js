@@ -3,7 +3,9 @@
 // model and its runtime are kept by the worker, which checks them (app/worker.js).
 
 const VERSION = "{{version}}";
-const FILES = {{shell}};
+const LANGUAGE = new URL(location).searchParams.get("lang");
+const SHELL = {{shell}};
+const FILES = [...SHELL, ...["page", "flowers"].map((name) => `language/${LANGUAGE}/${name}.json`)];
 
 self.addEventListener("install", (event) => {
     const fetched = FILES.map((path) => new Request(path, {cache: "no-cache"}));
@@ -32,8 +34,8 @@ self.addEventListener("fetch", (event) => {
         const kept = await cache.match(request, {ignoreSearch: request.mode === "navigate"});
         if (kept) return kept;
         const fetched = await fetch(request);
-        // Photos of the gallery, as they are seen.
-        if (fetched.ok && url.pathname.includes("/model/gallery/")) await cache.put(request, fetched.clone());
+        // Photos of the gallery and other languages, as they are seen.
+        if (fetched.ok && /\/(model\/gallery|language)\//.test(url.pathname)) await cache.put(request, fetched.clone());
         return fetched;
     };
     event.respondWith(answer());

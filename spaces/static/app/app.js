@@ -6,11 +6,19 @@ import {escape, Renderer} from "./render.js";
 import intake from "./page/intake.js";
 import answerScript from "./page/answer.js";
 import galleryScript from "./page/gallery.js";
+import manyScript from "./page/many.js";
 
 const find = (selector) => document.querySelector(selector);
+const root = document.documentElement;
+const read = async (path) => (await fetch(path)).json();
+const [site, said] = await Promise.all([read("site.json"), read(`language/${root.lang}/page.json`)]);
+if (root.lang !== "en") {
+    document.title = said.words.title;
+    find("main").innerHTML = said.main;
+    delete root.dataset.translating;
+}
 const [answer, index, flower, loading] = ["#answer", "#index", "#flower", "#loading"].map(find);
-const site = await (await fetch("site.json")).json();
-const renderer = new Renderer(site);
+const renderer = new Renderer(site, said.words);
 
 // The network.
 
@@ -29,26 +37,26 @@ let failed = false;
 worker.onmessage = ({data}) => {
     if (data.ready) {
         loading.hidden = true;
-        document.documentElement.dataset.ready = "";
+        root.dataset.ready = "";
     } else if (data.failed) {
         failed = true;
-        loading.firstChild.textContent = `Sorry, the model could not be opened: ${data.failed}. Try again later.`;
+        loading.firstChild.textContent = renderer.say("not_opened", {reason: renderer.reason(data.failed)});
         loading.querySelector("progress").hidden = true;
     } else if (data.progress !== undefined) {
         if (failed) return; // other files may still be on their way
-        const megabytes = (bytes) => (bytes / 1e6).toFixed(1);
-        loading.firstChild.textContent = `Fetching the model, once: ${megabytes(data.progress)} of ${megabytes(data.total)} MB`;
+        const [done, total] = [data.progress, data.total].map((bytes) => renderer.number(bytes / 1e6, 1));
+        loading.firstChild.textContent = renderer.say("fetching", {done, total});
         Object.assign(loading.querySelector("progress"), {value: data.progress, max: data.total});
     } else {
         const {resolve, reject} = waiting.get(data.id);
         waiting.delete(data.id);
-        if (data.error) reject(data.photo ? new PhotoError(data.error) : new Error(data.error));
+        if (data.error) reject(data.error.word ? new PhotoError(data.error.word, data.error.values) : new Error(data.error.message));
         else resolve(data.result);
     }
 };
 worker.onerror = () => {
     loading.hidden = false;
-    loading.firstChild.textContent = "Sorry, this browser is too old for this page: a newer one is needed.";
+    loading.firstChild.textContent = renderer.say("too_old");
 };
 
 // Naming a flower.
@@ -63,7 +71,7 @@ async function show(files, known = null) {
         answer.innerHTML = renderer.answer(result, urls, known);
         renderer.shade(answer, result);
     } catch (error) {
-        const said = error instanceof PhotoError ? `Sorry, ${error.message}.` : "Sorry, that did not work. Please load the page again.";
+        const said = error instanceof PhotoError ? renderer.sorry(error) : renderer.say("not_done");
         answer.innerHTML = `<p class="sorry" role="alert" tabindex="-1">${escape(said)}</p>`;
         if (!(error instanceof PhotoError)) console.error(error);
     }
@@ -89,6 +97,7 @@ find("#examples")?.addEventListener("click", (event) => {
     const button = event.target.closest("[data-photo]");
     if (button) trigger("choose", {photo: Number(button.dataset.photo)});
 });
+manyScript(find("#many-tools"));
 beginBatch(find("#panel-many"), renderer, ask);
 
 // Tabs, and an address for each of them, each flower and each labelled photo.
@@ -114,7 +123,7 @@ async function follow() {
     delete place.dataset.open;
     if (wanted >= 0) {
         select("gallery");
-        pages ??= await (await fetch("flowers.json")).json();
+        pages ??= await read(`language/${root.lang}/flowers.json`);
         flower.innerHTML = pages[wanted];
         place.dataset.open = "yes";
         place.scrollIntoView();
@@ -166,4 +175,4 @@ if (location.hash) {
 }
 
 // Without a network, the next time.
-navigator.serviceWorker?.register("service-worker.js").catch(() => {});
+navigator.serviceWorker?.register(`service-worker.js?lang=${root.lang}`).catch(() => {});

@@ -1,11 +1,10 @@
-// Many at once: photos, or ZIPs of them, named one after the other; a table, and a CSV of it, as
-// page/tabs/batch.py writes it.
+// Many at once: photos, or ZIPs of them, named one after the other; the table that page/tabs/batch.py
+// writes, for page/tabs/many.js.
 
-import {escape, percent} from "./render.js";
+import {escape, quote} from "./render.js";
 import {PhotoError} from "./photo.js";
 import {isZip, members} from "./zip.js";
 
-const COLUMNS = ["photo", "guess", "probability", "refused", "refusal_score", "label_set", "error"];
 const FORMULAS = /^\s*[=+\-@\uff1d\uff0b\uff0d\uff20]/; // what they begin with, for spreadsheets
 
 const harmless = (text) => {
@@ -13,22 +12,19 @@ const harmless = (text) => {
     return FORMULAS.test(plain) ? `'${plain}` : plain;
 };
 
-// A line a file; all cells are quoted, and none begins like a formula.
-export function writeCsv(rows) {
-    const lines = rows.map(({name, prediction: found, problem}) => {
-        const cells = found
-            ? [
-                  harmless(found.labels[0]),
-                  found.probabilities[0].toFixed(6),
-                  found.refused ? "yes" : "no",
-                  found.score === null ? "" : found.score.toFixed(4),
-                  harmless((found.set ?? []).join(";")),
-              ]
-            : ["", "", "", "", ""];
-        return [harmless(name), ...cells, harmless(problem ?? "")];
-    });
-    const quoted = (cells) => cells.map((cell) => `"${cell.replaceAll('"', '""')}"`).join(",");
-    return [COLUMNS, ...lines].map((cells) => `${quoted(cells)}\r\n`).join("");
+// A row of the CSV; all cells are quoted, and none begins like a formula.
+function writeLine({name, prediction: found, problem}) {
+    const cells = found
+        ? [
+              harmless(found.labels[0]),
+              found.probabilities[0].toFixed(6),
+              found.refused ? "yes" : "no",
+              found.score === null ? "" : found.score.toFixed(4),
+              harmless((found.set ?? []).join(";")),
+          ]
+        : ["", "", "", "", ""];
+    const line = [harmless(name), ...cells, harmless(problem ?? "")];
+    return line.map((cell) => `"${cell.replaceAll('"', '""')}"`).join(",");
 }
 
 // Args:
@@ -39,25 +35,18 @@ export function begin(place, renderer, ask) {
     let rows = [];
     let run = 0; // a newer one ends those before it
 
-    const line = ({name, prediction: found, problem, url}) => {
+    const line = (row, number) => {
+        const {name, prediction: found, problem, url} = row;
         const file = `<span class="file"><bdi>${escape(name)}</bdi></span>`;
-        if (!found) return `<tr><td>${file}</td><td colspan="2" class="problem">Sorry, ${escape(problem)}.</td></tr>`;
+        const known = `data-number="${number}" data-line="${quote(writeLine(row))}"`;
+        if (!found) return `<tr ${known}><td>${file}</td><td colspan="2" class="problem">${escape(renderer.say("sorry", {reason: problem}))}</td></tr>`;
         const label = renderer.named(found.labels[0]);
         let guess = `<strong>${label}</strong>`;
         if (found.refused)
-            guess = `<p>${renderer.say("unknown")}.</p><p>${renderer.say("if_one", {name: label})}</p>`;
+            guess = `<p>${renderer.say("unknown")}</p><p>${renderer.say("if_one", {name: label})}</p>`;
         else if (found.set?.length > 1)
-            guess += `<p>${renderer.say("set")} ${found.set.map((one) => renderer.shown(one)).join(", ")}</p>`;
-        return `<tr><td><img alt="" src="${url}">${file}</td><td>${guess}</td><td>${percent(found.probabilities[0])}</td></tr>`;
-    };
-
-    const draw = () => {
-        const sort = find("[name=sort]").value;
-        const refused = find("[name=refused]").checked;
-        const sure = (row) => row.prediction?.probabilities[0] ?? -1;
-        const shown = rows.filter((row) => !refused || row.prediction?.refused);
-        if (sort !== "order") shown.sort((a, b) => (sort === "least" ? sure(a) - sure(b) : sure(b) - sure(a)));
-        find("tbody").innerHTML = shown.map(line).join("");
+            guess += `<p>${renderer.oneOf(found.set.map((one) => renderer.shown(one)).join(renderer.words.comma))}</p>`;
+        return `<tr ${known} data-sure="${found.probabilities[0]}" ${found.refused ? "data-refused" : ""}><td><img alt="" src="${url}">${file}</td><td>${guess}</td><td>${renderer.percent(found.probabilities[0])}</td></tr>`;
     };
 
     const clear = () => {
@@ -90,18 +79,18 @@ export function begin(place, renderer, ask) {
         const started = performance.now();
         stop.hidden = table.hidden = false;
         for (const item of items) {
-            status.innerHTML = `<p><progress aria-label="Photos named" value="${rows.length}" max="${items.length}"></progress> ${rows.length} of ${items.length}</p>`;
+            status.innerHTML = `<p><progress aria-label="${renderer.say("named_photos")}" value="${rows.length}" max="${items.length}"></progress> ${renderer.say("progress", {done: rows.length, count: items.length})}</p>`;
             let row = {name: item.name};
             try {
                 const {prediction, picture} = await ask("name", [await item.read()]);
                 row = {...row, prediction, url: URL.createObjectURL(picture)};
             } catch (error) {
                 if (!(error instanceof PhotoError)) throw error;
-                row.problem = error.message;
+                row.problem = renderer.reason(error);
             }
             if (mine !== run) return;
             rows.push(row);
-            find("tbody").insertAdjacentHTML("beforeend", line(row));
+            find("tbody").insertAdjacentHTML("beforeend", line(row, rows.length));
         }
         finish((performance.now() - started) / 1000);
     };
@@ -110,11 +99,16 @@ export function begin(place, renderer, ask) {
         run++;
         stop.hidden = true;
         const named = rows.filter((row) => row.prediction).length;
-        const said = [`${named} ${named === 1 ? "photo" : "photos"} named${seconds === undefined ? "; stopped" : ` in ${seconds.toFixed(1)} s`}.`];
-        if (named < rows.length) said.push(`${rows.length - named} could not be.`);
+        const photos = renderer.photos(named);
+        const said = [
+            seconds === undefined
+                ? renderer.say("named_until", {photos})
+                : renderer.say("named_in", {photos, seconds: renderer.number(seconds, 1)}),
+        ];
+        if (named < rows.length) said.push(renderer.say("could_not", {count: rows.length - named}));
         status.innerHTML = `<p role="status">${said.join(" ")}</p>`;
         tools.hidden = !rows.length;
-        draw();
+        tools.dispatchEvent(new Event("change")); // in the order that is chosen
     };
 
     input.addEventListener("change", () => {
@@ -122,11 +116,4 @@ export function begin(place, renderer, ask) {
         input.value = "";
     });
     stop.addEventListener("click", () => finish());
-    tools.addEventListener("change", draw);
-    find("#many-save").addEventListener("click", () => {
-        // With a byte order mark Excel takes it for UTF-8.
-        const url = URL.createObjectURL(new Blob(["\ufeff", writeCsv(rows)], {type: "text/csv"}));
-        Object.assign(document.createElement("a"), {href: url, download: "flowers.csv"}).click();
-        setTimeout(() => URL.revokeObjectURL(url), 60000);
-    });
 }

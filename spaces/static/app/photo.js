@@ -5,10 +5,15 @@ import {fit} from "./fit.js";
 
 const MAX_PIXELS = 120e6;
 const TYPES = {jpeg: "JPEG", png: "PNG", webp: "WebP", gif: "GIF", bmp: "BMP", avif: "AVIF"};
-const NEEDED = "a photo as JPEG, PNG, WebP, AVIF, GIF or BMP is needed";
 
-// What a person can put right; the message goes into "Sorry, ….".
-export class PhotoError extends Error {}
+// What a person can put right, by the name of what is told of it (page/words.json), and what goes
+// into that.
+export class PhotoError extends Error {
+    constructor(word, values = {}) {
+        super(word);
+        Object.assign(this, {word, values});
+    }
+}
 
 const text = (bytes, from, to) => String.fromCharCode(...bytes.subarray(from, to));
 
@@ -164,11 +169,11 @@ export class Photo {
 // Raises PhotoError for what is no photo that this browser can read, or not a whole one.
 export async function decode(blob) {
     const bytes = new Uint8Array(await blob.arrayBuffer());
-    if (!bytes.length) throw new PhotoError(`this photo is empty; ${NEEDED}`);
+    if (!bytes.length) throw new PhotoError("empty");
     const type = kind(bytes);
-    if (type === null) throw new PhotoError(`this photo cannot be read as a photo; ${NEEDED}`);
+    if (type === null) throw new PhotoError("unreadable");
     const {found, whole} = ["jpeg", "png", "webp"].includes(type) ? pieces(bytes, type) : {whole: true};
-    if (!whole) throw new PhotoError("this photo is damaged or cut short; a whole photo file is needed");
+    if (!whole) throw new PhotoError("cut_short");
     // An AVIF or HEIC is turned by what its format itself says, in browsers as in Python.
     const turn = found ? takeOrientation(found, type) : 1;
     const settings = {imageOrientation: "from-image", colorSpaceConversion: "none"};
@@ -177,17 +182,13 @@ export async function decode(blob) {
         bitmap = await createImageBitmap(new Blob([bytes], {type: `image/${type}`}), settings);
     } catch {
         if (type === "heic" || type === "tiff")
-            throw new PhotoError(
-                `this browser cannot read ${type.toUpperCase()} photos; send it as JPEG, or open this page in Safari`,
-            );
-        throw new PhotoError(`this ${TYPES[type]} is damaged, or too large for this browser; ${NEEDED}`);
+            throw new PhotoError("no_decoder", {type: type.toUpperCase()});
+        throw new PhotoError("damaged", {type: TYPES[type]});
     }
     const pixels = bitmap.width * bitmap.height;
     if (pixels > MAX_PIXELS) {
         bitmap.close();
-        throw new PhotoError(
-            `this photo is too large (${Math.round(pixels / 1e6)} megapixels); at most ${MAX_PIXELS / 1e6} megapixels are fine`,
-        );
+        throw new PhotoError("too_large", {megapixels: Math.round(pixels / 1e6), most: MAX_PIXELS / 1e6});
     }
     return new Photo(bitmap, turn);
 }

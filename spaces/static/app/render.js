@@ -6,21 +6,48 @@ const MASK = 64; // side of a map as it is drawn, pixels; the browser smooths it
 const SHADE = 0.8; // opacity over the places that the network did not look at
 
 const SIGNS = {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#x27;"};
-export const escape = (value) =>
-    String(value).trim().replace(/\s+/g, " ").replace(/[&<>"']/g, (sign) => SIGNS[sign]);
-
-// A probability as HTML: never 0 %, nor 100 %, which no model can be sure of.
-export const percent = (share) =>
-    share > 0.995 ? "&gt;99%" : share < 0.005 ? "&lt;1%" : `${(100 * share).toFixed(0)}%`;
+export const quote = (text) => text.replace(/[&<>"']/g, (sign) => SIGNS[sign]);
+export const escape = (value) => quote(String(value).trim().replace(/\s+/g, " "));
 
 export class Renderer {
-    // site: what spaces/static_site.py writes.
-    constructor(site) {
+    // Args:
+    //     site: what spaces/static_site.py writes.
+    //     words: of the page's language, by name.
+    constructor(site, words) {
         this.site = site;
+        this.words = words;
     }
 
     say(name, values = {}) {
-        return this.site.words[name].replace(/\{(\w+)\}/g, (_, key) => values[key]);
+        return this.words[name].replace(/\{(\w+)\}/g, (_, key) => values[key]);
+    }
+
+    number(value, digits = 0) {
+        return value.toFixed(digits).replace(".", this.words.decimal);
+    }
+
+    // A probability as HTML: never 0 %, nor 100 %, which no model can be sure of.
+    percent(share) {
+        const say = (value) => this.say("percent", {number: this.number(100 * value)});
+        return share > 0.995 ? `&gt;${say(0.99)}` : share < 0.005 ? `&lt;${say(0.01)}` : say(share);
+    }
+
+    photos(count) {
+        return count === 1 ? this.words.one_photo : this.say("photos", {count});
+    }
+
+    // What is told of what cannot be: a PhotoError, or what the worker makes of one.
+    reason({word, values, message}) {
+        return word ? this.say(word, {needed: this.words.needed, ...values}) : message;
+    }
+
+    sorry(error) {
+        return this.say("sorry", {reason: this.reason(error)});
+    }
+
+    // Names of which one is right, so often as the model's label sets are meant to be.
+    oneOf(names) {
+        return `${this.say("set", this.site.coverage)} ${names}`;
     }
 
     // What to call a class.
@@ -37,6 +64,11 @@ export class Renderer {
     latin(label) {
         const name = this.site.scientific_names[label];
         return name ? `<i>${escape(name)}</i>` : "";
+    }
+
+    credit(number) {
+        const {credit} = this.site.photos[number];
+        return credit && `<p class="credit">${this.say("credit", {credit})}</p>`;
     }
 
     photo(number) {
@@ -56,15 +88,15 @@ export class Renderer {
         const figures = seen.map((one, i) => this.#figure(i, one, urls[i], prediction.labels, crop));
         const like = alike.filter((number) => number !== known).slice(0, this.site.similar);
         const strip = like
-            .map((number) => `<figure>${this.photo(number)}${this.site.photos[number].credit}</figure>`)
+            .map((number) => `<figure>${this.photo(number)}${this.credit(number)}</figure>`)
             .join("");
         const title = this.say(truth === null ? "like_yours" : "like_it");
         return `<article class="answer" ${prediction.refused ? "data-refused" : ""}>
             <div class="head">${this.#headline(prediction, seen.length, truth)}</div>
             <div class="seen">${figures.join("")}<button type="button" class="switch" role="switch"
-                aria-checked="false">${this.say("looked")}</button>${this.#each(seen, urls)}${known === null ? "" : this.site.photos[known].credit}</div>
+                aria-checked="false">${this.say("looked")}</button>${this.#each(seen, urls)}${known === null ? "" : this.credit(known)}</div>
             <div class="said"><ul class="names">${names.join("")}</ul>
-            <p class="aside">${this.say("tap")} ${this.say("took", {count: Math.round(milliseconds)})}</p>
+            <p class="aside">${this.say("tap")} ${this.say("took", {count: this.number(milliseconds)})}</p>
             <button type="button" class="more" data-flower="${prediction.numbers[0]}">${this.say("more", {name: this.shown(prediction.labels[0])})}</button></div>
             ${strip && `<section class="like"><h3>${title}</h3><div class="strip">${strip}</div></section>`}
             </article>`;
@@ -106,7 +138,7 @@ export class Renderer {
         const buttons = seen.map(
             ({alone}, i) => `<button type="button" data-seen="${i}" aria-pressed="${!i}"><img
                 src="${urls[i]}" alt="${this.say("numbered", {count: i + 1})}"><span>${this.shown(alone.labels[0])}</span>
-                <span>${percent(alone.probabilities[0])}</span></button>`,
+                <span>${this.percent(alone.probabilities[0])}</span></button>`,
         );
         return `<p class="aside">${this.say("alone")}</p><div class="each">${buttons.join("")}</div>`;
     }
@@ -114,7 +146,7 @@ export class Renderer {
     #name(number, label, share) {
         return `<li><button type="button" data-name="${number}" aria-pressed="false">
             <span class="label">${this.named(label)} ${this.latin(label)}</span>
-            <span class="share">${percent(share)}</span>
+            <span class="share">${this.percent(share)}</span>
             <span class="bar"><span style="width:${(100 * share).toFixed(1)}%"></span></span></button></li>`;
     }
 
@@ -124,12 +156,12 @@ export class Renderer {
         else {
             lines.push(`<h2 tabindex="-1">${this.named(labels[0])}</h2>`);
             if (this.latin(labels[0])) lines.push(`<p class="latin">${this.latin(labels[0])}</p>`);
-            lines.push(`<p class="sure">${this.say("sure", {share: percent(probabilities[0])})}</p>`);
+            lines.push(`<p class="sure">${this.say("sure", {share: this.percent(probabilities[0])})}</p>`);
             if (set?.length > 1) {
                 const {listed} = this.site;
                 const told = set.slice(0, listed).map((name) => `<span>${this.shown(name)}</span>`);
                 const rest = set.length > listed ? this.say("rest", {count: set.length - listed}) : "";
-                lines.push(`<p class="set">${this.say("set")} ${told.join("")}${rest}</p>`);
+                lines.push(`<p class="set">${this.oneOf(told.join(""))}${rest}</p>`);
             }
         }
         if (truth === labels[0]) lines.push(`<p class="truth right">${this.say("right")}</p>`);

@@ -8,11 +8,14 @@ const PREVIEW = 800; // longest side of the photo that the page shows, pixels
 const THUMBNAIL = 112; // side, pixels: sharp at half that size, on a phone too
 const OUTPUTS = ["logits", "embedding", "class_maps"];
 
+// An error for the page: in words, where they are known.
+const told = ({word, values, message}) => ({word, values, message});
+
 const root = new URL("../", import.meta.url);
 const ready = open();
 ready.then(
     () => postMessage({ready: true}),
-    (error) => postMessage({failed: error.message}),
+    (error) => postMessage({failed: told(error)}),
 );
 
 async function open() {
@@ -59,7 +62,7 @@ async function fetchChecked(path, {size, sha256}, progress) {
         return kept.arrayBuffer();
     }
     const answer = await fetch(key);
-    if (!answer.ok) throw new Error(`${path} is not there (${answer.status})`);
+    if (!answer.ok) throw new PhotoError("not_there", {path, status: answer.status});
     const parts = [];
     let bytes = 0;
     for (const reader = answer.body.getReader(); ; ) {
@@ -72,7 +75,7 @@ async function fetchChecked(path, {size, sha256}, progress) {
     const data = await new Blob(parts).arrayBuffer();
     const hex = (buffer) => Array.from(new Uint8Array(buffer), (b) => b.toString(16).padStart(2, "0")).join("");
     const right = data.byteLength === size && (!crypto.subtle || hex(await crypto.subtle.digest("SHA-256", data)) === sha256);
-    if (!right) throw new Error(`${path} arrived damaged`);
+    if (!right) throw new PhotoError("arrived_damaged", {path});
     await cache?.put(key, new Response(data)).catch(() => {}); // no room: it is fetched again
     return data;
 }
@@ -136,6 +139,6 @@ self.onmessage = async ({data: {id, task, files}}) => {
         postMessage({id, result: await {look, name, prepare}[task](files)});
     } catch (error) {
         if (!(error instanceof PhotoError)) console.error(error);
-        postMessage({id, error: error.message, photo: error instanceof PhotoError});
+        postMessage({id, error: told(error)});
     }
 };

@@ -20,7 +20,7 @@ const clutter = (name) => {
 
 // Name and `read` of each file in it; `read` gives a Blob, or raises PhotoError.
 export async function members(file) {
-    const damaged = new PhotoError("this ZIP is damaged or cut short; a whole one is needed");
+    const damaged = new PhotoError("zip_damaged");
     const tail = await file.slice(Math.max(0, file.size - 66000)).arrayBuffer();
     const end = new DataView(tail);
     let at = tail.byteLength - 22;
@@ -44,9 +44,8 @@ export async function members(file) {
 }
 
 async function read(file, place, packed, method, flags, damaged) {
-    if (flags & 1) throw new PhotoError("it is encrypted; a ZIP without a password is needed");
-    if (method !== 0 && method !== 8)
-        throw new PhotoError("it is compressed in a way that is not read here; an ordinary ZIP is needed");
+    if (flags & 1) throw new PhotoError("zip_encrypted");
+    if (method !== 0 && method !== 8) throw new PhotoError("zip_method");
     const head = new DataView(await file.slice(place, place + 30).arrayBuffer());
     if (head.byteLength < 30 || head.getUint32(0) !== 0x504b0304) throw damaged;
     const start = place + 30 + head.getUint16(26, true) + head.getUint16(28, true);
@@ -60,9 +59,9 @@ async function read(file, place, packed, method, flags, damaged) {
             if (done) return new Blob(parts);
             parts.push(value);
             bytes += value.length;
-            if (bytes > FILE) throw new PhotoError(`it is too large; at most ${FILE / 2 ** 20} MB are fine`);
+            if (bytes > FILE) throw new PhotoError("file_too_large", {most: FILE / 2 ** 20});
         }
     } catch (error) {
-        throw error instanceof PhotoError ? error : new PhotoError("it is damaged in the ZIP; a whole photo is needed");
+        throw error instanceof PhotoError ? error : new PhotoError("zip_photo_damaged");
     }
 }

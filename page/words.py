@@ -1,0 +1,78 @@
+"""What the page tells visitors, in their language: the words of words.json, one table for all."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+from collections.abc import Sequence
+from fractions import Fraction
+
+import gradio as gr
+
+WORDS: dict[str, dict[str, str]] = json.loads(
+    pathlib.Path(__file__).with_name("words.json").read_text("utf-8")
+)
+LANGUAGES = tuple(WORDS["title"])
+
+
+class Words:
+    """The words of one language.
+
+    Attributes:
+        language: its code, `en` for instance.
+        table: all of them by name.
+    """
+
+    def __init__(self, language: str):
+        self.language = language
+        self.table = {name: texts[language] for name, texts in WORDS.items()}
+
+    def __call__(self, name: str, /, **values: object) -> str:
+        """A text by its name; it is HTML where the values are, and safe in an attribute."""
+        return self.table[name].format(**values) if values else self.table[name]
+
+    def number(self, value: float, digits: int = 0) -> str:
+        """A number with so many digits after the point."""
+        signs = {",": self.table["thousands"], ".": self.table["decimal"]}
+        return "".join(signs.get(letter, letter) for letter in f"{value:,.{digits}f}")
+
+    def share(self, value: float | None, digits: int = 1) -> str:
+        """A share, 0..1, in percent; nothing for None."""
+        return "" if value is None else self("percent", number=self.number(100 * value, digits))
+
+    def percent(self, probability: float) -> str:
+        """A probability as HTML: never 0 %, nor 100 %, which no model can be sure of."""
+        if probability > 0.995:
+            return f"&gt;{self.share(0.99, 0)}"
+        return f"&lt;{self.share(0.01, 0)}" if probability < 0.005 else self.share(probability, 0)
+
+    def photos(self, count: int) -> str:
+        """So many photos."""
+        return self("one_photo") if count == 1 else self("photos", count=self.number(count))
+
+    def listed(self, names: Sequence[str]) -> str:
+        """Names one after the other."""
+        return self("comma").join(names)
+
+    def one_of(self, coverage: float) -> str:
+        """What is said of a label set, which has the right name with that probability."""
+        return self("set", **one_of(coverage))
+
+
+def one_of(coverage: float) -> dict[str, int]:
+    """A probability as people say it: 9 times, `count`, out of 10, `of`."""
+    times = Fraction(coverage).limit_denominator(100)
+    return {"count": times.numerator, "of": times.denominator}
+
+
+IN = {language: Words(language) for language in LANGUAGES}
+ENGLISH = IN["en"]
+
+
+def of(request: gr.Request | None) -> Words:
+    """The words for who sent a request: of the first language that the browser asks for.
+
+    Gradio's own script goes by that one, too; English stands for those that are not here.
+    """
+    wanted = request.headers.get("accept-language", "") if request else ""
+    return IN.get(wanted.partition(",")[0].partition(";")[0].partition("-")[0].strip(), ENGLISH)

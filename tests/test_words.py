@@ -1,0 +1,62 @@
+"""What the page says, in all its languages."""
+
+import pathlib
+import re
+from types import SimpleNamespace
+
+import pytest
+
+from page import words
+from page.words import IN, LANGUAGES, WORDS
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+
+
+def test_every_language_has_every_word_with_the_same_places():
+    assert LANGUAGES == ("en", "de", "fr", "es", "hi", "zh")
+    for name, texts in WORDS.items():
+        assert tuple(texts) == LANGUAGES, name
+        places = {frozenset(re.findall(r"\{(\w+)\}", text)) for text in texts.values()}
+        assert len(places) == 1, name
+        for text in texts.values():
+            assert text, name
+            # In HTML and in attributes as it stands, and nothing for a template of JavaScript's.
+            assert not re.search(r"[<>&\"'`$\\]", text), name
+
+
+def test_the_table_has_the_words_that_are_said_and_no_others():
+    files = [path for kind in ("py", "js") for path in ROOT.glob(f"page/**/*.{kind}")]
+    files += [ROOT / "spaces/static_site.py", *ROOT.glob("spaces/static/**/*")]
+    source = "\n".join(path.read_text("utf-8") for path in files if path.is_file())
+    said = set(re.findall(r"\b(?:say|text)\(\s*[\"'](\w+)[\"']", source))
+    assert said - set(WORDS) == set()
+    made = {name for name in WORDS if name.startswith(("column_", "figure_"))}
+    quoted = set(re.findall(r"[\"'{.](\w+)[\"'}),;]", source))
+    assert set(WORDS) - made - said - quoted == set()
+
+
+@pytest.mark.parametrize(
+    ("header", "language"),
+    [
+        ("de-AT,de;q=0.9,en;q=0.8", "de"),
+        ("zh-CN", "zh"),
+        ("fr;q=0.9", "fr"),
+        ("it,de;q=0.5", "en"),
+        ("", "en"),
+        (",;=", "en"),
+    ],
+)
+def test_a_request_is_answered_in_the_browsers_first_language(header, language):
+    request = SimpleNamespace(headers={"accept-language": header})
+    assert words.of(request) is IN[language]
+    assert words.of(None) is IN["en"]
+
+
+def test_numbers_are_written_as_each_language_writes_them():
+    assert IN["en"].number(4141.25, 1) == "4,141.2"
+    assert IN["de"].number(4141.25, 1) == "4.141,2"
+    assert IN["fr"].percent(0.97) == "97\u00a0%"
+    assert IN["en"].percent(0.999) == "&gt;99%"
+    assert IN["de"].percent(0.001) == "&lt;1\u00a0%"
+    assert IN["en"].one_of(0.9) == "One of these, 9 times out of 10:"
+    assert "19" in IN["hi"].one_of(0.95)
