@@ -140,6 +140,7 @@ class Token:
     organizations: tuple[str, ...]
     pro: bool = True
     trouble: str | None = None  # why the account may have no Space on ZeroGPU
+    credits: bool = True  # for jobs
 
     def owns(self, id: str) -> bool:
         return id.split("/")[0] in (self.user, *self.organizations)
@@ -204,6 +205,8 @@ class HubServer:
         self.repos: dict[tuple[str, str], Repo] = {}
         self.tokens: dict[str, Token] = {}
         self.lfs: dict[str, bytes] = {}
+        self.jobs: list[dict] = []
+        self.jobs_end = "COMPLETED"
         self.faults: list[Fault] = []
         self.connections: set[socket.socket] = set()
         self.lock = threading.RLock()
@@ -238,8 +241,9 @@ class HubServer:
         organizations: tuple[str, ...] = (),
         pro: bool = True,
         trouble: str | None = None,
+        credits: bool = True,
     ) -> None:
-        self.tokens[token] = Token(user, write, organizations, pro, trouble)
+        self.tokens[token] = Token(user, write, organizations, pro, trouble, credits)
 
     def repo(self, id: str, type: str = "model") -> Repo:
         return self.repos[type, id]
@@ -459,6 +463,66 @@ class Handler(http.server.BaseHTTPRequestHandler):
             raise RefusalError(403, caller.trouble)
         if sdk != "static" and hardware == "cpu-basic" and not caller.pro:
             raise RefusalError(402, "Gradio and Docker Spaces on cpu-basic require PRO")
+
+    # Jobs: https://huggingface.co/docs/hub/jobs-pricing, "available to any user or organization
+    # with a positive credit balance".
+
+    @route("GET", "/api/jobs/hardware")
+    def jobs_hardware(self, body: bytes) -> list:
+        gpu = {"type": "gpu", "model": "T4", "quantity": "1", "vram": "16 GB"}
+        machines = [
+            ("cpu-basic", "2 vCPU", "16 GB", 167, None),
+            ("t4-small", "4 vCPU", "15 GB", 6667, {**gpu, "manufacturer": "Nvidia"}),
+        ]
+        return [
+            {
+                "name": name,
+                "prettyName": name,
+                "cpu": cpu,
+                "ram": ram,
+                "accelerator": accelerator,
+                "unitCostMicroUSD": price,
+                "unitCostUSD": price / 1e6,
+                "unitLabel": "minute",
+            }
+            for name, cpu, ram, price, accelerator in machines
+        ]
+
+    @route("POST", "/api/jobs/(?P<owner>[^/]+)")
+    def run_job(self, body: bytes, owner: str) -> dict:
+        self.check_may_write(f"{owner}/job")
+        if not self.caller().credits:
+            raise RefusalError(402, "Pre-paid credit balance is insufficient")
+        job = {"id": f"job{len(self.hub.jobs)}", "owner": owner, "asked": json.loads(body)}
+        self.hub.jobs.append(job)
+        return self.describe_job(job, "RUNNING")
+
+    @route("GET", "/api/jobs/(?P<owner>[^/]+)/(?P<job>job[0-9]+)")
+    def inspect_job(self, body: bytes, owner: str, job: str) -> dict:
+        return self.describe_job(self.hub.jobs[int(job.removeprefix("job"))], self.hub.jobs_end)
+
+    @route("GET", "/api/jobs/(?P<owner>[^/]+)/(?P<job>job[0-9]+)/logs")
+    def job_logs(self, body: bytes, owner: str, job: str) -> Answer:
+        lines = ["===== Job started =====", "epoch 1", "epoch 2"]
+        events = (json.dumps({"data": line, "timestamp": "2026-01-01"}) for line in lines)
+        said = "".join(f"data: {event}\n\n" for event in events)
+        return Answer(said.encode(), headers={"Content-Type": "text/event-stream"})
+
+    def describe_job(self, job: dict, stage: str) -> dict:
+        asked = job["asked"]
+        return {
+            "id": job["id"],
+            "createdAt": "2026-01-01T00:00:00.000Z",
+            "dockerImage": asked["dockerImage"],
+            "command": asked["command"],
+            "arguments": [],
+            "environment": asked["environment"],
+            "secrets": {},
+            "flavor": asked["flavor"],
+            "labels": asked.get("labels"),
+            "status": {"stage": stage, "message": None},
+            "owner": {"id": job["owner"], "name": job["owner"], "type": "user"},
+        }
 
     # Accounts and repos.
 

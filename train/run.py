@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import datetime
 import itertools
@@ -23,7 +24,7 @@ from flowers_model.command import Parser, reporting_mistakes
 from flowers_model.errors import UserError
 from flowers_model.files import check_output, is_full, legible
 from flowers_model.installation import spoken
-from train.devices import environment, processes
+from train.devices import environment, hub_job, processes
 from train.experiment import (
     AFTERWARDS,
     Experiment,
@@ -67,6 +68,20 @@ def _parser() -> Parser:
         help="learning rate range test: train the first stage for this many steps (100) at "
         "increasing rates, write the losses and a suggested rate into the run's folder, and stop",
     )
+    remote = parser.add_argument_group("the Hub's machines", "paid by the minute, with credits")
+    remote.add_argument(
+        "--on-hub", metavar="FLAVOR", help="train on one of them, such as t4-small, as a job"
+    )
+    remote.add_argument(
+        "--hours",
+        type=float,
+        default=hub_job.HOURS,
+        metavar="N",
+        help="stop it after so many (default: %(default)g)",
+    )
+    remote.add_argument(
+        "--dry-run", action="store_true", help="print what would be asked, with the price"
+    )
     hosts = parser.add_argument_group(
         "several hosts", "the same command on each, under JAX, with one --output that all share"
     )
@@ -108,6 +123,12 @@ def main(arguments: list[str]) -> int:
         if options["find_learning_rate"] is not None and options["find_learning_rate"] < 10:
             raise UserError("--find-learning-rate needs 10 steps or more to see where it turns")
         group = [settings.pop(name) for name in ("coordinator", "processes", "process_id")]
+        flavor, hours, dry = (settings.pop(name) for name in ("on_hub", "hours", "dry_run"))
+        if flavor is not None:
+            _start_on_hub(arguments, flavor, hours, dry, settings, options)
+            return 0
+        if dry:
+            raise UserError("--dry-run needs --on-hub FLAVOR")
         if group[0] and not (options["output"] or options["resume"]):
             raise UserError("several processes need --output DIR, the same folder for all")
         environment.check()
@@ -132,6 +153,23 @@ def main(arguments: list[str]) -> int:
     if status:
         processes.give_up(status)
     return status
+
+
+def _start_on_hub(
+    arguments: list[str], flavor: str, hours: float, dry: bool, settings: dict, options: dict
+) -> None:
+    """Check the settings here, and train on one of the Hub's machines."""
+    for name in ("output", "resume", "find_learning_rate"):
+        if options[name] is not None:
+            flag = f"--{name.replace('_', '-')}"
+            raise UserError(f"{flag} is for a folder here: leave it out with --on-hub")
+    load_preset(options["preset"]).EXPERIMENT.changed(settings)
+    own = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    own.add_argument("--on-hub")
+    own.add_argument("--hours")
+    own.add_argument("--dry-run", action="store_true")
+    rest = own.parse_known_args(arguments)[1]
+    hub_job.start(rest, flavor, options["push_to"], hours, dry)
 
 
 def _run(
