@@ -191,7 +191,7 @@ def test_a_dry_run_writes_the_page_the_package_and_the_filled_card(folder):
         path
         for package in ("flowers_model", "page")
         for path in (ROOT / package).rglob("*")
-        if path.suffix in (".py", ".txt", ".css", ".js")
+        if path.suffix in (".py", ".txt", ".css", ".js", ".json") and "default" not in path.parts
     }
     sources = {str(path.relative_to(ROOT)) for path in whole}
     assert {path for path in packages if "__pycache__" not in path} == sources
