@@ -45,6 +45,16 @@ def test_what_is_not_known_is_not_claimed(folder):
     assert "times out of" not in said.text  # the tiny bundle has no label sets
 
 
+def test_classes_that_were_taught_are_told(folder):
+    manifest = bundle.read_manifest(folder)
+    taught = bundle.Taught(
+        name="tulip", photos=10, new=True, data="photos", model="tiny", created="2026-01-01"
+    )
+    write_card(folder, manifest.model_copy(update={"taught": [taught]}))
+    text = (folder / "README.md").read_text("utf-8")
+    assert "- Taught after training: tulip, from 10 photos\n- Versions:" in text
+
+
 def test_the_promise_of_label_sets_is_the_manifests(folder):
     manifest = bundle.read_manifest(folder)
     manifest.calibration.label_sets = bundle.LabelSets(coverage=0.95, limit=0.5)

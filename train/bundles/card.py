@@ -95,7 +95,7 @@ like any of them. {refusal}{method}
 - Command: `{made.command}`
 - Initial weights: {made.weights}; seed {made.seed}; {made.seconds:.0f} s of training
 - Photos: {splits}
-- Versions: {versions}
+{taught}- Versions: {versions}
 """
 
 
@@ -136,6 +136,10 @@ def write_card(folder: pathlib.Path, manifest: Manifest) -> None:
         method=calibration.method or "",
         licence=f"Weights: {made.license}." if made.license else "No licence is given.",
         splits=", ".join(f"{count:,} {name}" for name, count in made.splits.items()),
+        taught="".join(
+            f"- Taught after training: {one.name}, from {one.photos} photos\n"
+            for one in manifest.taught
+        ),
         versions=", ".join(f"{name} {version}" for name, version in made.versions.items()),
     )
     (folder / "README.md").write_text(card, "utf-8")
