@@ -39,9 +39,9 @@ class Prediction:
     probabilities: list[float]  # calibrated, 0..1, highest first
     refused: bool = False  # it does not look like a flower that the model knows
     refusal_score: float | None = None  # 0: like the median flower; above 1: refused
-    # Holds the right name as often as the manifest's `calibration.label_sets.coverage` promises.
-    label_set: list[str] | None = None
+    label_set: list[str] | None = None  # likely names, of which one is right with `coverage`
     display_names: dict[str, str] = dataclasses.field(default_factory=dict)  # as in the manifest
+    coverage: float | None = None  # share of photos whose label set has the right name, 0..1
 
     # The keys of `as_row`.
     COLUMNS: ClassVar = ("guess", "probability", "refused", "refusal_score", "label_set")
@@ -266,6 +266,7 @@ class FlowerClassifier:
         >>> [prediction] = classifier.predictions(answers, top=5)
         """
         label_names = self.label_names
+        calibrated = self.manifest.calibration.label_sets
 
         def one(i: int) -> Prediction:
             probabilities = answers.probabilities[i]
@@ -280,6 +281,7 @@ class FlowerClassifier:
                 if answers.label_sets is None
                 else [label_names[k] for k in order if answers.label_sets[i, k]],
                 display_names=self.manifest.display_names,
+                coverage=None if answers.label_sets is None else calibrated.coverage,
             )
 
         return [one(i) for i in range(len(answers.probabilities))]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import pathlib
 from collections.abc import Sequence
-from fractions import Fraction
 
 import gradio as gr
 
@@ -53,16 +52,6 @@ class Words:
     def listed(self, names: Sequence[str]) -> str:
         """Names one after the other."""
         return self("comma").join(names)
-
-    def one_of(self, coverage: float) -> str:
-        """What is said of a label set, which has the right name with that probability."""
-        return self("set", **one_of(coverage))
-
-
-def one_of(coverage: float) -> dict[str, int]:
-    """A probability as people say it: 9 times, `count`, out of 10, `of`."""
-    times = Fraction(coverage).limit_denominator(100)
-    return {"count": times.numerator, "of": times.denominator}
 
 
 IN = {language: Words(language) for language in LANGUAGES}

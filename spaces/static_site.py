@@ -43,7 +43,8 @@ from page import html, theme
 from page.examples import Examples
 from page.tabs import about, batch, intake
 from page.tabs.gallery import Flowers
-from page.words import ENGLISH, IN, LANGUAGES, Words, one_of
+from page.verdict import promise
+from page.words import ENGLISH, IN, LANGUAGES, Words
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent
@@ -99,7 +100,7 @@ def write(folder: pathlib.Path, model: str | os.PathLike, address: str = "") -> 
     names = classifier.label_names
     sets = classifier.manifest.calibration.label_sets
     site = {
-        "coverage": one_of(sets.coverage) if sets else None,
+        "coverage": promise(sets.coverage) if sets else None,
         "similar": html.SIMILAR,
         "listed": html.LISTED,
         "flowers": names,

@@ -147,6 +147,7 @@ def test_the_api_says_what_does_not_look_like_a_known_flower(model, tmp_path):
     assert answer["refused"]
     assert answer["refusal_score"] == pytest.approx(expected.refusal_score)
     assert answer["label_set"] == expected.labels
+    assert answer["label_set_coverage"] == 0.9
     assert answer["message"] == "This does not look like a flower I know."
 
 

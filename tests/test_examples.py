@@ -70,7 +70,7 @@ def test_people_are_told_the_display_name_and_programs_the_class(folder):
     assert prediction.shown("poppy") == "meadow <poppy>"
     assert prediction.shown("sunflower") == "sunflower"
     flowers = {name: i for i, name in enumerate(classifier.label_names)}
-    said = render(prediction, [], 1.0, "tulip", "", {}, flowers, "", 0.0, 0.9, ENGLISH)
+    said = render(prediction, [], 1.0, "tulip", "", {}, flowers, "", 0.0, ENGLISH)
     assert "meadow &lt;poppy&gt; <small" in said
     assert "“poppy” in the data set" in said
 

@@ -252,7 +252,7 @@ def test_an_answer_says_what_gradios_page_says(page, classifier):
     [prediction] = classifier.classify(data)
     numbers = {label: i for i, label in enumerate(classifier.label_names)}
     latin = {"poppy": "Papaver rhoeas"}
-    html = render(prediction, [], 1.0, None, "", latin, numbers, "", 0, 0.9, ENGLISH)
+    html = render(prediction, [], 1.0, None, "", latin, numbers, "", 0, ENGLISH)
     parts = [".head", ".names", ".switch", ".more"]
     texts = """([html, parts]) => {
         const place = html ? new DOMParser().parseFromString(html, "text/html") : document;

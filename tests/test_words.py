@@ -2,12 +2,15 @@
 
 import pathlib
 import re
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 
+from flowers_model.classifier import Prediction
 from page import words
-from page.words import IN, LANGUAGES, WORDS
+from page.verdict import Verdict, verdict
+from page.words import ENGLISH, IN, LANGUAGES, WORDS
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
@@ -58,5 +61,19 @@ def test_numbers_are_written_as_each_language_writes_them():
     assert IN["fr"].percent(0.97) == "97\u00a0%"
     assert IN["en"].percent(0.999) == "&gt;99%"
     assert IN["de"].percent(0.001) == "&lt;1\u00a0%"
-    assert IN["en"].one_of(0.9) == "One of these, 9 times out of 10:"
-    assert "19" in IN["hi"].one_of(0.95)
+
+
+@pytest.mark.parametrize(
+    ("coverage", "said"),
+    [(0.9, "One of these, 9 times out of 10:"), (0.95, "One of these, 19 times out of 20:")],
+)
+def test_a_label_set_promises_what_the_model_was_calibrated_for(coverage, said):
+    names = ["poppy", "<rose>"]
+    prediction = Prediction(names, [0.6, 0.3], label_set=names, coverage=coverage)
+    told = verdict(prediction, ENGLISH)
+    assert told.promise == said
+    assert told.names == ["poppy", "&lt;rose&gt;"]
+    assert "19" in verdict(replace(prediction, coverage=0.95), IN["hi"]).promise
+    refused = verdict(replace(prediction, refused=True), ENGLISH)
+    assert refused == Verdict("This does not look like a flower I know", [], "")
+    assert verdict(replace(prediction, label_set=["poppy"]), ENGLISH).names == []

@@ -30,6 +30,7 @@ from flowers_model.explain import explain as draw_map
 from page.html import sorry
 from page.server import limits
 from page.server.limits import BusyError, Workers
+from page.verdict import verdict
 from page.words import ENGLISH
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ ANSWER = {
         "refused": {"type": "boolean"},
         "refusal_score": {"type": "number"},
         "label_set": {"type": "array", "items": {"type": "string"}},
+        "label_set_coverage": {"type": "number"},
     },
 }
 EXAMPLE = {"path": "photo.jpg", "url": "photo.jpg", "meta": {"_type": "gradio.FileData"}}
@@ -109,7 +111,7 @@ def add(page: Page) -> tuple[Route, ...]:
         likeliest with their calibrated probabilities, 0 to 1 and highest first, `confidences`;
         whether the photo was `refused`, since it does not look like a flower that the model knows,
         with a `message` then; its `refusal_score`, above 1 where it was; the `label_set`, names of
-        which one is right for 9 photos of 10; and the `model`.
+        which one is right for so many photos as `label_set_coverage` says, 0 to 1; and the `model`.
 
         Args:
             photo: a JPEG, PNG, WebP, AVIF, HEIC, GIF, BMP or TIFF: an uploaded file, or a data: URI in base64. URLs are refused.
@@ -174,7 +176,7 @@ def _upload(label: str, schema: dict, example: dict | list) -> Api:
 
 def _answer(model: str, prediction: Prediction) -> dict:
     pairs = zip(prediction.labels, prediction.probabilities, strict=True)
-    message = {"message": f"{ENGLISH('unknown')}."} if prediction.refused else {}
+    message = {"message": f"{verdict(prediction, ENGLISH).title}."} if prediction.refused else {}
     return {
         "model": model,
         "label": prediction.labels[0],
@@ -183,6 +185,7 @@ def _answer(model: str, prediction: Prediction) -> dict:
         "refused": prediction.refused,
         "refusal_score": prediction.refusal_score,
         "label_set": prediction.label_set,
+        "label_set_coverage": prediction.coverage,
     } | message
 
 

@@ -100,7 +100,7 @@ def _refuses(manifest: Manifest, say: Words) -> str:
     """What the model does with photos of other things than its flowers."""
     if manifest.calibration.refusal is None:
         return say("card_always")
-    held_out = manifest.metrics.get("test", manifest.metrics.get("valid"))
+    held_out = manifest.metrics.get(manifest.held_out)
     if held_out is None or held_out.others_refused is None:
         return say("card_refuses")
     return say("card_refuses_share", share=say.share(held_out.others_refused, 0))

@@ -13,6 +13,7 @@ from PIL import Image
 from flowers_model.classifier import Prediction
 from flowers_model.explain import scaled
 from page.html import LISTED, escape, flower
+from page.verdict import verdict
 from page.words import Words
 
 MASK = 64  # side of a map as it is sent, pixels; the browser smooths it
@@ -48,7 +49,6 @@ def render(
     flowers: dict[str, int],
     alike: str,
     seconds: float,
-    coverage: float | None,
     say: Words,
     known: int | None = None,
 ) -> str:
@@ -62,7 +62,6 @@ def render(
         flowers: the number of each name's page in the gallery.
         alike: the most similar labelled photos, as HTML; may be empty.
         seconds: how long it took.
-        coverage: how probably a label set has the right name, where there are label sets.
         say: the visitor's words.
         known: the number of a labelled photo.
     """
@@ -76,7 +75,7 @@ def render(
         _figure(number, one, prediction.labels, crop, say) for number, one in enumerate(seen)
     )
     top = prediction.labels[0]
-    head = _headline(prediction, len(seen), truth, scientific, flowers, coverage, say)
+    head = _headline(prediction, len(seen), truth, scientific, flowers, say)
     kind = " data-refused" if prediction.refused else ""
     kind += "" if known is None else f' data-photo="{known}"'
     like = (
@@ -161,33 +160,30 @@ def _headline(
     truth: str | None,
     scientific: dict[str, str],
     flowers: dict[str, int],
-    coverage: float | None,
     say: Words,
 ) -> str:
     label, share = prediction.labels[0], prediction.probabilities[0]
     together = say("together", count=photos)
     lines = [f'<p class="eyebrow">{together}</p>'] if photos > 1 else []
+    said = verdict(prediction, say)
+    lines.append(f'<h2 tabindex="-1">{said.title}</h2>')
     if prediction.refused:
-        lines.append(f'<h2 tabindex="-1">{say("unknown")}</h2><p>{say("guess")}</p>')
+        lines.append(f"<p>{say('guess')}</p>")
     else:
-        lines.append(f'<h2 tabindex="-1">{flower(prediction, label, say)}</h2>')
         if label in scientific:
             lines.append(f'<p class="latin"><i>{escape(scientific[label])}</i></p>')
         lines.append(f'<p class="sure">{say("sure", share=say.percent(share))}</p>')
-        possible = prediction.label_set or []
-        if len(possible) > 1:
-            told = "".join(
-                f"<span>{escape(prediction.shown(name))}</span>" for name in possible[:LISTED]
-            )
-            rest = say("rest", count=len(possible) - LISTED)
-            more = rest if len(possible) > LISTED else ""
-            lines.append(f'<p class="set">{say.one_of(coverage)} {told}{more}</p>')
+        if said.names:
+            told = "".join(f"<span>{name}</span>" for name in said.names[:LISTED])
+            rest = say("rest", count=len(said.names) - LISTED)
+            more = rest if len(said.names) > LISTED else ""
+            lines.append(f'<p class="set">{said.promise} {told}{more}</p>')
     if truth == label:
         lines.append(f'<p class="truth right">{say("right")}</p>')
     elif truth is not None and prediction.refused and truth not in flowers:
-        said = say("strange", name=f"<strong>{escape(truth)}</strong>")
-        lines.append(f'<p class="truth right">{said}</p>')
+        strange = say("strange", name=f"<strong>{escape(truth)}</strong>")
+        lines.append(f'<p class="truth right">{strange}</p>')
     elif truth is not None:
-        said = say("wrong", name=f"<strong>{flower(prediction, truth, say)}</strong>")
-        lines.append(f'<p class="truth">{said}</p>')
+        wrong = say("wrong", name=f"<strong>{flower(prediction, truth, say)}</strong>")
+        lines.append(f'<p class="truth">{wrong}</p>')
     return "".join(lines)

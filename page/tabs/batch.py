@@ -27,6 +27,7 @@ from page import words
 from page.examples import file_url
 from page.html import escape, flower, sorry
 from page.server import uploads
+from page.verdict import verdict
 from page.words import Words
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 # What formulas begin with; the wide forms are read as the same signs by some spreadsheets.
 FORMULAS = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 THUMBNAIL = 112  # side, pixels: sharp at half that size, on a phone too
-COLUMNS = ("photo", "guess", "probability", "refused", "refusal_score", "label_set", "error")
+COLUMNS = ("photo", *Prediction.COLUMNS, "error")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,21 +60,18 @@ def answer(classifier: FlowerClassifier, item: uploads.Item) -> Row:
 
 
 def write_line(row: Row) -> str:
-    """A row of the CSV, the label set parted by semicolons.
+    """A row of the CSV, the label set separated by semicolons.
 
     All cells are quoted, and none begins like a formula, for spreadsheets would run it.
     """
-    cells = [""] * 5
-    if found := row.prediction:
-        cells = [
-            _harmless(found.labels[0]),
-            f"{found.probabilities[0]:.6f}",
-            "yes" if found.refused else "no",
-            # A negative score is a number, not a formula.
-            "" if found.refusal_score is None else f"{found.refusal_score:.4f}",
-            _harmless(";".join(found.label_set or [])),
-        ]
-    return _quoted([_harmless(row.name), *cells, _harmless(row.problem)])
+    cells = {"photo": row.name, "error": row.problem}
+    if row.prediction is not None:
+        cells |= row.prediction.as_row()
+    # A negative score is a number, not a formula.
+    return _quoted(
+        cells.get(name, "") if name == "refusal_score" else _harmless(cells.get(name, ""))
+        for name in COLUMNS
+    )
 
 
 def tools(say: Words) -> str:
@@ -102,8 +100,6 @@ def head(say: Words) -> str:
 def add(page: Page) -> None:
     """Add the tab's files, its progress, its table and its download."""
     classifier, frame = page.classifier, page.frame
-    sets = classifier.manifest.calibration.label_sets
-    coverage = sets.coverage if sets else None
 
     def wait(request: gr.Request) -> dict:
         return {
@@ -125,7 +121,7 @@ def add(page: Page) -> None:
                 for item in items[:count]:
                     yield {status: _progress(len(rows), count, say)}
                     rows.append(answer(classifier, item))
-                    body += _line(len(rows), rows[-1], preview(rows[-1]), coverage, say)
+                    body += _line(len(rows), rows[-1], preview(rows[-1]), say)
                     # Never the end of the table, which browsers supply: text that only grows is
                     # sent as what is new.
                     yield {table: body}
@@ -181,7 +177,7 @@ def add(page: Page) -> None:
     files.clear(clear, None, outputs, api_name="clear_many", cancels=[running], **inside)
 
 
-def _line(number: int, row: Row, url: str, coverage: float | None, say: Words) -> str:
+def _line(number: int, row: Row, url: str, say: Words) -> str:
     """A row of the table, as HTML; names of files and classes are a stranger's text."""
     name = f'<span class="file"><bdi>{escape(row.name)}</bdi></span>'
     known = f'data-number="{number}" data-line="{html.escape(write_line(row))}"'
@@ -191,13 +187,13 @@ def _line(number: int, row: Row, url: str, coverage: float | None, say: Words) -
     found = row.prediction
     known += f' data-sure="{found.probabilities[0]:.6f}"{" data-refused" if found.refused else ""}'
     picture = f'<img alt="" src="{url}">'
-    guess = f"<strong>{flower(found, found.labels[0], say)}</strong>"
+    said = verdict(found, say)
+    guess = f"<strong>{said.title}</strong>"
     if found.refused:
         likeliest = say("if_one", name=flower(found, found.labels[0], say))
-        guess = f"<p>{say('unknown')}</p><p>{likeliest}</p>"
-    elif len(found.label_set or []) > 1:
-        names = say.listed([escape(found.shown(label)) for label in found.label_set])
-        guess += f"<p>{say.one_of(coverage)} {names}</p>"
+        guess = f"<p>{said.title}</p><p>{likeliest}</p>"
+    elif said.names:
+        guess += f"<p>{said.promise} {say.listed(said.names)}</p>"
     share = say.percent(found.probabilities[0])
     return f"<tr {known}><td>{picture}{name}</td><td>{guess}</td><td>{share}</td></tr>"
 

@@ -16,6 +16,7 @@ from flowers_model.ensemble import average
 from flowers_model.errors import UserError
 from page import words
 from page.html import escape, flower, read, sorry, table
+from page.verdict import verdict
 from page.words import Words
 
 if TYPE_CHECKING:
@@ -95,9 +96,7 @@ def add(page: Page) -> None:
         """What one of the models says, out of what all of them said."""
         if name not in choices:
             raise gr.Error("Sorry, this model is not on the list.", print_exception=False)
-        sets = page.classifiers.get(name, page.classifier).manifest.calibration.label_sets
-        coverage = sets.coverage if sets else None
-        return "" if found is None else _answer(found[name], coverage, words.of(request))
+        return "" if found is None else _answer(found[name], words.of(request))
 
     gr.Markdown(frame.text("compare_averaged" if AVERAGED in choices else "compare_two"))
     with gr.Row():
@@ -128,16 +127,14 @@ def add(page: Page) -> None:
         menu.input(tell, [found, menu], answer, api_name=f"choose_model_{number}", **inside)
 
 
-def _answer(prediction: Prediction, coverage: float | None, say: Words) -> str:
+def _answer(prediction: Prediction, say: Words) -> str:
     """The likeliest names with bars, as HTML."""
-    first = flower(prediction, prediction.labels[0], say)
+    said = verdict(prediction, say)
+    lines = [f"<h2>{said.title}</h2>"]
     if prediction.refused:
-        lines = [f"<h2>{say('unknown')}</h2><p>{say('guess')}</p>"]
-    else:
-        lines = [f"<h2>{first}</h2>"]
-        if len(prediction.label_set or []) > 1:
-            names = [flower(prediction, label, say) for label in prediction.label_set]
-            lines.append(f"<p>{say.one_of(coverage)} {say.listed(names)}</p>")
+        lines.append(f"<p>{say('guess')}</p>")
+    elif said.names:
+        lines.append(f"<p>{said.promise} {say.listed(said.names)}</p>")
     bars = "".join(
         f"<li><span>{flower(prediction, label, say)}</span><span>{say.percent(share)}</span>"
         f'<span class="bar"><span style="width:{100 * share:.1f}%"></span></span></li>'
@@ -150,11 +147,9 @@ def _measured(models: dict[str, FlowerClassifier], say: Words) -> str:
     """What each model was measured to do, as a table."""
     rows = []
     for name, model in models.items():
-        measured = model.manifest.metrics
-        split = next((split for split in ("test", "valid") if split in measured), None)
         right = five = photos = say("not_measured")
-        if split is not None:
-            of = measured[split]
+        if (split := model.manifest.held_out) is not None:
+            of = model.manifest.metrics[split]
             right, five = say.share(of.top1), say.share(of.top5)
             photos = f"{say.number(of.count)} ({split})"
         made = model.manifest.provenance

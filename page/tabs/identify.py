@@ -64,7 +64,6 @@ def add(page: Page) -> Named:
     """Add the photo, its answer, and some labelled photos to try; run the network once."""
     classifier, examples, frame = page.classifier, page.examples, page.frame
     similar = Similar(classifier.folder)
-    sets = classifier.manifest.calibration.label_sets
     flowers = {label: number for number, label in enumerate(classifier.label_names)}
 
     def look(
@@ -107,7 +106,6 @@ def add(page: Page) -> Named:
             flowers,
             examples.strip(alike[:SIMILAR], say),
             time.perf_counter() - started,
-            sets.coverage if sets else None,
             say,
             known,
         )
