@@ -11,7 +11,7 @@ with address.without_proxies():
     import gradio as gr
 
 from flowers_model.classifier import FlowerClassifier
-from page.context import Page
+from page.context import PRIVATE, Page
 from page.examples import Examples
 from page.frame import Frame
 from page.server import api, blocks, limits
@@ -68,7 +68,7 @@ def build(
     return demo
 
 
-def _connect(tabs: gr.Tabs, named: identify.Named, opened: gallery.Opened) -> None:
+def _connect(tabs: gr.Tabs, named: identify.Identify, opened: gallery.Opened) -> None:
     """Have a photo of the gallery answered, and the flower of an answer opened in the gallery."""
 
     def answer(event: gr.EventData, request: gr.Request) -> dict:
@@ -78,9 +78,7 @@ def _connect(tabs: gr.Tabs, named: identify.Named, opened: gallery.Opened) -> No
         return {tabs: gr.Tabs(selected="gallery"), opened.flower: opened.open(event, request)}
 
     for shown in opened.shown:
-        shown.choose(answer, None, [tabs, named.photos, named.answer], **identify.INSIDE).then(
+        shown.choose(answer, None, [tabs, named.photos, named.answer], **PRIVATE).then(
             js=identify.ANSWERED
         )
-    named.answer.open(look_up, None, [tabs, opened.flower], **identify.INSIDE).then(
-        js=gallery.OPENED
-    )
+    named.answer.open(look_up, None, [tabs, opened.flower], **PRIVATE).then(js=gallery.OPENED)

@@ -9,6 +9,9 @@ from page.examples import Examples
 from page.frame import Frame
 from page.server.kept import KeptPhotos
 
+# For the page's own events: no program calls them, and nothing is laid over what they change.
+PRIVATE = {"api_visibility": "private", "show_progress": "hidden"}
+
 
 @dataclasses.dataclass(frozen=True)
 class Page:

@@ -10,6 +10,8 @@ import urllib.parse
 from collections.abc import Sequence
 
 import gradio as gr
+from gradio.processing_utils import save_pil_to_cache
+from PIL import Image
 
 from flowers_model import bundle
 from page.html import TRIED, escape
@@ -19,6 +21,19 @@ from page.words import Words
 def file_url(path: str) -> str:
     """Where a browser finds a file: relative, since a page may live below a server's root."""
     return f"gradio_api/file={urllib.parse.quote(path)}"
+
+
+def temporary_url(picture: Image.Image, component: gr.HTML) -> str:
+    """Write a picture into a file that gradio deletes in time; returns where a browser finds it.
+
+    An address that held the picture itself would stay in the server's memory of the session.
+
+    Args:
+        component: what shows the picture.
+    """
+    path = save_pil_to_cache(picture, component.GRADIO_CACHE, format="jpeg")
+    component.temp_files.add(path)
+    return file_url(path)
 
 
 class Examples:

@@ -1,8 +1,7 @@
-"""The page's API: what programs and assistants may call.
+"""The page's API, for programs and assistants.
 
-Three endpoints of gradio's, which its clients and MCP reach, and a plain one: `POST /classify` with
-a photo's bytes as the body, or as a form's file, gives what gradio's `/classify` gives, in one
-request.
+Three gradio endpoints, for its clients and MCP, and a plain one: `POST /classify` with a photo's
+bytes as the body, or as the file of a form, returns what gradio's `/classify` does, in one request.
 """
 
 from __future__ import annotations
@@ -11,6 +10,7 @@ import asyncio
 import base64
 import binascii
 import pathlib
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import gradio as gr
@@ -69,95 +69,112 @@ ANSWER = {
 EXAMPLE = {"path": "photo.jpg", "url": "photo.jpg", "meta": {"_type": "gradio.FileData"}}
 
 
-def add(page: Page) -> tuple[Route, ...]:
-    """Add the endpoints `/classify`, `/classify_batch` and `/explain`; returns the plain one."""
-    classifier = page.classifier
-    model = model_id(classifier)
-    workers = Workers(limits.THREADS, limits.WAITING)
+class Endpoints:
+    """What programs may call, of one model.
 
-    def name(data: bytes) -> dict:
-        [prediction] = classifier.classify(data, TOP)
-        return _answer(model, prediction)
+    The docstrings of `classify`, `classify_batch` and `explain` are the page's documentation of its
+    API, and what assistants read of the tools.
+    """
 
-    def name_upload(photo: dict | str | None) -> dict:
-        return name(_read(photo))
+    def __init__(self, classifier: FlowerClassifier):
+        self._classifier = classifier
+        self._model = model_id(classifier)
+        self._workers = Workers(limits.THREADS, limits.WAITING)
 
-    def name_many(photos: list[dict | str]) -> list[dict]:
-        inputs, answers = [], []
-        for photo in photos:
-            try:
-                inputs.append(classifier.prepare(_read(photo)))
-                answers.append(None)
-            except UserError as error:
-                answers.append({"error": sorry(error)})
-        named = iter(())
-        if inputs:
-            found = classifier.answer(np.stack(inputs))
-            named = iter(classifier.predictions(found, TOP))
-        return [one or _answer(model, next(named)) for one in answers]
-
-    def draw(photo: dict | str | None):
-        return draw_map(classifier, _read(photo))
-
-    async def work(function, *arguments):
-        try:
-            return await asyncio.wrap_future(workers.submit(function, *arguments))
-        except UserError as error:
-            raise gr.Error(sorry(error), print_exception=False) from None
-
-    async def classify(photo):
-        """Name the flower in a photo: a dictionary with the likeliest name, `label`, and what to
-        call it to people, `display_name`, where the data set's name misleads; the five
-        likeliest with their calibrated probabilities, 0 to 1 and highest first, `confidences`;
-        whether the photo was `refused`, since it does not look like a flower that the model knows,
-        with a `message` then; its `refusal_score`, above 1 where it was; the `label_set`, names of
-        which one is right for so many photos as `label_set_coverage` says, 0 to 1; and the `model`.
+    async def classify(self, photo):
+        """Name the flower in a photo: a dictionary with the likeliest name, `label`, and its
+        `display_name` to show to people, which differs if the name in the dataset is misleading;
+        the five likeliest names with their calibrated probabilities, 0 to 1 and highest first,
+        `confidences`; whether the photo was `refused` because it does not look like a flower that
+        the model knows, with a `message` if so; its `refusal_score`, above 1 if it was refused; the
+        `label_set`, names of which one is right for a share of photos of `label_set_coverage`, 0 to
+        1; and the `model`.
 
         Args:
             photo: a JPEG, PNG, WebP, AVIF, HEIC, GIF, BMP or TIFF: an uploaded file, or a data: URI in base64. URLs are refused.
         """  # noqa: E501
-        return await work(name_upload, photo)
+        return await self._work(lambda: self._name(_read(photo)))
 
-    async def classify_batch(photos):
-        """Name the flowers in up to 50 photos: a list of dictionaries in their order, each as
-        `/classify` gives it, or with an `error` for what cannot be read as a photo.
+    async def classify_batch(self, photos):
+        """Name the flowers in up to 50 photos: a list of dictionaries in the same order, each as
+        `/classify` returns it, or with an `error` if it cannot be read as a photo.
 
         Args:
             photos: up to 50 photos, each as for classify.
         """
         if not isinstance(photos, list) or not 1 <= len(photos) <= BATCH:
             raise gr.Error(f"Sorry, a batch is 1 to {BATCH} photos.", print_exception=False)
-        return await work(name_many, photos)
+        return await self._work(lambda: self._name_many(photos))
 
-    async def explain(photo):
+    async def explain(self, photo):
         """Draw where the network looked: the middle square of a photo, with the places that spoke
         for the likeliest name in warm light.
 
         Args:
             photo: as for classify.
         """
-        return await work(draw, photo)
+        return await self._work(lambda: draw_map(self._classifier, _read(photo)))
 
-    async def classify_plainly(request: Request) -> JSONResponse:
+    async def classify_plainly(self, request: Request) -> JSONResponse:
+        """`POST /classify` with a photo as the body, or as the file of a form."""
         try:
             data = await _sent(request)
-            answer = await asyncio.wrap_future(workers.submit(name, data))
+            answer = await asyncio.wrap_future(self._workers.submit(self._name, data))
         except UserError as error:
             status = 503 if isinstance(error, BusyError) else 400
             return JSONResponse({"error": sorry(error)}, status)
         return JSONResponse(answer)
 
-    # Calls wait for the workers, not for one another in gradio's queue. And without gradio's
-    # preprocessing: files arrive as they are.
-    settings = {"preprocess": False, "queue": False, "concurrency_limit": None}
-    answer = Api(None, ANSWER, "Answer")
-    gr.on([], classify, _upload("Photo", UPLOAD, EXAMPLE), answer, api_name="classify", **settings)
-    answers = Api(None, {"type": "array", "items": ANSWER}, "Answers")
+    async def _work(self, call: Callable[[], object]) -> object:
+        """The result of a call, made by one of the workers."""
+        try:
+            return await asyncio.wrap_future(self._workers.submit(call))
+        except UserError as error:
+            raise gr.Error(sorry(error), print_exception=False) from None
+
+    def _name(self, data: bytes) -> dict:
+        [prediction] = self._classifier.classify(data, TOP)
+        return _answer(self._model, prediction)
+
+    def _name_many(self, photos: list[dict | str]) -> list[dict]:
+        inputs, answers = [], []
+        for photo in photos:
+            try:
+                inputs.append(self._classifier.prepare(_read(photo)))
+                answers.append(None)
+            except UserError as error:
+                answers.append({"error": sorry(error)})
+        named = iter(())
+        if inputs:
+            found = self._classifier.answer(np.stack(inputs))
+            named = iter(self._classifier.predictions(found, TOP))
+        return [one or _answer(self._model, next(named)) for one in answers]
+
+
+def add(page: Page) -> tuple[Route, ...]:
+    """Add the endpoints `/classify`, `/classify_batch` and `/explain`; returns the plain one."""
+    endpoints = Endpoints(page.classifier)
+    photo = _upload("Photo", UPLOAD, EXAMPLE)
     photos = _upload("Photos", {"type": "array", "items": UPLOAD}, [EXAMPLE])
-    gr.on([], classify_batch, photos, answers, api_name="classify_batch", **settings)
+    answer = Api(None, ANSWER, "Answer")
+    answers = Api(None, {"type": "array", "items": ANSWER}, "Answers")
     picture = gr.Image(label="Where the network looked", format="jpeg", visible=False)
-    gr.on([], explain, _upload("Photo", UPLOAD, EXAMPLE), picture, api_name="explain", **settings)
-    return (Route("/classify", classify_plainly, methods=["POST"]),)
+    for name, function, inputs, outputs in (
+        ("classify", endpoints.classify, photo, answer),
+        ("classify_batch", endpoints.classify_batch, photos, answers),
+        ("explain", endpoints.explain, _upload("Photo", UPLOAD, EXAMPLE), picture),
+    ):
+        gr.on(
+            [],
+            function,
+            inputs,
+            outputs,
+            api_name=name,
+            preprocess=False,  # files arrive as they are
+            queue=False,  # calls wait for the workers, not for one another
+            concurrency_limit=None,
+        )
+    return (Route("/classify", endpoints.classify_plainly, methods=["POST"]),)
 
 
 def model_id(classifier: FlowerClassifier) -> str:

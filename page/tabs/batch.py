@@ -13,25 +13,21 @@ import io
 import pathlib
 import time
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
 
 import gradio as gr
 import numpy as np
-from gradio.processing_utils import save_pil_to_cache
 from PIL import Image
 
 from flowers_model.classifier import FlowerClassifier, Prediction
 from flowers_model.errors import UserError
 from flowers_model.photo import decode
 from page import words
-from page.examples import file_url
+from page.context import PRIVATE, Page
+from page.examples import temporary_url
 from page.html import escape, flower, sorry
 from page.server import uploads
 from page.verdict import verdict
 from page.words import Words
-
-if TYPE_CHECKING:
-    from page.context import Page
 
 # What formulas begin with; the wide forms are read as the same signs by some spreadsheets.
 FORMULAS = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
@@ -97,19 +93,53 @@ def head(say: Words) -> str:
     return f"<table><thead><tr>{cells}</tr></thead><tbody>"
 
 
-def add(page: Page) -> None:
-    """Add the tab's files, its progress, its table and its download."""
-    classifier, frame = page.classifier, page.frame
+class Batch:
+    """The tab: files, progress, what the table is sorted and downloaded by, and the table."""
 
-    def wait(request: gr.Request) -> dict:
+    def __init__(self, page: Page):
+        frame = page.frame
+        self._classifier = page.classifier
+        gr.Markdown(frame.text("many_server", most=uploads.FILES))
+        files = gr.File(
+            file_count="multiple", label=frame.text("many_files"), height=180, elem_id="many-files"
+        )
+        with gr.Row(elem_id="many-bar"):
+            self._status = gr.HTML(apply_default_css=False, elem_id="many-status")
+            self._stop = gr.Button(
+                frame.text("stop"), visible=False, size="sm", scale=0, elem_id="many-stop"
+            )
+            self._bar = gr.HTML(
+                frame.html("many_tools", tools),
+                js_on_load=pathlib.Path(__file__).with_name("many.js").read_text("utf-8"),
+                apply_default_css=False,
+                visible=False,
+                elem_id="many-tools",
+            )
+        self._table = gr.HTML(apply_default_css=False, elem_id="many-table")
+
+        outputs = [self._status, self._stop, self._bar, self._table]
+        waiting = files.upload(
+            self._wait, None, outputs, api_name="wait_many", queue=False, **PRIVATE
+        )
+        running = waiting.then(
+            self._run, files, outputs, api_name="many", preprocess=False, **PRIVATE
+        )
+        # Both cancel, for a photo that is taken away must not be worked on.
+        for event, function, name in (
+            (self._stop.click, self._stopped, "stop_many"),
+            (files.clear, self._clear, "clear_many"),
+        ):
+            event(function, None, outputs, api_name=name, cancels=[running], **PRIVATE)
+
+    def _wait(self, request: gr.Request) -> dict:
         return {
-            status: _status(words.of(request)("waiting")),
-            stop: gr.Button(visible=True),
-            bar: gr.HTML(visible=False),
-            table: "",
+            self._status: _status(words.of(request)("waiting")),
+            self._stop: gr.Button(visible=True),
+            self._bar: gr.HTML(visible=False),
+            self._table: "",
         }
 
-    def run(sent: list[dict] | None, request: gr.Request) -> Iterator[dict]:
+    def _run(self, sent: list[dict] | None, request: gr.Request) -> Iterator[dict]:
         started = time.perf_counter()
         say = words.of(request)
         rows: list[Row] = []
@@ -119,62 +149,36 @@ def add(page: Page) -> None:
             with uploads.opened(files) as items:
                 count = min(len(items), uploads.FILES)
                 for item in items[:count]:
-                    yield {status: _progress(len(rows), count, say)}
-                    rows.append(answer(classifier, item))
-                    body += _line(len(rows), rows[-1], preview(rows[-1]), say)
+                    yield {self._status: _progress(len(rows), count, say)}
+                    rows.append(answer(self._classifier, item))
+                    body += _line(len(rows), rows[-1], self._url(rows[-1]), say)
                     # Never the end of the table, which browsers supply: text that only grows is
                     # sent as what is new.
-                    yield {table: body}
+                    yield {self._table: body}
                 left_out = len(items) - len(rows)
         except OSError:  # the upload has been deleted meanwhile
-            yield {status: _status(say("gone")), **idle()}
+            yield {self._status: _status(say("gone")), **self._idle()}
             return
         seconds = time.perf_counter() - started
-        yield {status: _status(_summary(rows, left_out, seconds, say)), **idle()}
+        yield {self._status: _status(_summary(rows, left_out, seconds, say)), **self._idle()}
 
-    def preview(row: Row) -> str:
-        """The address of a thumbnail: a file that gradio deletes in time.
+    def _url(self, row: Row) -> str:
+        """The address of a row's thumbnail."""
+        return "" if row.picture is None else temporary_url(row.picture, self._table)
 
-        An address that held the picture itself would stay in the server's memory of the session.
-        """
-        if row.picture is None:
-            return ""
-        path = save_pil_to_cache(row.picture, table.GRADIO_CACHE, format="jpeg")
-        table.temp_files.add(path)
-        return file_url(path)
+    def _idle(self, shown: bool = True) -> dict:
+        return {self._stop: gr.Button(visible=False), self._bar: gr.HTML(visible=shown)}
 
-    def idle(shown: bool = True) -> dict:
-        return {stop: gr.Button(visible=False), bar: gr.HTML(visible=shown)}
+    def _stopped(self, request: gr.Request) -> dict:
+        return {self._status: _status(words.of(request)("stopped")), **self._idle()}
 
-    def stopped(request: gr.Request) -> dict:
-        return {status: _status(words.of(request)("stopped")), **idle()}
+    def _clear(self) -> dict:
+        return {self._status: "", self._table: "", **self._idle(shown=False)}
 
-    def clear() -> dict:
-        return {status: "", table: "", **idle(shown=False)}
 
-    gr.Markdown(frame.text("many_server", most=uploads.FILES))
-    files = gr.File(
-        file_count="multiple", label=frame.text("many_files"), height=180, elem_id="many-files"
-    )
-    with gr.Row(elem_id="many-bar"):
-        status = gr.HTML(apply_default_css=False, elem_id="many-status")
-        stop = gr.Button(frame.text("stop"), visible=False, size="sm", scale=0, elem_id="many-stop")
-        bar = gr.HTML(
-            frame.html("many_tools", tools),
-            js_on_load=pathlib.Path(__file__).with_name("many.js").read_text("utf-8"),
-            apply_default_css=False,
-            visible=False,
-            elem_id="many-tools",
-        )
-    table = gr.HTML(apply_default_css=False, elem_id="many-table")
-
-    outputs = [status, stop, bar, table]
-    inside = {"api_visibility": "private", "show_progress": "hidden"}
-    waiting = files.upload(wait, None, outputs, api_name="wait_many", queue=False, **inside)
-    running = waiting.then(run, files, outputs, api_name="many", preprocess=False, **inside)
-    # Both cancel, for a photo that is taken away must not be worked on.
-    stop.click(stopped, None, outputs, api_name="stop_many", cancels=[running], **inside)
-    files.clear(clear, None, outputs, api_name="clear_many", cancels=[running], **inside)
+def add(page: Page) -> None:
+    """Add the tab."""
+    Batch(page)
 
 
 def _line(number: int, row: Row, url: str, say: Words) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import pathlib
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import gradio as gr
 import numpy as np
@@ -15,12 +14,10 @@ from flowers_model.classifier import FlowerClassifier, Prediction
 from flowers_model.ensemble import average
 from flowers_model.errors import UserError
 from page import words
+from page.context import PRIVATE, Page
 from page.html import escape, flower, read, sorry, table
 from page.verdict import verdict
 from page.words import Words
-
-if TYPE_CHECKING:
-    from page.context import Page
 
 AVERAGED = "All of them, averaged"  # among the names of models
 TOP = 5
@@ -120,7 +117,7 @@ def add(page: Page) -> None:
 
     # What was answered, in names and numbers; nothing of the photo.
     found = gr.State()
-    inside = {"api_visibility": "private", "show_progress": "hidden", "preprocess": False}
+    inside = {**PRIVATE, "preprocess": False}
     photo.upload(show, [photo, *menus], [photo, found, *answers], api_name="compare", **inside)
     photo.clear(lambda: (None, "", ""), None, [found, *answers], api_name="hide_compared", **inside)
     for number, (menu, answer) in enumerate(zip(menus, answers, strict=True)):

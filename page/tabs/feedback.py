@@ -7,6 +7,7 @@ import gradio as gr
 from flowers_model.bundle import Manifest
 from flowers_model.errors import UserError
 from page import words
+from page.context import PRIVATE
 from page.frame import Frame
 from page.html import escape, read, sorry
 from page.server.kept import KeptPhotos
@@ -57,10 +58,9 @@ def add(kept: KeptPhotos, manifest: Manifest, photos: gr.HTML, frame: Frame) -> 
             )
             press = gr.Button(frame.text("feedback_keep"), scale=0, min_width=220, elem_id="keep")
         said = gr.HTML("", apply_default_css=False, elem_id="kept")
-    inside = {"api_visibility": "private", "show_progress": "hidden"}
-    press.click(keep, [photos, right], said, api_name="keep", preprocess=False, **inside)
+    press.click(keep, [photos, right], said, api_name="keep", preprocess=False, **PRIVATE)
     # Of other photos nothing has been said yet.
-    photos.upload(None, None, [right, said], js="() => [null, '']", **inside)
+    photos.upload(None, None, [right, said], js="() => [null, '']", **PRIVATE)
 
 
 def _choices(manifest: Manifest) -> list[tuple[str, str]]:

@@ -8,20 +8,16 @@ import html
 import pathlib
 import urllib.parse
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import gradio as gr
 
 from flowers_model.bundle import BundleError
 from flowers_model.classifier import FlowerClassifier
 from page import words
+from page.context import PRIVATE, Page
 from page.examples import Examples
 from page.html import chosen, escape, named
-from page.tabs.identify import INSIDE
 from page.words import Words
-
-if TYPE_CHECKING:
-    from page.context import Page
 
 SEARCHED = 9  # flowers from which on there is a search
 SHOWN = 4  # other flowers that one is mixed up with
@@ -241,7 +237,7 @@ def add(page: Page) -> Opened:
         )
         flower = gr.HTML("", js_on_load=script, apply_default_css=False, elem_id="flower")
     for part in (index, flower):
-        part.open(opened, None, flower, **INSIDE).then(js=OPENED)
+        part.open(opened, None, flower, **PRIVATE).then(js=OPENED)
     return Opened([index, flower], flower, opened)
 
 

@@ -6,6 +6,7 @@ import json
 
 import gradio as gr
 
+from page.context import PRIVATE
 from page.frame import Frame
 
 # What the visitor's browser replaces by the page's own address.
@@ -46,4 +47,4 @@ def add(frame: Frame) -> None:
         gr.Code(JAVASCRIPT, language="javascript", label="JavaScript", **settings),
     ]
     gr.Markdown(frame.text("call_all"))
-    gr.on(None, None, None, codes, js=FILL, api_visibility="private", show_progress="hidden")
+    gr.on(None, None, None, codes, js=FILL, **PRIVATE)
