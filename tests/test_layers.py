@@ -42,7 +42,7 @@ LAYERS = {
         ("",),  # build
         ("tabs",),
         ("context", "server", "theme"),
-        ("examples", "frame", "guard"),
+        ("examples", "frame", "guard", "verdict"),
         ("html",),
         ("words",),
     ),
