@@ -8,7 +8,6 @@ import io
 import pathlib
 import shutil
 import tempfile
-from typing import TYPE_CHECKING
 
 import gradio as gr
 import numpy as np
@@ -23,11 +22,10 @@ from flowers_model.photo import decode
 from flowers_model.similar import Similar
 from flowers_model.uncertainty import directions
 from page import words
+from page.context import PRIVATE, Page
 from page.html import SIMILAR, escape, flower, read, sorry
+from page.verdict import verdict
 from page.words import Words
-
-if TYPE_CHECKING:
-    from page.context import Page
 
 FEWEST, MOST = 3, 10  # photos of a flower
 FLOWERS = 5  # that one visit teaches
@@ -35,7 +33,6 @@ LONGEST = 60  # letters of a name
 SIDE = 512  # longest side of a photo that is kept for the visit, pixels
 THUMBNAIL = 112  # pixels
 VISIT = 3600  # seconds without a call after which a visit is forgotten
-INSIDE = {"api_visibility": "private", "show_progress": "hidden"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -205,13 +202,13 @@ def add(page: Page) -> None:
             download = gr.File(
                 label=frame.text("teach_model"), visible=False, elem_id="teach-model"
             )
-    settings = {"preprocess": False, **INSIDE}
+    settings = {"preprocess": False, **PRIVATE}
     press.click(
         teach, [state, name, files], [state, said, files, after, answer, download], **settings
     )
     photo.upload(show, [state, photo], answer, **settings)
-    ask.click(make, state, download, **INSIDE)
-    drop.click(forget, None, [state, said, after, answer, photo, download], **INSIDE)
+    ask.click(make, state, download, **PRIVATE)
+    drop.click(forget, None, [state, said, after, answer, photo, download], **PRIVATE)
 
 
 def _cache(component: gr.File) -> str:
@@ -246,9 +243,9 @@ def _answer(visit: Visit, answers: object, alike: str, say: Words) -> str:
         f"<li>{flower(prediction, label, say)} <b>{say.percent(probability)}</b></li>"
         for label, probability in zip(prediction.labels, prediction.probabilities, strict=True)
     )
-    head = escape(prediction.shown(prediction.labels[0]))
+    head = verdict(prediction, say).title
     if prediction.refused:
-        head = f"{say('unknown')}. {say('if_one', name=head)}"
+        head += f". {say('if_one', name=escape(prediction.shown(prediction.labels[0])))}"
     return (
         f'<div role="status"><h3>{head}</h3><ol>{rows}</ol></div>'
         f'<h3>{say("like_it")}</h3><div class="strip">{alike}</div>'
