@@ -52,6 +52,7 @@ def _export(folder: pathlib.Path) -> None:
 
     from flowers_model.network import load, with_taps
 
+    _import_plugins()
     network = with_taps(load(folder))
     photos = keras.InputSpec(shape=(None, *network.input.shape[1:]), dtype="float32", name="photos")
     with replacing(folder / "model.onnx") as path:
@@ -62,6 +63,19 @@ def _export(folder: pathlib.Path) -> None:
         narrow_graph(graph.graph)
         onnx.checker.check_model(graph)
         onnx.save(graph, path)
+
+
+def _import_plugins() -> None:
+    """Import the plugins of jax2onnx that convert JAX's own operations, all that Keras uses.
+
+    jax2onnx imports its examples and its plugins for Flax, Equinox and dm-pix, too: most of the
+    time of an export, for they build networks at import.
+    """
+    from jax2onnx.plugins import plugin_system
+
+    folder = pathlib.Path(plugin_system.__file__).parent / "jax"
+    plugin_system._import_tree(folder, "jax2onnx.plugins.jax")
+    plugin_system._already_imported_plugins = True
 
 
 def _name_outputs(graph) -> None:

@@ -1,5 +1,17 @@
-"""Every test runs offline, with caches, tokens and homes in a temporary folder."""
+"""Every test runs offline, with caches, tokens and homes in a temporary folder.
 
+What tests share is made once for all of pytest's processes:
+
+- `data`: a data set of 24 photos, as `--data` takes it;
+- `main`: the command that trains, without a process of its own;
+- `helpers.write_tiny_bundle(folder)`: a bundle, untrained;
+- `helpers.once(name, make)`: a folder that takes long to make.
+
+A test that takes more than about five seconds, for it starts processes that train, is marked
+`slow`; files with such tests begin first, so that no process is left alone with one in the end.
+"""
+
+import atexit
 import json
 import os
 import pathlib
@@ -13,9 +25,14 @@ from collections.abc import Callable
 
 import pytest
 
+# The processes of pytest-xdist inherit the home of the one that starts them.
+_home = os.environ.get("FLOWERS_TESTS_HOME")
+if _home is None:
+    _home = tempfile.mkdtemp(prefix="flowers-tests-")
+    atexit.register(shutil.rmtree, _home, ignore_errors=True)
 # Libraries read these once, when they are imported, so they are set before any test module is.
-_home = tempfile.mkdtemp(prefix="flowers-tests-")
 os.environ.update(
+    FLOWERS_TESTS_HOME=_home,
     HOME=_home,
     HF_HOME=os.path.join(_home, "huggingface"),
     KERAS_HOME=os.path.join(_home, "keras"),
@@ -28,12 +45,18 @@ os.environ.update(
     MPLBACKEND="Agg",
     JAX_COMPILATION_CACHE_DIR=os.path.join(_home, "jax"),
     JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS="0",
+    JAX_DISABLE_MOST_OPTIMIZATIONS="1",  # tiny networks compile for longer than they run
 )
 os.environ.setdefault("KERAS_BACKEND", "jax")
 for _name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_ENDPOINT", "HF_HUB_OFFLINE"):
     os.environ.pop(_name, None)
 _root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path[:0] = [_root, os.path.join(_root, "spaces")]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)  # stable: a file's tests keep their order
 
 
 @pytest.fixture(scope="session")
@@ -43,6 +66,16 @@ def data(tmp_path_factory) -> str:
 
     folder = write_photo_folder(tmp_path_factory.mktemp("data"), {"train": 6, "valid": 2})
     return f"folder:{folder}"
+
+
+@pytest.fixture(scope="session")
+def main() -> Callable[[list[str]], int]:
+    """`python train/run.py` in this process, without what it does to the path."""
+    sys.path.insert(0, "")
+    from train import run
+
+    sys.path.pop(0)
+    return run.main
 
 
 @pytest.fixture

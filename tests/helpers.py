@@ -1,7 +1,6 @@
 """Tiny things that tests share: photos, networks, bundles."""
 
 import contextlib
-import functools
 import importlib.metadata
 import io
 import os
@@ -9,10 +8,10 @@ import pathlib
 import shutil
 import socket
 import subprocess
-import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
+import filelock
 import httpx
 import huggingface_hub
 import numpy as np
@@ -24,6 +23,7 @@ from PIL import Image
 
 from flowers_model import bundle
 from flowers_model.export import write_onnx
+from flowers_model.files import replacing
 from flowers_model.hub import client
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -51,9 +51,23 @@ def write_photo_folder(folder: pathlib.Path, per_split: dict[str, int]) -> pathl
     return folder
 
 
+def once(name: str, make: Callable[[pathlib.Path], object]) -> pathlib.Path:
+    """A folder that `make` writes, in the first process of the session that needs it.
+
+    All tests read it; a test that changes it copies it.
+    """
+    folder = pathlib.Path(os.environ["FLOWERS_TESTS_HOME"]) / name
+    with filelock.FileLock(f"{folder}.lock"):
+        if not folder.exists():
+            with replacing(folder) as temporary:
+                temporary.mkdir()
+                make(temporary)
+    return folder
+
+
 def write_tiny_bundle(folder: pathlib.Path) -> pathlib.Path:
     """A whole bundle with a tiny untrained network, three classes at 32 px."""
-    shutil.copytree(_template(), folder, dirs_exist_ok=True)
+    shutil.copytree(once("tiny-bundle", _make_tiny_bundle), folder, dirs_exist_ok=True)
     return folder
 
 
@@ -97,6 +111,15 @@ def link_distributions(room: pathlib.Path, lines: list[str]) -> None:
                 (room / name).symlink_to(distribution.locate_file(name))
 
 
+def shapes_of(build: Callable):
+    """The network that `build` makes, its shapes alone: drawing the weights takes long."""
+    import jax
+
+    built = []
+    jax.eval_shape(lambda: built.append(build()))
+    return built[0]
+
+
 @contextlib.contextmanager
 def page_process(
     command: list,
@@ -129,12 +152,10 @@ def page_process(
         process.wait()
 
 
-@functools.cache
-def _template() -> pathlib.Path:
-    from flowers_model import network
-
-    folder = pathlib.Path(tempfile.mkdtemp(prefix="tiny-bundle-"))
+def _make_tiny_bundle(folder: pathlib.Path) -> None:
     import keras
+
+    from flowers_model import network
 
     keras.utils.set_random_seed(7)
     net = network.build("ConvNet", len(COLOURS), 32, filters=(4, 8))
@@ -174,4 +195,3 @@ def _template() -> pathlib.Path:
     bundle.write_json(folder / bundle.MANIFEST, manifest)
     bundle.write_json(folder / "report/metrics.json", {"test": figures.model_dump()})
     (folder / "README.md").write_text("---\nlibrary_name: keras\n---\n# tiny\n", "utf-8")
-    return folder

@@ -40,16 +40,6 @@ TINY = Experiment(
 
 
 @pytest.fixture(scope="module")
-def main():
-    """The command, without what it does to the path."""
-    sys.path.insert(0, "")
-    from train import run
-
-    sys.path.pop(0)
-    return run.main
-
-
-@pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """A run that has ended, with its bundle."""
     data = write_photo_folder(tmp_path_factory.mktemp("data"), {"train": 6, "valid": 2})

@@ -6,6 +6,7 @@ import shlex
 
 import numpy as np
 import pytest
+from helpers import shapes_of
 
 from flowers_model import network as networks
 from train import run
@@ -29,6 +30,7 @@ def test_a_preset_trains_every_stage(name, data, tmp_path):
         image_size=32,
         backbone="ConvNet",
         alpha=None,
+        filters=(4, 8),
         weights=None,
         unfreeze=experiment.unfreeze and min(experiment.unfreeze, 3),
         epochs_head=min(experiment.epochs_head, 1),
@@ -44,7 +46,7 @@ def test_a_preset_trains_every_stage(name, data, tmp_path):
 @pytest.mark.parametrize("name", preset_names())
 def test_a_presets_network_is_built_at_its_size(name):
     experiment = load_preset(name).EXPERIMENT
-    network = build_network(experiment, 3, weights=None)
+    network = shapes_of(lambda: build_network(experiment, 3, weights=None))
     size = experiment.image_size
     assert network.input_shape == (None, size, size, 3)
     assert network.output_shape == (None, 3)
@@ -55,7 +57,7 @@ def test_a_presets_network_is_built_at_its_size(name):
 )
 def test_as_many_weights_learn_as_in_the_original(name, weights):
     experiment = load_preset(name).EXPERIMENT
-    network = build_network(experiment, 10, weights=None)
+    network = shapes_of(lambda: build_network(experiment, 10, weights=None))
     networks.set_trainable(network, experiment.unfreeze, train_norms=experiment.train_norms)
     count = sum(np.prod(variable.shape) for variable in network.trainable_variables)
     assert count == weights + 2 * 256  # the hidden layer's BatchNormalization is ours

@@ -1,4 +1,7 @@
-"""`train/run.py` as a person runs it: one command, a whole bundle, one line for each mistake."""
+"""`train/run.py`: one command, a whole bundle, one line for each mistake.
+
+What the process itself matters for runs as a person runs it; the rest calls `main`.
+"""
 
 import json
 import os
@@ -18,7 +21,9 @@ from hub_server import HubServer
 
 import flowers_model
 from flowers_model import FlowerClassifier, bundle
+from train import job
 from train.evaluation.ensemble import open_for
+from train.experiment import read_settings
 from train.sources import open_source
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -35,10 +40,9 @@ def data(tmp_path_factory):
     return write_photo_folder(folder, {"train": 8, "valid": 3, "test": 4})
 
 
-def start(*arguments, backend: str = "jax", **options) -> subprocess.Popen:
+def start(*arguments, **options) -> subprocess.Popen:
     return subprocess.Popen(
         [sys.executable, ROOT / "train/run.py", *map(str, arguments)],
-        env=os.environ | {"KERAS_BACKEND": backend},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -46,20 +50,51 @@ def start(*arguments, backend: str = "jax", **options) -> subprocess.Popen:
     )
 
 
-def run(*arguments, **options) -> tuple[int, str, str]:
-    process = start(*arguments, **options)
+@pytest.fixture
+def run(main, capsys):
+    """The command in this process; the exit status and what it printed."""
+
+    def run(*arguments) -> tuple[int, str, str]:
+        status = main([str(word) for word in arguments])
+        return status, *capsys.readouterr()
+
+    return run
+
+
+def train(backend: str, data, folder, *arguments, **environment: str) -> str:
+    """Train as a person does; what the command printed."""
+    process = start(
+        *("--data", f"folder:{data}", *TINY, "--output", folder, *arguments),
+        env=os.environ | {"KERAS_BACKEND": backend} | environment,
+    )
     out, err = process.communicate()
-    return process.returncode, out, err
+    assert process.returncode == 0, err
+    return err + out
+
+
+@pytest.fixture(scope="module")
+def hub():
+    with HubServer() as hub:
+        hub.add_token("hf_writer", user="ada", write=True)
+        yield hub
+
+
+@pytest.fixture(scope="module")
+def published(hub, data, tmp_path_factory):
+    """The folder of a run that was published, and what the command printed."""
+    folder = tmp_path_factory.mktemp("jax") / "run"
+    push = ("--push-to", "ada/flowers", "--tag", "v1", "--license", "cc-by-4.0")
+    out = train("jax", data, folder, *push, HF_ENDPOINT=hub.url, HF_TOKEN="hf_writer")
+    return folder, out
 
 
 @pytest.fixture(scope="module", params=["jax", "tensorflow"])
 def trained(request, data, tmp_path_factory):
     """The backend, the run's folder and what the command printed."""
+    if request.param == "jax":
+        return "jax", *request.getfixturevalue("published")
     folder = tmp_path_factory.mktemp(request.param) / "run"
-    arguments = ("--data", f"folder:{data}", *TINY, "--output", folder)
-    status, out, err = run(*arguments, backend=request.param)
-    assert status == 0, err
-    return request.param, folder, out
+    return request.param, folder, train(request.param, data, folder)
 
 
 def test_one_command_leaves_a_whole_bundle(trained, data):
@@ -124,47 +159,36 @@ assert "flowers_model" not in sys.modules
 """
 
 
-def test_a_published_model_is_opened_elsewhere(data, tmp_path, monkeypatch):
-    with HubServer() as hub:
-        hub.add_token("hf_writer", user="ada", write=True)
-        monkeypatch.setenv("HF_ENDPOINT", hub.url)
-        with monkeypatch.context() as patched:
-            patched.setenv("HF_TOKEN", "hf_writer")
-            status, out, err = run(
-                *("--data", f"folder:{data}", *TINY, "--output", tmp_path / "run"),
-                *("--push-to", "ada/flowers", "--tag", "v1", "--license", "cc-by-4.0"),
-            )
-        assert status == 0, err
-        assert f"published: {hub.url}/ada/flowers" in out
-        assert "hf_writer" not in out + err + (tmp_path / "run/run.log").read_text("utf-8")
-        head = hub.repo("ada/flowers").head()
-        card = huggingface_hub.ModelCard(head.files["README.md"].data.decode())
-        assert card.data.license == "cc-by-4.0"
-        assert 'load_model("hf://ada/flowers")' in card.text
-        assert "USER/MODEL" not in card.text
-        accuracy = json.loads((tmp_path / "run/bundle/report/metrics.json").read_text("utf-8"))
-        assert f"{accuracy['test']['top1']:.3f}" in head.title
+def test_a_published_model_is_opened_elsewhere(published, hub, data, tmp_path, monkeypatch):
+    folder, out = published
+    monkeypatch.setenv("HF_ENDPOINT", hub.url)
+    assert f"published: {hub.url}/ada/flowers" in out
+    assert "hf_writer" not in out + (folder / "run.log").read_text("utf-8")
+    head = hub.repo("ada/flowers").head()
+    card = huggingface_hub.ModelCard(head.files["README.md"].data.decode())
+    assert card.data.license == "cc-by-4.0"
+    assert 'load_model("hf://ada/flowers")' in card.text
+    assert "USER/MODEL" not in card.text
+    accuracy = json.loads((folder / "bundle/report/metrics.json").read_text("utf-8"))
+    assert f"{accuracy['test']['top1']:.3f}" in head.title
 
-        photo = data / "test/poppy/000.jpg"
-        fetched = FlowerClassifier.from_pretrained("ada/flowers@v1")
-        kept = FlowerClassifier.from_pretrained(tmp_path / "run/bundle")
-        assert fetched.classify(photo) == kept.classify(photo)
-        done = subprocess.run(
-            [sys.executable, "-c", FETCH_WITH_PLAIN_LIBRARIES, "ada/flowers", photo],
-            cwd=tmp_path,
-            env=os.environ | {"KERAS_BACKEND": "jax"},
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        assert int(done.stdout.splitlines()[-1]) in range(3)
+    photo = data / "test/poppy/000.jpg"
+    fetched = FlowerClassifier.from_pretrained("ada/flowers@v1")
+    kept = FlowerClassifier.from_pretrained(folder / "bundle")
+    assert fetched.classify(photo) == kept.classify(photo)
+    done = subprocess.run(
+        [sys.executable, "-c", FETCH_WITH_PLAIN_LIBRARIES, "ada/flowers", photo],
+        cwd=tmp_path,
+        env=os.environ | {"KERAS_BACKEND": "jax"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert int(done.stdout.splitlines()[-1]) in range(3)
 
 
-def test_kill_9_loses_nothing(data, tmp_path):
+def test_kill_9_loses_nothing(run, data, tmp_path):
     long = [*TINY, "--epochs-finetune", "6", "--dropout", "0.4", "--data", f"folder:{data}"]
-    status, _, err = run(*long, "--output", tmp_path / "whole")
-    assert status == 0, err
-
     process = start(*long, "--output", tmp_path / "cut", start_new_session=True)
     history = tmp_path / "cut/history.json"
     deadline = time.monotonic() + 120
@@ -177,6 +201,8 @@ def test_kill_9_loses_nothing(data, tmp_path):
     assert not (tmp_path / "cut/bundle").exists()
     status, _, err = run("--resume", tmp_path / "cut")
     assert status == 0, err
+    (tmp_path / "whole").mkdir()
+    job.train(read_settings(tmp_path / "cut")[1], tmp_path / "whole")
 
     rows = [
         json.loads((tmp_path / name / "history.json").read_text("utf-8"))
@@ -188,7 +214,7 @@ def test_kill_9_loses_nothing(data, tmp_path):
             assert whole[name] == pytest.approx(cut[name], abs=1e-4)
 
 
-def test_a_loss_that_is_no_number_exits_with_advice(data, tmp_path):
+def test_a_loss_that_is_no_number_exits_with_advice(run, data, tmp_path):
     status, out, err = run(
         *("--data", f"folder:{data}", *TINY, "--epochs-head", "0", "--schedule", "constant"),
         *("--learning-rate", "1e30", "--output", tmp_path / "run"),
@@ -243,44 +269,17 @@ MISTAKES = {
 }
 
 
-@pytest.fixture(scope="module")
-def mistakes(tmp_path_factory):
-    """All the mistakes in one process: each starts with the same half minute of imports."""
-    script = """
-import contextlib, io, json, sys
-sys.path.insert(0, sys.argv[1] + "/train")
-import run
-answers = {}
-for line in json.loads(sys.argv[2]):
-    out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        try:
-            status = run.main(line.split())
-        except SystemExit as exit:
-            status = exit.code
-    answers[line] = [status, out.getvalue() + err.getvalue()]
-print(json.dumps(answers))
-"""
-    done = subprocess.run(
-        [sys.executable, "-c", script, ROOT, json.dumps(list(MISTAKES))],
-        cwd=tmp_path_factory.mktemp("cwd"),
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return json.loads(done.stdout.splitlines()[-1])
-
-
 @pytest.mark.parametrize("line", MISTAKES)
-def test_a_mistake_gets_one_line_and_status_2(mistakes, line):
-    status, output = mistakes[line]
+def test_a_mistake_gets_one_line_and_status_2(run, line, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    status, out, err = run(*line.split())
     assert status == 2
-    [error] = [text for text in output.splitlines() if text.startswith("error: ")]
+    [error] = [text for text in (out + err).splitlines() if text.startswith("error: ")]
     assert MISTAKES[line] in error
-    assert "Traceback" not in output
+    assert "Traceback" not in out + err
 
 
-def test_a_run_is_never_overwritten(data, tmp_path):
+def test_a_run_is_never_overwritten(run, data, tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run/experiment.json").write_text("{}")
     status, _, err = run("--data", f"folder:{data}", *TINY, "--output", tmp_path / "run")
@@ -289,29 +288,16 @@ def test_a_run_is_never_overwritten(data, tmp_path):
     assert (tmp_path / "run/experiment.json").read_text() == "{}"
 
 
-RATE_THEN_RUN_THEN_ANOTHER_BUNDLE = """
-import sys
-sys.path.insert(0, sys.argv[1] + "/train")
-import run
-folder, data = sys.argv[2], sys.argv[3:]
-for line in (["--output", folder, *data, "--find-learning-rate", "12"],
-             ["--resume", folder],
-             ["--resume", folder, "--monitor", "last", "--serve-size", "40",
-              "--average", folder + "/bundle"]):
-    assert run.main(line) == 0
-"""
-
-
-def test_the_rate_is_found_before_a_run_and_another_bundle_made_after_it(data, tmp_path):
+def test_the_rate_is_found_before_a_run_and_another_bundle_made_after_it(run, data, tmp_path):
     folder = tmp_path / "run"
     flags = ("--data", f"folder:{data}", *TINY, "--valid-share", "0.3", "--gallery", "0")
-    done = subprocess.run(
-        [sys.executable, "-c", RATE_THEN_RUN_THEN_ANOTHER_BUNDLE, ROOT, folder, *flags],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert re.search(r"suggested for head: --learning-rate \d", done.stdout)
+    status, out, err = run("--output", folder, *flags, "--find-learning-rate", "12")
+    assert status == 0, err
+    assert re.search(r"suggested for head: --learning-rate \d", out)
+    anew = ("--monitor", "last", "--serve-size", "40", "--average", folder / "bundle")
+    for words in ((), anew):
+        status, _, err = run("--resume", folder, *words)
+        assert status == 0, err
     assert (folder / "learning_rate.csv").exists()
     manifest = bundle.check(folder / "bundle")
     assert manifest.input.size == 40
@@ -333,15 +319,15 @@ def test_the_rate_is_found_before_a_run_and_another_bundle_made_after_it(data, t
 
 
 def test_every_setting_has_a_flag_with_help():
-    status, out, _ = run("--help")
-    assert status == 0
+    out, _ = (process := start("--help")).communicate()
+    assert process.returncode == 0
     flags = """--preset --data --backbone --weights --image-size --epochs-head --epochs-finetune
         --batch-size --learning-rate --seed --output --resume --push-to"""
     for flag in flags.split():
         assert flag in out
 
 
-def test_bad_data_is_one_line_and_skip_bad_trains_on_the_rest(data, tmp_path):
+def test_bad_data_is_one_line_and_skip_bad_trains_on_the_rest(run, data, tmp_path):
     folder = shutil.copytree(data, tmp_path / "data")
     for i in range(2):
         (folder / f"train/poppy/00{i}.jpg").write_bytes(b"broken")

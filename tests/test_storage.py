@@ -16,7 +16,7 @@ FILES = ("model.weights.h5", "model.onnx")
 def folders(tmp_path_factory):
     """The files of one network as it is, and with its kernels rounded; and the rounded network."""
     keras.utils.set_random_seed(0)
-    net = network.build("EfficientNetLite0", 5, 32)
+    net = network.build("MobileNet", 5, 32, alpha=0.5)
     random = np.random.default_rng(0)
     net.set_weights([w + random.normal(0, 0.02, w.shape) ** 2 for w in net.get_weights()])
     rooms = [tmp_path_factory.mktemp(name) for name in ("wide", "narrow")]

@@ -19,10 +19,14 @@ def value_and_gradients(function, x, *kernels):
     import jax
     import jax.numpy as jnp
 
-    y, backward = jax.vjp(function, x, *kernels)
-    weighting = np.random.default_rng(7).normal(size=y.shape)
-    gradients = backward(jnp.asarray(weighting, y.dtype))
-    return [np.asarray(a, np.float32) for a in (y, *gradients)], [a.dtype for a in (y, *gradients)]
+    @jax.jit  # one program instead of one for each of its operations
+    def all_of(x, *kernels):
+        y, backward = jax.vjp(function, x, *kernels)
+        weighting = np.random.default_rng(7).normal(size=y.shape)
+        return y, *backward(jnp.asarray(weighting, y.dtype))
+
+    found = all_of(x, *kernels)
+    return [np.asarray(a, np.float32) for a in found], [a.dtype for a in found]
 
 
 def assert_same(ours, stock, x, *kernels):
