@@ -3,7 +3,8 @@
 What tests share is made once for all of pytest's processes:
 
 - `data`: a data set of 24 photos, as `--data` takes it;
-- `main`: the command that trains, without a process of its own;
+- `main`: the command that trains, without a process of its own; with `quick_bundles`, what it
+  leaves takes two seconds instead of ten;
 - `helpers.write_tiny_bundle(folder)`: a bundle, untrained;
 - `helpers.once(name, make)`: a folder that takes long to make.
 
@@ -76,6 +77,19 @@ def main() -> Callable[[list[str]], int]:
 
     sys.path.pop(0)
     return run.main
+
+
+@pytest.fixture
+def quick_bundles(monkeypatch) -> None:
+    """Bundles are exported in this process, and measured on a few drawn pictures and samples."""
+    from flowers_model import export
+    from train.bundles import writer
+    from train.data import outliers
+    from train.evaluation import metrics
+
+    monkeypatch.setattr(writer, "write_onnx", export._export)
+    monkeypatch.setattr(outliers, "DRAWN", 3)
+    monkeypatch.setattr(metrics, "RESAMPLES", 10)
 
 
 @pytest.fixture

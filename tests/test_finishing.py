@@ -20,7 +20,6 @@ from flowers_model.export import write_onnx
 from train import job
 from train.bundles import writer
 from train.devices import distribution, processes
-from train.evaluation import metrics
 from train.experiment import Experiment, read_settings, write_settings
 from train.loop import stages, tracking, training
 from train.loop.history import best, read_history
@@ -59,12 +58,11 @@ def trained(main, folder):
 
 
 @pytest.fixture
-def quick(trained, folder, monkeypatch):
+def quick(quick_bundles, trained, folder, monkeypatch):
     """Training and export give what they gave."""
     made = folder / "bundle/model.onnx"
     monkeypatch.setattr(job, "train", lambda *_: trained)
     monkeypatch.setattr(writer, "write_onnx", lambda room: shutil.copy(made, room))
-    monkeypatch.setattr(metrics, "RESAMPLES", 10)
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from test_tfrecord import record, write_shard
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 GPU = ROOT / "notebooks/colab_gpu.ipynb"
 PETALS = sorted(set((ROOT / "notebooks").glob("*.ipynb")) - {GPU})
+pytestmark = pytest.mark.slow
 TINY = (
     " --backbone ConvNet --weights none --filters 4,8 --image-size 24 --batch-size 32 --gallery 1"
     " --epochs-head 1 --epochs-finetune 1"

@@ -51,7 +51,7 @@ def start(*arguments, **options) -> subprocess.Popen:
 
 
 @pytest.fixture
-def run(main, capsys):
+def run(main, quick_bundles, capsys):
     """The command in this process; the exit status and what it printed."""
 
     def run(*arguments) -> tuple[int, str, str]:

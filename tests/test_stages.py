@@ -35,6 +35,12 @@ TINY = Experiment(
 pytestmark = pytest.mark.usefixtures("float32_again")
 
 
+@pytest.fixture(scope="module")
+def whole(data, tmp_path_factory):
+    """The network and the history of TINY."""
+    return train(data, tmp_path_factory.mktemp("whole"))
+
+
 def train(data, folder, **settings):
     """Train; the network and the history."""
     experiment = dataclasses.replace(TINY, data=data, **settings)
@@ -92,10 +98,10 @@ def test_fine_tuning_a_few_layers_leaves_the_others_alone(data, tmp_path):
     assert same == [True, False]
 
 
-def test_a_network_serves_at_another_size_than_it_trained_at(data, tmp_path):
+def test_a_network_serves_at_another_size_than_it_trained_at(whole, data, tmp_path):
     from flowers_model import network as networks
 
-    as_trained, _ = train(data, tmp_path / "as-trained")
+    as_trained, _ = whole
     larger, _ = train(data, tmp_path / "larger", serve_size=40)
     assert larger.input.shape == (None, 40, 40, 3)
     one, two = (networks.backbone_of(net) for net in (as_trained, larger))
@@ -126,8 +132,8 @@ class PowerCutError(Exception):
 
 
 @pytest.mark.parametrize("after", [1, 2, 4])
-def test_an_interrupted_run_goes_on_to_the_same_result(data, tmp_path, monkeypatch, after):
-    whole, history = train(data, tmp_path / "whole")
+def test_an_interrupted_run_goes_on_to_the_same_result(whole, data, tmp_path, monkeypatch, after):
+    network, history = whole
     ended = []
     journal_epoch_end = Journal.on_epoch_end
 
@@ -144,7 +150,7 @@ def test_an_interrupted_run_goes_on_to_the_same_result(data, tmp_path, monkeypat
     assert len(read_history(tmp_path / "cut")) == after
     resumed, again = train(data, tmp_path / "cut")
     assert len(again) == len(history)
-    for a, b in zip(whole.get_weights(), resumed.get_weights(), strict=True):
+    for a, b in zip(network.get_weights(), resumed.get_weights(), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-5)
     for name in ("loss", "val_loss", "learning_rate"):
         assert [r[name] for r in history] == pytest.approx([r[name] for r in again], abs=1e-5)

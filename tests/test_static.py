@@ -32,6 +32,8 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 if CHROMIUM is None:
     pytest.skip("no Chromium is installed", allow_module_level=True)
 
+pytestmark = pytest.mark.slow
+
 EVIL = '<img src=x onerror="window.hacked=1">'
 
 

@@ -11,11 +11,12 @@ from train.plans.grid import runs
 from train.reports.leaderboard import _telling
 
 FLAGS = (
-    "--backbone ConvNet --weights none --image-size 16 --filters 4,8 --epochs-head 1 "
+    "--backbone ConvNet --weights none --image-size 16 --filters 4,8 --epochs-head 0 "
     "--epochs-finetune 1 --batch-size 4 --augment light"
 )
 
 
+@pytest.mark.slow
 def test_a_grid_is_run_once_and_summed_up(tmp_path, capsys):
     data = write_photo_folder(tmp_path / "data", {"train": 4, "valid": 2})
     command = [f"--data=folder:{data}", "--vary", "augment=light;light,cutmix", *FLAGS.split()]

@@ -30,6 +30,7 @@ from flowers_model.errors import UserError
 from page.tabs import compare
 from train.sources import open_source
 
+pytestmark = pytest.mark.slow
 EVIL = '<img src=x onerror="window.hacked=1">${window.hacked=1}{{window.hacked}}.jpg'
 
 

@@ -82,6 +82,8 @@ class PowerCutError(Exception):
     pass
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("quick_bundles")
 def test_a_resumed_run_goes_on_as_the_same_on_the_server(
     mlflow, server, data, tmp_path, monkeypatch
 ):
@@ -121,6 +123,7 @@ def test_a_resumed_run_goes_on_as_the_same_on_the_server(
     assert (copy / "bundle/report/history.png").is_file()
 
 
+@pytest.mark.slow
 def test_the_runs_of_a_sweep_are_followed_and_keep_no_password(
     mlflow, server, data, tmp_path, monkeypatch, capsys
 ):
@@ -152,6 +155,7 @@ def test_without_a_server_it_is_a_database_here(mlflow, data, tmp_path, monkeypa
     assert list((tmp_path / "mlruns").rglob("bundle/model.onnx"))
 
 
+@pytest.mark.usefixtures("quick_bundles")
 def test_a_server_that_is_away_costs_a_warning_and_tells_no_password(
     mlflow, data, tmp_path, monkeypatch, caplog
 ):
