@@ -21,9 +21,9 @@ from hub_server import HubServer
 
 import flowers_model
 from flowers_model import FlowerClassifier, bundle
-from train import job
 from train.evaluation.ensemble import open_for
 from train.experiment import read_settings
+from train.loop import training
 from train.sources import open_source
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -202,7 +202,7 @@ def test_kill_9_loses_nothing(run, data, tmp_path):
     status, _, err = run("--resume", tmp_path / "cut")
     assert status == 0, err
     (tmp_path / "whole").mkdir()
-    job.train(read_settings(tmp_path / "cut")[1], tmp_path / "whole")
+    training.train(read_settings(tmp_path / "cut")[1], tmp_path / "whole")
 
     rows = [
         json.loads((tmp_path / name / "history.json").read_text("utf-8"))

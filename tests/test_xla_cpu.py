@@ -149,10 +149,10 @@ def test_a_network_trains_to_the_same_weights_and_saves_the_same_file(tmp_path):
 
 
 def test_a_backbone_with_frozen_norms_predicts_the_same():
-    net = network.build("MobileNetV3Small", 5, 64)
-    photos = np.random.default_rng(0).uniform(0, 255, (2, 64, 64, 3)).astype("float32")
+    net = network.build("MobileNet", 5, 32, alpha=0.25)
+    photos = np.random.default_rng(0).uniform(0, 255, (2, 32, 32, 3)).astype("float32")
     before = net.predict(photos, verbose=0)
-    assert xla_cpu.speed_up(net) > 40
+    assert xla_cpu.speed_up(net) > 25
     net.make_predict_function(force=True)
     after = net.predict(photos, verbose=0)
     np.testing.assert_allclose(after, before, atol=1e-5 * np.abs(before).max())
