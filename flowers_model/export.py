@@ -46,7 +46,8 @@ def write_onnx(folder: str | os.PathLike) -> pathlib.Path:
     return folder / "model.onnx"
 
 
-def _export(folder: pathlib.Path) -> None:
+def export(folder: pathlib.Path) -> None:
+    """Write `folder/model.onnx` in this process, where Keras has the JAX backend."""
     import keras
     import onnx
 
@@ -126,4 +127,4 @@ def _mend_max_pools(graph) -> None:
 
 
 if __name__ == "__main__":
-    _export(pathlib.Path(sys.argv[1]))
+    export(pathlib.Path(sys.argv[1]))

@@ -87,7 +87,7 @@ def quick_bundles(monkeypatch) -> None:
     from train.data import outliers
     from train.evaluation import metrics
 
-    monkeypatch.setattr(writer, "write_onnx", export._export)
+    monkeypatch.setattr(writer, "write_onnx", export.export)
     monkeypatch.setattr(outliers, "DRAWN", 3)
     monkeypatch.setattr(metrics, "RESAMPLES", 10)
 

@@ -164,12 +164,12 @@ def petals_model(tmp_path_factory):
     import keras
 
     from flowers_model import network
-    from flowers_model.export import write_onnx
+    from flowers_model.export import export
 
     folder = write_tiny_bundle(tmp_path_factory.mktemp("petals"))
     keras.utils.set_random_seed(3)
     bundle.save_network(network.build("ConvNet", 104, 32, filters=(4, 8)), folder)
-    write_onnx(folder)
+    export(folder)
     manifest = bundle.read_manifest(folder)
     manifest.class_names = sorted(petals104())
     bundle.write_json(folder / bundle.MANIFEST, manifest)

@@ -6,7 +6,7 @@ import pytest
 
 from flowers_model import bundle, network
 from flowers_model.engine import KerasEngine, OnnxEngine
-from flowers_model.export import OUTPUTS, write_onnx
+from flowers_model.export import OUTPUTS, export
 from flowers_model.storage import round_kernels
 
 FILES = ("model.weights.h5", "model.onnx")
@@ -22,7 +22,7 @@ def folders(tmp_path_factory):
     rooms = [tmp_path_factory.mktemp(name) for name in ("wide", "narrow")]
     for room in rooms:
         bundle.save_network(net, room)
-        write_onnx(room)
+        export(room)
         round_kernels(net)
     return *rooms, net
 
