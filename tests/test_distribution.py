@@ -48,6 +48,7 @@ REAL = {
     "epochs_head": 0,
     "epochs_finetune": 1,
     "batch_size": 16,
+    "measure_norms": False,
 }
 # Sums over a batch are added up in another order, and Adam divides by the root of tiny squares.
 TOLERANCE = 2e-3

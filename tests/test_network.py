@@ -156,6 +156,7 @@ def test_frozen_norms_stay_in_inference_mode(frozen):
     assert changed == [not frozen] * 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "head_units"), [("ConvNet", ()), ("MobileNetV3Small", (16,))])
 def test_onnx_gives_what_keras_gives_for_any_batch(tmp_path, name, head_units):
     keras.utils.set_random_seed(3)

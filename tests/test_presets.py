@@ -19,6 +19,7 @@ from train.loop.training import train
 pytestmark = pytest.mark.usefixtures("float32_again")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", preset_names())
 def test_a_preset_trains_every_stage(name, data, tmp_path):
     experiment = load_preset(name).EXPERIMENT

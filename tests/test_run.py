@@ -97,6 +97,7 @@ def trained(request, data, tmp_path_factory):
     return request.param, folder, train(request.param, data, folder)
 
 
+@pytest.mark.slow
 def test_one_command_leaves_a_whole_bundle(trained, data):
     backend, run_folder, out = trained
     folder = run_folder / "bundle"
@@ -139,6 +140,7 @@ def test_one_command_leaves_a_whole_bundle(trained, data):
     assert "finetune 2/2" in (run_folder / "run.log").read_text("utf-8")
 
 
+@pytest.mark.slow
 def test_the_card_states_the_measured_results(trained):
     _, folder, _ = trained
     card = huggingface_hub.ModelCard.load(folder / "bundle/README.md")
@@ -159,6 +161,7 @@ assert "flowers_model" not in sys.modules
 """
 
 
+@pytest.mark.slow
 def test_a_published_model_is_opened_elsewhere(published, hub, data, tmp_path, monkeypatch):
     folder, out = published
     monkeypatch.setenv("HF_ENDPOINT", hub.url)
@@ -187,6 +190,7 @@ def test_a_published_model_is_opened_elsewhere(published, hub, data, tmp_path, m
     assert int(done.stdout.splitlines()[-1]) in range(3)
 
 
+@pytest.mark.slow
 def test_kill_9_loses_nothing(run, data, tmp_path):
     long = [*TINY, "--epochs-finetune", "6", "--dropout", "0.4", "--data", f"folder:{data}"]
     process = start(*long, "--output", tmp_path / "cut", start_new_session=True)
@@ -224,6 +228,7 @@ def test_a_loss_that_is_no_number_exits_with_advice(run, data, tmp_path):
     assert "Traceback" not in out + err
 
 
+@pytest.mark.slow
 def test_ctrl_c_says_how_to_go_on(data, tmp_path):
     process = start(
         *("--data", f"folder:{data}", *TINY, "--epochs-finetune", "10000"),
