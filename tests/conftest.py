@@ -82,14 +82,9 @@ def main() -> Callable[[list[str]], int]:
 @pytest.fixture
 def quick_bundles(monkeypatch) -> None:
     """Bundles are exported in this process, and measured on a few drawn pictures and samples."""
-    from flowers_model import export
-    from train.bundles import writer
-    from train.data import outliers
-    from train.evaluation import metrics
+    from helpers import quicken_bundles
 
-    monkeypatch.setattr(writer, "write_onnx", export.export)
-    monkeypatch.setattr(outliers, "DRAWN", 3)
-    monkeypatch.setattr(metrics, "RESAMPLES", 10)
+    quicken_bundles(monkeypatch)
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from packaging.requirements import Requirement
 from PIL import Image
 
 from flowers_model import bundle
-from flowers_model.export import write_onnx
+from flowers_model.export import export, write_onnx
 from flowers_model.files import replacing
 from flowers_model.hub import client
 
@@ -109,6 +109,17 @@ def link_distributions(room: pathlib.Path, lines: list[str]) -> None:
         for name in {file.parts[0] for file in distribution.files} - {"..", "__pycache__"}:
             if not (room / name).exists():
                 (room / name).symlink_to(distribution.locate_file(name))
+
+
+def quicken_bundles(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have bundles exported in this process, and measured on a few drawn pictures and samples."""
+    from train.bundles import writer
+    from train.data import outliers
+    from train.evaluation import metrics
+
+    monkeypatch.setattr(writer, "write_onnx", export)
+    monkeypatch.setattr(outliers, "DRAWN", 3)
+    monkeypatch.setattr(metrics, "RESAMPLES", 10)
 
 
 def shapes_of(build: Callable):

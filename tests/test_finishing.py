@@ -12,7 +12,7 @@ import sys
 import jax
 import keras
 import pytest
-from helpers import use_hub, write_photo_folder
+from helpers import quicken_bundles, use_hub, write_photo_folder
 from hub_server import HubServer
 
 from flowers_model import bundle, files
@@ -52,6 +52,7 @@ def trained(main, folder):
     """What training gave; its bundle is there."""
     kept, train = [], training.train
     with pytest.MonkeyPatch.context() as patched:
+        quicken_bundles(patched)
         patched.setattr(job, "train", lambda *words: kept.append(train(*words)) or kept[0])
         assert main(["--resume", str(folder)]) == 0
     return kept[0]
