@@ -1,15 +1,23 @@
-"""Write `model.onnx` from the saved network of a bundle: `python -m flowers_model.export FOLDER`.
+"""Write the saved network of a bundle anew: `python -m flowers_model.export [--format …] BUNDLE`.
+
+    onnx     `model.onnx`, which serves
+    litert   `model.tflite` and `model-float16.tflite`, for phones (flowers_model/litert.py)
 
 The export uses Keras's JAX backend, whichever backend trained the network: the graphs that the
 TensorFlow backend writes for some backbones fail at run time. A process cannot change its backend,
 so `write_onnx` starts a new one.
 """
 
+import argparse
+import importlib.util
 import os
 import pathlib
 import subprocess
 import sys
+from collections.abc import Sequence
 
+from flowers_model.command import Parser, reporting_mistakes
+from flowers_model.errors import UserError
 from flowers_model.files import replacing
 from flowers_model.storage import narrow_graph
 
@@ -126,5 +134,32 @@ def _mend_max_pools(graph) -> None:
         graph.initializer.remove(constant)
 
 
+@reporting_mistakes
+def main(arguments: Sequence[str]) -> int:
+    """Run the command; returns the exit status."""
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("bundle", metavar="BUNDLE", type=pathlib.Path, help="its folder")
+    parser.add_argument("--format", choices=("onnx", "litert"), default="onnx")
+    options = parser.parse_args(arguments)
+    if not (options.bundle / "model.weights.h5").is_file():
+        raise UserError(f"{str(options.bundle)!r} is no bundle: it has no model.weights.h5")
+    if options.format == "onnx":
+        export(options.bundle)
+        return 0
+    if importlib.util.find_spec("tensorflow") is None:
+        raise UserError("TensorFlow writes LiteRT files: pip install tensorflow-cpu")
+    os.environ["KERAS_BACKEND"] = "tensorflow"
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    from flowers_model.litert import write_litert
+
+    for precision, (path, difference) in write_litert(options.bundle).items():
+        megabytes = path.stat().st_size / 1e6
+        print(
+            f"{path}: {precision}, {megabytes:.1f} MB, probabilities within {difference:.1g} of "
+            "the network's"
+        )
+    return 0
+
+
 if __name__ == "__main__":
-    export(pathlib.Path(sys.argv[1]))
+    sys.exit(main(sys.argv[1:]))
