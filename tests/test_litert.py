@@ -5,11 +5,13 @@ import subprocess
 import sys
 import zipfile
 
+import pytest
 from helpers import COLOURS, write_tiny_bundle
 
 from flowers_model import export
 
 
+@pytest.mark.slow
 def test_a_bundle_becomes_checked_files_with_their_labels_inside(tmp_path):
     folder = write_tiny_bundle(tmp_path / "bundle")
     # In a process of its own, since Keras runs on TensorFlow for it.
