@@ -23,6 +23,7 @@ from flowers_model.statistics import (
     write_statistics,
 )
 from page.tabs import teach as tab
+from page.words import ENGLISH
 
 VIOLET, GREEN = (140, 30, 200), (30, 160, 60)
 TAUGHT = {"violet": VIOLET, "fern": GREEN}
@@ -163,9 +164,9 @@ def test_the_page_teaches_for_one_visit_within_limits(model, tmp_path):
             found.append({"path": str(path), "orig_name": path.name})
         return found
 
-    visit = tab.taught(classifier, None, " violet ", files(VIOLET, 4))
-    visit = tab.taught(classifier, visit, "Violet", files(VIOLET, 2, 20))
-    visit = tab.taught(classifier, visit, "SUNFLOWER", files(COLOURS["sunflower"], 3))
+    visit = tab.taught(classifier, None, " violet ", files(VIOLET, 4), ENGLISH)
+    visit = tab.taught(classifier, visit, "Violet", files(VIOLET, 2, 20), ENGLISH)
+    visit = tab.taught(classifier, visit, "SUNFLOWER", files(COLOURS["sunflower"], 3), ENGLISH)
     assert {name: len(those) for name, those in visit.photos.items()} == {
         "violet": 6,
         "sunflower": 3,
@@ -174,13 +175,13 @@ def test_the_page_teaches_for_one_visit_within_limits(model, tmp_path):
     assert len(visit.thumbnails) == 9
     assert classifier.label_names == list(COLOURS)
     for name, sent, said in (
-        ("", files(GREEN, 3), "write the flower's name"),
+        ("", files(GREEN, 3), "s name first"),
         ("fern", [], "up to 10 photos"),
         ("violet", files(VIOLET, 5, 40), "up to 10 photos"),
         ("fern", [{"path": None}], "no photo"),
     ):
         with pytest.raises(UserError, match=said):
-            tab.taught(classifier, visit, name, sent)
+            tab.taught(classifier, visit, name, sent, ENGLISH)
     assert len(visit.photos["violet"]) == 6
 
 
