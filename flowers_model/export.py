@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from flowers_model.command import Parser, reporting_mistakes
 from flowers_model.errors import UserError
 from flowers_model.files import replacing
+from flowers_model.installation import install_line, spoken
 from flowers_model.storage import narrow_graph
 
 OUTPUTS = ("logits", "embedding", "features", "class_maps")
@@ -137,7 +138,11 @@ def _mend_max_pools(graph) -> None:
 @reporting_mistakes
 def main(arguments: Sequence[str]) -> int:
     """Run the command; returns the exit status."""
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(
+        spoken("export"),
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("bundle", metavar="BUNDLE", type=pathlib.Path, help="its folder")
     parser.add_argument("--format", choices=("onnx", "litert"), default="onnx")
     options = parser.parse_args(arguments)
@@ -147,7 +152,7 @@ def main(arguments: Sequence[str]) -> int:
         export(options.bundle)
         return 0
     if importlib.util.find_spec("tensorflow") is None:
-        raise UserError("TensorFlow writes LiteRT files: pip install tensorflow-cpu")
+        raise UserError(f"TensorFlow writes LiteRT files: {install_line('train')}")
     os.environ["KERAS_BACKEND"] = "tensorflow"
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     from flowers_model.litert import write_litert

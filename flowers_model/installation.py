@@ -36,6 +36,7 @@ COMMANDS = {
     "convert": Command("train.convert", "convert photos to TFRecords, or back to folders"),
     "sweep": Command("train.sweep", "train a grid of settings, and compare the runs"),
     "plan": Command("train.plan", "plan training on TPU v5e chips, without one"),
+    "export": Command("flowers_model.export", "write a network as ONNX, or LiteRT for phones"),
     "deploy": Command("spaces/deploy.py", "make a Hugging Face Space of the page"),
     "static": Command("spaces/static_site.py", "write the page that runs in the browser alone"),
     "release": Command("train.release", "make a bundle the model that comes with the code"),
