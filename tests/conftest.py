@@ -49,6 +49,8 @@ os.environ.update(
     JAX_DISABLE_MOST_OPTIMIZATIONS="1",  # tiny networks compile for longer than they run
 )
 os.environ.setdefault("KERAS_BACKEND", "jax")
+# Behind a proxy, too, tests ask their own servers directly.
+os.environ.update(dict.fromkeys(("NO_PROXY", "no_proxy"), "127.0.0.1,localhost,::1"))
 for _name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_ENDPOINT", "HF_HUB_OFFLINE"):
     os.environ.pop(_name, None)
 _root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))

@@ -360,7 +360,8 @@ def test_proxies_ipv6_and_a_sub_path_hold(model, tmp_path):
         "GRADIO_SERVER_NAME": "::1",
         "GRADIO_ROOT_PATH": "/flowers",
     }
-    environment.pop("NO_PROXY", None)
+    for name in ("NO_PROXY", "no_proxy"):
+        environment.pop(name, None)
     command = [sys.executable, ROOT / "app.py", "--model", model]
     with page_process(command, environment, tmp_path, host="[::1]") as url:
         assert httpx.get(f"{url}/config").json()["root"] == f"{url}/flowers"
