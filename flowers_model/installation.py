@@ -42,8 +42,8 @@ COMMANDS = {
     "release": Command("train.release", "make a bundle the model that comes with the code"),
 }
 
-# What the packages for serving suffice for; all others need the extra `train`.
-SERVING = {"app", "predict", "explain", "deploy", "static"}
+# What starts without the extra `train`; `teach` asks for two of its packages by name.
+SERVING = {"app", "predict", "explain", "teach", "deploy", "static"}
 
 # `flowers`, where this process was started so.
 started_as: str | None = None
