@@ -149,7 +149,7 @@ def test_a_disk_that_fills_while_the_bundle_is_written(size, main, folder, capsy
     line = shown.out.strip().splitlines()[-1]
     assert status == 1
     assert " failed (" in line
-    assert f"; {network_in(folder)}; go on with: python train/run.py --resume {folder} " in line
+    assert f"; {network_in(folder)}; resume with: python train/run.py --resume {folder} " in line
     assert line.endswith(" MB first)")
     assert "Traceback" not in shown.out + shown.err
     assert bundle.check(folder / "bundle")
@@ -276,7 +276,7 @@ def test_sigterm_between_the_last_epoch_and_the_bundle(main, quick, folder, monk
         signal.signal(signal.SIGTERM, before)
     line = capsys.readouterr().out.strip().splitlines()[-1]
     again = f"python train/run.py --resume {folder}"
-    assert line == f"stopped by SIGTERM, all is saved; go on with: {again}"
+    assert line == f"stopped by SIGTERM, all is saved; resume with: {again}"
     assert bundle.check(folder / "bundle")
     assert not [*folder.glob(".writing-*")]
 

@@ -85,7 +85,7 @@ def test_inference_features_and_norms_are_those_of_full_float32(tf32, tmp_path, 
         assert net.dtype_policy.name == policy
 
 
-@pytest.mark.usefixtures("quick_bundles")
+# The bundle is exported in a process of its own, as always: the fast card is not there.
 def test_a_card_that_computes_fast_leaves_a_bundle_with_exact_figures(tf32, data, tmp_path):
     experiment = Experiment(
         data=data,

@@ -164,7 +164,7 @@ def test_a_cut_checkpoint_is_gone_back_from(data, tmp_path, caplog):
     saved = json.loads((folder / "history.json").read_text("utf-8"))
     longer = dict(epochs_head=1, epochs_finetune=4, monitor="last", schedule="constant")
     _, again = train(data, folder, **longer)
-    assert "finetune-0002.weights.h5 of" in caplog.text
+    assert "finetune-0002.weights.h5 in" in caplog.text
     assert "resuming after epoch 2 of finetune" in caplog.text
     assert [row["epoch"] for row in again] == [0, 0, 1, 2, 3]
     assert again[:3] == saved[:3]

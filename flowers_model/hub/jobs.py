@@ -75,7 +75,7 @@ def upload_project(folder: pathlib.Path, repo_id: str, patterns: Sequence[str]) 
     api = connect()
     try:
         persist(make_ready, api, repo_id, True, None, "dataset")
-        persist(commit, api, folder, repo_id, "The project", patterns, "dataset")
+        persist(commit, api, folder, repo_id, "The project", {}, patterns, "dataset")
         return persist(api.repo_info, repo_id, repo_type="dataset").sha
     except TROUBLE as error:
         explain(error, f"cannot upload the project to {repo_id}", api, repo_id, None, "dataset")
