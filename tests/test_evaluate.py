@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import pathlib
 import re
 import warnings
 
@@ -252,11 +253,14 @@ def test_two_models_and_mirrored_views_are_averaged(model, data, tmp_path):
         (["--split", "dev"], "has no 'dev', but"),
         (["--data", "folder:/nowhere"], "/nowhere"),
         (["--model", "/nowhere"], "neither a folder here nor"),
-        (["--output", "."], "holds something else"),
+        (["--output", str(pathlib.Path(__file__).parent)], "holds something else"),
         (["--tta", "rotations"], "invalid choice"),
     ],
 )
-def test_a_mistake_gets_one_line_and_status_2(model, data, capsys, change, message):
+def test_a_mistake_gets_one_line_and_status_2(
+    model, data, tmp_path, monkeypatch, capsys, change, message
+):
+    monkeypatch.chdir(tmp_path)  # where the report may be written
     known = {"--model": str(model), "--data": f"folder:{data}"} | {change[0]: change[1]}
     assert evaluate.main([word for pair in known.items() for word in pair]) == 2
     [line] = capsys.readouterr().err.splitlines()
@@ -264,9 +268,12 @@ def test_a_mistake_gets_one_line_and_status_2(model, data, capsys, change, messa
     assert message in line
 
 
-def test_data_with_a_class_that_the_model_does_not_know_is_refused(model, tmp_path, capsys):
+def test_data_with_a_class_that_the_model_does_not_know_is_refused(
+    model, tmp_path, monkeypatch, capsys
+):
     folder = write_photo_folder(tmp_path / "data", {"": 6})
     (folder / "poppy").rename(folder / "oak")
+    monkeypatch.chdir(tmp_path)  # where the report may be written
     assert evaluate.main(["--model", str(model), "--data", f"folder:{folder}"]) == 2
     assert "does not know 1 of the 3 classes" in capsys.readouterr().err
 
