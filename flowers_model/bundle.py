@@ -22,6 +22,7 @@ Reading one executes nothing from it: it holds JSON, plain arrays and an ONNX gr
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import pathlib
@@ -49,6 +50,9 @@ REFUSAL_FILE = "refusal.npy"
 STATISTICS = "statistics.npz"
 OPTIONAL_FILES = (REFUSAL_FILE, STATISTICS, SPLITS)
 FOLDERS = ("gallery", "report")
+# Among a million photos, two have the same digest by chance once in 30 million times.
+DIGEST_BYTES = 8
+GALLERY_SIDE = 384  # pixels, the longer side of a gallery photo
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Name = Annotated[str, Field(min_length=1)]
@@ -274,11 +278,20 @@ class Gallery(pydantic.BaseModel):
     photos: list[GalleryPhoto]
 
 
+def photo_digest(data: bytes) -> bytes:
+    """What tells a photo by its bytes in `splits.json`, `DIGEST_BYTES` long.
+
+    >>> photo_digest(pathlib.Path("photo.jpg").read_bytes()).hex()
+    'c6e1f3a9b2d40857'
+    """
+    return hashlib.blake2b(data, digest_size=DIGEST_BYTES).digest()
+
+
 class Splits(pydantic.BaseModel):
     """`splits.json`: the photos that a model was trained, chosen and measured on."""
 
     class_names: list[Name]
-    photos: dict[str, list[str]]  # by split, each photo's digest (`train.data.digests`)
+    photos: dict[str, list[str]]  # by split, each photo's `photo_digest` in hexadecimal
 
 
 def held_out(splits: Collection[str]) -> str | None:

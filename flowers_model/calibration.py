@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from flowers_model.uncertainty import softmax
+from flowers_model.uncertainty import probability_before, softmax
+
+SOURCE_PHOTOS = 20  # a source with fewer photos counts for the temperature only
 
 
 def fit_temperature(
@@ -43,6 +45,66 @@ def conformal_quantile(scores: np.ndarray, coverage: float) -> float:
     """
     rank = math.ceil((len(scores) + 1) * coverage)
     return float(np.sort(scores)[rank - 1]) if rank <= len(scores) else 1.0
+
+
+def large_sources(sources: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """The rows of each source that promises are kept for; all rows as one if each has too few.
+
+    >>> [len(rows) for rows in large_sources([np.arange(40), np.arange(40, 43)])]
+    [40]
+
+    Args:
+        sources: the rows of each source, int.
+    """
+    large = [rows for rows in sources if len(rows) >= SOURCE_PHOTOS]
+    return large or [np.sort(np.concatenate(sources))]
+
+
+def refusal_bounds(
+    scores: np.ndarray, sources: Sequence[np.ndarray], keeps: float
+) -> tuple[float, float]:
+    """Center and threshold of a refusal score: each source keeps this share of its photos.
+
+    >>> center, threshold = refusal_bounds(scores, [np.arange(len(scores))], 0.95)
+
+    Args:
+        scores: unscaled, of held-out photos, `(N,)`.
+        sources: the rows of each source, int.
+        keeps: 0..1.
+    """
+    center = float(np.median(scores))
+    threshold = max(np.quantile(scores[rows], keeps) for rows in sources)
+    # If most flowers have one and the same score, only higher scores are refused.
+    return center, float(max(threshold, center + 1e-9 + 1e-6 * abs(center)))
+
+
+def label_set_limit(
+    probabilities: np.ndarray, labels: np.ndarray, sources: Sequence[np.ndarray], coverage: float
+) -> float:
+    """The limit with which the label sets of each source hold the right name this often.
+
+    >>> limit = label_set_limit(probabilities, labels, [np.arange(len(labels))], 0.9)
+
+    Args:
+        probabilities: of held-out photos, `(N, C)`.
+        labels: int `(N,)`.
+        sources: the rows of each source, int.
+        coverage: 0..1.
+    """
+    needed = probability_before(probabilities)[np.arange(len(labels)), labels]
+    return max(conformal_quantile(needed[rows], coverage) for rows in sources)
+
+
+def auroc(flowers: np.ndarray, strangers: np.ndarray) -> float:
+    """How often an out-of-distribution photo has the higher score of the two, 0..1.
+
+    >>> auroc(np.array([0.0, 1.0]), np.array([1.0, 2.0]))
+    0.875
+    """
+    flowers = np.sort(flowers)
+    below = np.searchsorted(flowers, strangers, "left")
+    ties = np.searchsorted(flowers, strangers, "right") - below
+    return float((below + ties / 2).mean() / len(flowers))
 
 
 def _golden_section(loss: Callable[[float], float], low: float, high: float) -> float:

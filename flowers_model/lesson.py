@@ -11,7 +11,6 @@ import collections
 import dataclasses
 import datetime
 import hashlib
-import io
 import pathlib
 import re
 import shutil
@@ -20,24 +19,27 @@ from typing import Protocol
 
 import huggingface_hub
 import numpy as np
-from PIL import Image
 
 from flowers_model import bundle
-from flowers_model.calibration import conformal_quantile, fit_temperature
+from flowers_model.calibration import (
+    auroc,
+    fit_temperature,
+    label_set_limit,
+    large_sources,
+    refusal_bounds,
+)
 from flowers_model.engine import Engine
 from flowers_model.errors import UserError
 from flowers_model.few_shot import grown
 from flowers_model.files import check_output, legible, replacing
 from flowers_model.grow import Head, read_head, write_head
 from flowers_model.installation import spoken
-from flowers_model.photo import Photo, PhotoError, decode
+from flowers_model.photo import Photo, PhotoError, decode, reduced
 from flowers_model.statistics import Statistics, read_statistics, write_statistics
-from flowers_model.uncertainty import SCORES, probability_before, refused, softmax
+from flowers_model.uncertainty import SCORES, refused, softmax
 
 FEW = 3  # photos of a class, below which too few are said to be
-SOURCE_PHOTOS = 20  # a source with fewer has a part in the temperature alone
 FOLDS = 5  # in which photos are held out; classes of up to as many photos one by one
-GALLERY_SIDE = 384  # pixels, the longer side of a gallery photo
 TAUGHT = "## Taught from a few photos"
 
 
@@ -138,11 +140,8 @@ class Lesson:
         for name, examples in self.examples.items():
             for example in examples[:count]:
                 file = f"taught-{len(photos):03}.jpg"
-                encoded = io.BytesIO()
-                picture = Image.fromarray(example.pixels)
-                picture.thumbnail((GALLERY_SIDE, GALLERY_SIDE))
-                picture.save(encoded, "JPEG", quality=88)
-                (room / "gallery" / file).write_bytes(encoded.getvalue())
+                data = reduced(example.pixels, bundle.GALLERY_SIDE, quality=88)
+                (room / "gallery" / file).write_bytes(data)
                 photos.append(bundle.GalleryPhoto(file=file, label=name))
                 shown.append(self.classifier.prepare(example.pixels))
         if not shown:
@@ -302,7 +301,7 @@ def _examples(
 def example(photo: Photo, title: str) -> Example:
     """A photo, called by its file's name where it is a file."""
     if isinstance(photo, bytes):
-        return Example(title, decode(photo), _digest(photo))
+        return Example(title, decode(photo), bundle.photo_digest(photo).hex())
     if isinstance(photo, str | pathlib.Path):
         path = pathlib.Path(photo)
         try:
@@ -310,15 +309,10 @@ def example(photo: Photo, title: str) -> Example:
         except OSError as error:
             raise PhotoError(f"{legible(path)} cannot be read: {error.strerror}") from None
         try:
-            return Example(legible(path.name), decode(data), _digest(data))
+            return Example(legible(path.name), decode(data), bundle.photo_digest(data).hex())
         except PhotoError as error:
             raise PhotoError(f"{legible(path)}: {error}") from None
     return Example(title, decode(photo))
-
-
-def _digest(data: bytes) -> str:
-    """As in `splits.json`: see `train.data.digests`."""
-    return hashlib.blake2b(data, digest_size=8).hexdigest()
 
 
 def _held_out_answers(
@@ -357,46 +351,39 @@ def _recalibrated(
     promises hold for every source of at least 20 photos.
     """
     numbers, counts = np.unique(held_out.sources, return_counts=True)
-    sources = [held_out.sources == number for number in numbers]
+    sources = [np.flatnonzero(held_out.sources == number) for number in numbers]
     old = max((numbers >= 0).sum(), 1)
     weights = np.ones(len(held_out.labels))
     for number, rows in zip(numbers, sources, strict=True):
         if number >= 0:
-            weights[rows] = counts[numbers >= 0].sum() / (old * rows.sum())
+            weights[rows] = counts[numbers >= 0].sum() / (old * len(rows))
     temperature = fit_temperature(held_out.logits, held_out.labels, weights)
-    large = [rows for rows in sources if rows.sum() >= SOURCE_PHOTOS]
-    large = large or [np.ones(len(held_out.labels), bool)]
+    large = large_sources(sources)
 
     refusal = calibration.refusal
     if refusal is not None:
         strange = statistics.strangers @ head.kernel + head.bias
         kinds = statistics.stranger_kinds
-        auroc = {}
+        areas = {}
         for kind in refusal.auroc:
             score = SCORES[kind](statistics.means)
             raw = score.score(held_out.logits, held_out.embeddings, temperature)
             others = score.score(strange, statistics.strangers, temperature)
-            auroc[kind] = float(
+            areas[kind] = float(
                 np.mean(
-                    [_auroc(raw[r], others[kinds == k]) for r in large for k in np.unique(kinds)]
+                    [auroc(raw[r], others[kinds == k]) for r in large for k in np.unique(kinds)]
                     or [refusal.auroc[kind]]
                 )
             )
             if kind == refusal.score:
-                center = float(np.median(raw))
-                threshold = float(max(np.quantile(raw[rows], refusal.keeps) for rows in large))
+                center, threshold = refusal_bounds(raw, large, refusal.keeps)
         refusal = refusal.model_copy(
-            update={
-                "center": center,
-                "threshold": max(threshold, center + 1e-9 + 1e-6 * abs(center)),
-                "auroc": auroc,
-            }
+            update={"center": center, "threshold": threshold, "auroc": areas}
         )
     sets = calibration.label_sets
     if sets is not None:
-        before = probability_before(softmax(held_out.logits, temperature))
-        needed = before[np.arange(len(before)), held_out.labels]
-        limit = max(conformal_quantile(needed[rows], sets.coverage) for rows in large)
+        probabilities = softmax(held_out.logits, temperature)
+        limit = label_set_limit(probabilities, held_out.labels, large, sets.coverage)
         sets = bundle.LabelSets(coverage=sets.coverage, limit=limit)
     taught = (held_out.sources == -1).sum()
     return bundle.Calibration(
@@ -410,13 +397,6 @@ def _recalibrated(
         refusal=refusal,
         label_sets=sets,
     )
-
-
-def _auroc(flowers: np.ndarray, others: np.ndarray) -> float:
-    """How often a photo of another thing has the higher score of the two."""
-    below = np.searchsorted(np.sort(flowers), others, "left")
-    ties = np.searchsorted(np.sort(flowers), others, "right") - below
-    return float((below + ties / 2).mean() / len(flowers))
 
 
 def _with_taught(

@@ -6,6 +6,7 @@ from helpers import COLOURS, photo, write_tiny_bundle
 
 from flowers_model import FlowerClassifier, bundle
 from flowers_model.bundle import BundleError
+from flowers_model.calibration import conformal_quantile, fit_temperature
 from flowers_model.classifier import softmax
 from flowers_model.similar import Similar
 from flowers_model.uncertainty import (
@@ -17,13 +18,7 @@ from flowers_model.uncertainty import (
     odds,
 )
 from train.data.outliers import ood_pictures
-from train.evaluation.calibration import (
-    Measured,
-    Outputs,
-    calibrate,
-    conformal_quantile,
-    fit_temperature,
-)
+from train.evaluation.calibration import Measured, Outputs, calibrate
 from train.evaluation.metrics import ood_auroc
 
 

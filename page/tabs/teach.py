@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import base64
 import dataclasses
-import io
 import pathlib
 import shutil
 import tempfile
 
 import gradio as gr
 import numpy as np
-from PIL import Image
 
 from flowers_model import bundle
 from flowers_model.classifier import FlowerClassifier
 from flowers_model.errors import UserError
 from flowers_model.grow import read_head
 from flowers_model.lesson import Example, Lesson
-from flowers_model.photo import decode
+from flowers_model.photo import decode, reduced
 from flowers_model.similar import Similar
 from flowers_model.uncertainty import directions
 from page import words
@@ -88,11 +86,8 @@ def taught(
     if not files or len(own) + len(files) > MOST:
         raise UserError(say("teach_count", most=MOST))
     for file in files:
-        picture = Image.fromarray(read(file))
-        picture.thumbnail((SIDE, SIDE))
-        encoded = io.BytesIO()
-        picture.save(encoded, "JPEG", quality=92)
-        own.append((str(file.get("orig_name") or f"photo {len(own) + 1}"), encoded.getvalue()))
+        title = str(file.get("orig_name") or f"photo {len(own) + 1}")
+        own.append((title, reduced(read(file), SIDE, quality=92)))
     lesson = classifier.teach(
         {
             one: [Example(title, decode(data)) for title, data in those]
@@ -254,11 +249,8 @@ def _answer(visit: Visit, answers: object, alike: str, say: Words) -> str:
 
 def _thumbnail(pixels: np.ndarray) -> str:
     """A small picture as an address."""
-    picture = Image.fromarray(pixels)
-    picture.thumbnail((2 * THUMBNAIL, 2 * THUMBNAIL))
-    encoded = io.BytesIO()
-    picture.save(encoded, "JPEG", quality=80)
-    return f"data:image/jpeg;base64,{base64.b64encode(encoded.getvalue()).decode()}"
+    data = reduced(pixels, 2 * THUMBNAIL, quality=80)
+    return f"data:image/jpeg;base64,{base64.b64encode(data).decode()}"
 
 
 def _alert(text: str) -> str:

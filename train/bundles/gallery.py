@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import io
 import pathlib
 
 import numpy as np
-from PIL import Image
 
 from flowers_model import bundle
-from flowers_model.photo import PhotoError, decode
+from flowers_model.photo import PhotoError, decode, reduced
 from train.experiment import Experiment
 from train.sources import Source, Split
-
-GALLERY_SIDE = 384  # pixels, the longer side of a gallery photo
 
 
 def write_gallery(room: pathlib.Path, source: Source, name: str, experiment: Experiment) -> None:
@@ -27,16 +23,14 @@ def write_gallery(room: pathlib.Path, source: Source, name: str, experiment: Exp
             if kept == experiment.gallery:
                 break
             try:
-                picture = Image.fromarray(decode(split.read(int(i))))
+                photo = decode(split.read(int(i)))
             except (PhotoError, OSError) as error:
                 failed = error
                 continue  # counted and named when the split was read
-            picture.thumbnail((GALLERY_SIDE, GALLERY_SIDE))
             file = f"{label:03}-{kept}.jpg"
-            encoded = io.BytesIO()
-            picture.save(encoded, "JPEG", quality=88)
             (room / "gallery").mkdir(exist_ok=True)
-            (room / "gallery" / file).write_bytes(encoded.getvalue())
+            data = reduced(photo, bundle.GALLERY_SIDE, quality=88)
+            (room / "gallery" / file).write_bytes(data)
             photos.append(bundle.GalleryPhoto(file=file, label=class_name))
             kept += 1
     if failed is not None and not photos:

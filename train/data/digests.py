@@ -10,7 +10,6 @@ from __future__ import annotations
 import collections
 import concurrent.futures
 import dataclasses
-import hashlib
 import logging
 import pathlib
 from collections.abc import Sequence
@@ -25,7 +24,6 @@ from train.sources.base import picked
 
 log = logging.getLogger("flowers")
 
-BYTES = 8  # of a digest: among a million photos, two are alike by chance once in 30 million times
 READERS = 16
 ORDER = ("train", "valid", "test")  # from what a network learns from most to what it never sees
 
@@ -38,15 +36,15 @@ def digests(split: Split, title: str) -> list[str | None]:
 
     def one(i: int) -> bytes:
         try:
-            return b"\1" + hashlib.blake2b(split.read(i), digest_size=BYTES).digest()
+            return b"\1" + bundle.photo_digest(split.read(i))
         except OSError:  # counted and named when the photo is decoded
-            return bytes(1 + BYTES)
+            return bytes(1 + bundle.DIGEST_BYTES)
 
     own = processes.share(len(split))
     with concurrent.futures.ThreadPoolExecutor(READERS) as pool:
         found = pool.map(one, own)
         found = list(progress(found, f"checking {title}", len(own), "photos"))
-    rows = np.frombuffer(b"".join(found), np.uint8).reshape(-1, 1 + BYTES)
+    rows = np.frombuffer(b"".join(found), np.uint8).reshape(-1, 1 + bundle.DIGEST_BYTES)
     return [
         row[1:].tobytes().hex() if row[0] else None for row in processes.gather(rows, len(split))
     ]

@@ -7,7 +7,6 @@ come from folders (`outliers`), of which a third part is for training.
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import logging
 import pathlib
@@ -16,7 +15,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from flowers_model.bundle import Manifest
+from flowers_model.bundle import Manifest, photo_digest
 from flowers_model.photo import decode
 from train.data.decoding import decode_each
 from train.sources.base import SourceError, Split
@@ -60,8 +59,7 @@ def outliers(folders: Sequence[str]) -> dict[str, Split]:
     parts: dict[str, list[tuple[int, int]]] = {"train": [], "choose": [], "measure": []}
     for number, split in enumerate(found):
         for i in range(len(split)):
-            digest = hashlib.blake2b(split.read(i), digest_size=8).digest()
-            tenth = int.from_bytes(digest, "big") % 10
+            tenth = int.from_bytes(photo_digest(split.read(i)), "big") % 10
             parts[next(p for p, end in _TENTHS.items() if tenth < end)].append((number, i))
     for part, places in parts.items():
         if folders and not places:

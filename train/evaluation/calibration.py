@@ -19,19 +19,22 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-import sklearn.metrics
 import sklearn.model_selection
 
 from flowers_model.bundle import Calibration, LabelSets, Refusal
-from flowers_model.calibration import conformal_quantile, fit_temperature
+from flowers_model.calibration import (
+    fit_temperature,
+    label_set_limit,
+    large_sources,
+    refusal_bounds,
+)
 from flowers_model.classifier import softmax
-from flowers_model.uncertainty import SCORES, Score, probability_before
+from flowers_model.uncertainty import SCORES, Score
 from train.evaluation.metrics import ood_auroc
 
 FOLDS = 5
 COVERAGE = 0.9  # share of photos whose label is to be in their label set
 KEPT = 0.95  # share of flowers not to be refused
-SOURCE_PHOTOS = 20  # a source with fewer photos counts for the temperature only
 
 
 class Outputs(NamedTuple):
@@ -81,8 +84,7 @@ def calibrate(
         weights[rows] = 1 / (len(rows) * len(sources))
     temperature = fit_temperature(logits, labels, weights)
     cross_fitted = _cross_fit(logits, labels, weights, seed)
-    large = [rows for rows in sources.values() if len(rows) >= SOURCE_PHOTOS]
-    large = large or [np.arange(len(labels))]
+    large = large_sources([*sources.values()])
 
     ends = np.cumsum([len(part.labels) for part in parts])[:-1]
     fitted: dict[str, Score] = {}
@@ -101,20 +103,10 @@ def calibrate(
         areas = [ood_auroc(flowers[name][rows], strangers) for rows in large]
         auroc[name] = float(np.mean(areas))
     best = max(auroc, key=auroc.get)
-    center = np.median(flowers[best])
-    threshold = max(np.quantile(flowers[best][rows], KEPT) for rows in large)
-    refusal = Refusal(
-        score=best,
-        center=center,
-        # If most flowers have one and the same score, only higher scores are refused.
-        threshold=max(threshold, center + 1e-9 + 1e-6 * abs(center)),
-        keeps=KEPT,
-        auroc=auroc,
-    )
+    center, threshold = refusal_bounds(flowers[best], large, KEPT)
+    refusal = Refusal(score=best, center=center, threshold=threshold, keeps=KEPT, auroc=auroc)
 
-    before = probability_before(softmax(logits, cross_fitted[:, None]))
-    needed = before[np.arange(len(labels)), labels]
-    limit = max(conformal_quantile(needed[rows], COVERAGE) for rows in large)
+    limit = label_set_limit(softmax(logits, cross_fitted[:, None]), labels, large, COVERAGE)
     calibration = Calibration(
         temperature=temperature,
         fitted_on="valid",

@@ -6,23 +6,16 @@ import dataclasses
 from collections.abc import Callable
 
 import numpy as np
-import sklearn.metrics
-import sklearn.model_selection
 
 from flowers_model.bundle import Interval, Metrics
+from flowers_model.calibration import auroc
 from flowers_model.classifier import Answers, softmax
 from flowers_model.uncertainty import refused
 
 
 def ood_auroc(flowers: np.ndarray, strangers: list[np.ndarray]) -> float:
     """How well a score tells flowers `(N,)` from other things: the mean over their kinds."""
-    areas = [
-        sklearn.metrics.roc_auc_score(
-            np.repeat([0, 1], (len(flowers), len(kind))), np.concatenate([flowers, kind])
-        )
-        for kind in strangers
-    ]
-    return float(np.mean(areas))
+    return float(np.mean([auroc(flowers, kind) for kind in strangers]))
 
 
 BINS = 15  # of probability, for the calibration error
