@@ -163,7 +163,7 @@ def test_a_zip_of_photos_becomes_a_table_and_a_csv(page, models):
     assert not page.locator("#many-stop").is_visible()
 
     with page.expect_download() as download:
-        page.click("#many-tools button")
+        page.click("#many-tools .tools button")
     assert download.value.suggested_filename == "flowers.csv"
     text = pathlib.Path(download.value.path()).read_text("utf-8-sig")
     lines = list(csv.DictReader(io.StringIO(text)))
@@ -210,7 +210,7 @@ def test_it_can_be_stopped_and_begun_again(page):
     page.wait_for_timeout(1000)  # what was under way would show by now
     count = rows.count()
     assert 0 < count < 50
-    playwright.expect(page.locator("#many-tools button")).to_be_visible()
+    playwright.expect(page.locator("#many-tools .tools button")).to_be_visible()
     page.wait_for_timeout(500)
     assert rows.count() == count
     page.locator("#many-files [aria-label='Clear']").click()
