@@ -183,6 +183,16 @@ def test_photos_that_do_not_fit_in_memory_are_read_again(photos, monkeypatch):
         np.testing.assert_array_equal(fitted.array[i], fit(decode(photos[i]), 24))
 
 
+def test_a_container_with_little_memory_keeps_fewer_photos(tmp_path, monkeypatch):
+    limit = tmp_path / "memory.max"
+    monkeypatch.setattr(decoding, "LIMITS", (str(limit), str(tmp_path / "of another kernel")))
+    limit.write_text("max\n")
+    unlimited = decoding.in_memory()
+    assert 0 < unlimited <= decoding.IN_MEMORY
+    limit.write_text(f"{600 * 2**20}\n")
+    assert decoding.in_memory() == min(unlimited, 100 * 2**20)
+
+
 def test_a_few_unreadable_photos_are_counted_named_and_skipped(tmp_path, caplog):
     folder = write_photo_folder(tmp_path, {"train": 10, "valid": 2})
     (folder / "train/poppy/003.jpg").write_bytes(b"broken")

@@ -6,6 +6,7 @@ import concurrent.futures
 import dataclasses
 import logging
 import os
+import pathlib
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -23,7 +24,9 @@ log = logging.getLogger("flowers")
 UNREADABLE_LIMIT = 0.05  # share of a split's photos that may be skipped
 MARGIN = 1.25  # training keeps photos this much larger than the input, for random crops
 CHUNK = 64  # photos that are decoded ahead
-IN_MEMORY = 4 * 2**30  # bytes of decoded photos above which they go to a temporary file
+IN_MEMORY = 4 * 2**30  # bytes of a split's decoded photos that are kept in memory, at most
+# Where the kernel says how much memory a container may use, by version of control groups.
+LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,7 +112,7 @@ def training_photos(split: Split, title: str, size: int, skip_bad: bool = False)
     """
     side = round(MARGIN * size)
     photos: dict[int, np.ndarray] = {}
-    fits = len(split) * 4 * side**2 <= IN_MEMORY  # 3 channels at 4:3
+    fits = len(split) * 4 * side**2 <= in_memory()  # 3 channels at 4:3
     keep = photos.__setitem__ if fits else lambda i, photo: None
 
     def reduced(data: bytes) -> np.ndarray:
@@ -219,9 +222,24 @@ def _reduce(photo: np.ndarray, short_side: int) -> np.ndarray:
     return np.asarray(Image.fromarray(photo).resize(shape, Image.Resampling.BILINEAR))
 
 
+def in_memory() -> int:
+    """How many bytes of a split's decoded photos are kept in memory.
+
+    A sixth of what the machine or container has, since up to three splits are kept beside the
+    network and its training; at most `IN_MEMORY`.
+    """
+    memory = [6 * IN_MEMORY]
+    if hasattr(os, "sysconf"):  # not on Windows
+        memory.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    for path in map(pathlib.Path, LIMITS):
+        if path.is_file() and (text := path.read_text("ascii").strip()).isdigit():  # else "max"
+            memory.append(int(text))
+    return min(memory) // 6
+
+
 def allocate(shape: tuple[int, ...]) -> np.ndarray:
     """Space for decoded photos: memory, or a temporary file if they would fill it."""
-    if np.prod(shape) <= IN_MEMORY:
+    if np.prod(shape) <= in_memory():
         return np.empty(shape, np.uint8)
     with tempfile.TemporaryFile() as file:
         return np.memmap(file, np.uint8, "w+", shape=shape)
