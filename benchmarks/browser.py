@@ -134,8 +134,8 @@ def main() -> None:
             page = browser.new_page()
             started = time.perf_counter()
             page.goto(url)
-            page.set_input_files("#photo .zone input", paths[0])
-            page.wait_for_selector("#answer h2")
+            page.set_input_files("#flowers-photo .zone input", paths[0])
+            page.wait_for_selector("#flowers-answer h2")
             first = time.perf_counter() - started
             page.wait_for_timeout(1500)
             print(

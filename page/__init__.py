@@ -44,7 +44,7 @@ def build(
                 lambda say: f"<h1>{say('title')}</h1><p>{say('introduction', count=count)}</p>",
             ),
             apply_default_css=False,
-            elem_id="hero",
+            elem_id="flowers-hero",
         )
         with gr.Tabs(selected="name", overflow_behavior="wrap") as tabs:
             with gr.Tab(frame.text("tab_name"), id="name"):

@@ -156,7 +156,7 @@ def _parts(
         "introduction": say("introduction", count=count),
         "caution": say("caution", count=count),
         "intake": intake.write(say),
-        "examples": f'<div id="examples">{some}</div>' if some else "",
+        "examples": f'<div id="flowers-examples">{some}</div>' if some else "",
         "flowers": flowers.index(say),
         "many_tools": batch.tools(say),
         "many_head": batch.head(say),

@@ -192,6 +192,13 @@ def test_what_is_public_is_documented(client):
     assert not any("http" in str(one["parameters"]) for one in endpoints.values())  # no URL
 
 
+def test_ids_cannot_be_those_of_a_page_around_it(client):
+    components = client.config["components"]
+    ids = {one["props"].get("elem_id") for one in components} - {None}
+    assert "flowers-photo" in ids
+    assert [one for one in ids if not one.startswith("flowers-")] == []
+
+
 def gallery_urls(client: gradio_client.Client) -> list[str]:
     shown = client.config["i18n_translations"]["en"]["flowers-examples"]
     return [f"{client.src}{path}" for path in re.findall(r'src="([^"]+)"', shown)]

@@ -124,7 +124,7 @@ def opened(browser, server: str, **context) -> Iterator["playwright.Page"]:
     page.on("pageerror", lambda error: faults.append(str(error)))
     page.on("response", lambda answer: faults.append(answer.url) if answer.status >= 400 else None)
     page.goto(server)
-    page.wait_for_selector("#examples img")
+    page.wait_for_selector("#flowers-examples img")
     yield page
     assert page.evaluate("window.hacked") is None
     assert page.locator(".toast-body").count() == 0
@@ -146,7 +146,7 @@ def answered(page, action: Callable[[], object]) -> str:
     before = page.evaluate("window.answers")
     action()
     page.wait_for_function(f"window.answers > {before}")
-    return page.inner_text("#answer").strip()
+    return page.inner_text("#flowers-answer").strip()
 
 
 def upload(page, *photos: bytes) -> str:
@@ -154,7 +154,7 @@ def upload(page, *photos: bytes) -> str:
         {"name": f"photo{number}.jpg", "mimeType": "image/jpeg", "buffer": data}
         for number, data in enumerate(photos)
     ]
-    return answered(page, lambda: page.set_input_files("#photo .zone input", files))
+    return answered(page, lambda: page.set_input_files("#flowers-photo .zone input", files))
 
 
 def picture_size(page, selector: str) -> list[int]:
@@ -167,7 +167,7 @@ def picture_size(page, selector: str) -> list[int]:
 
 
 def heading(page) -> str:
-    return page.text_content("#answer h2")
+    return page.text_content("#flowers-answer h2")
 
 
 @pytest.mark.parametrize("data", [lying(), heic()], ids=["rotated", "heic"])
@@ -177,7 +177,7 @@ def test_a_photo_is_named_with_calibrated_bars_and_shown_upright(page, model, da
     assert heading(page) == expected.labels[0]
     assert f"{expected.probabilities[0]:.0%} sure" in said
     assert re.search(r"Answered in \d+ ms", said)
-    rows = page.locator("#answer .names li")
+    rows = page.locator("#flowers-answer .names li")
     assert rows.count() == len(expected.labels)
     for number, (label, share) in enumerate(
         zip(expected.labels, expected.probabilities, strict=True)
@@ -185,23 +185,26 @@ def test_a_photo_is_named_with_calibrated_bars_and_shown_upright(page, model, da
         assert label in rows.nth(number).inner_text()
         assert rows.nth(number).locator(".share").inner_text() == f"{share:.0%}"
     # The photo's own shape, 120 x 90, also where the browser knows no such format.
-    assert picture_size(page, "#answer .whole") == [120, 90]
+    assert picture_size(page, "#flowers-answer .whole") == [120, 90]
 
 
 def test_each_name_has_a_map_of_where_the_network_looked(page):
     upload(page, encoded("PNG"))
-    shown = page.locator("#answer .map:not([hidden])")
+    shown = page.locator("#flowers-answer .map:not([hidden])")
     assert shown.count() == 0
-    switch = page.locator("#answer [role=switch]")
+    switch = page.locator("#flowers-answer [role=switch]")
     switch.click()
     assert switch.get_attribute("aria-checked") == "true"
     assert shown.get_attribute("data-name") == "0"
-    names = page.locator("#answer .names button")
+    names = page.locator("#flowers-answer .names button")
     names.nth(1).click()
     assert shown.get_attribute("data-name") == "1"
     assert names.nth(1).get_attribute("aria-pressed") == "true"
     # The map lies over the square that the network saw: 0.9 of the short side, in the middle.
-    photo, square = page.locator("#answer .seen figure").bounding_box(), shown.bounding_box()
+    photo, square = (
+        page.locator("#flowers-answer .seen figure").bounding_box(),
+        shown.bounding_box(),
+    )
     assert square["width"] == pytest.approx(0.9 * photo["height"], rel=0.02)
     assert square["height"] == pytest.approx(0.9 * photo["height"], rel=0.02)
     assert square["x"] + square["width"] / 2 == pytest.approx(
@@ -213,14 +216,14 @@ def test_each_name_has_a_map_of_where_the_network_looked(page):
 
 def test_similar_photos_are_shown_and_can_be_tapped(page, model):
     upload(page, (model / "gallery/1.jpg").read_bytes())
-    like = page.locator("#answer .like .photo")
+    like = page.locator("#flowers-answer .like .photo")
     assert like.first.inner_text() == "poppy"
-    assert picture_size(page, "#answer .like img") == [80, 60]
+    assert picture_size(page, "#flowers-answer .like img") == [80, 60]
     assert "labelled" in answered(page, like.first.click)
     top = heading(page)
-    page.click("#answer .more")  # from the answer to the page of its flower
-    page.wait_for_selector("#flower h2 >> visible=true")
-    assert page.text_content("#flower h2") == top
+    page.click("#flowers-answer .more")  # from the answer to the page of its flower
+    page.wait_for_selector("#flowers-flower h2 >> visible=true")
+    assert page.text_content("#flowers-flower h2") == top
 
 
 def test_several_photos_of_one_plant_give_one_answer(page, model):
@@ -232,22 +235,24 @@ def test_several_photos_of_one_plant_give_one_answer(page, model):
     assert "3 photos together" in said
     assert heading(page) == whole.labels[0]
     assert f"{whole.probabilities[0]:.0%} sure" in said
-    alone = page.locator("#answer .each button")
+    alone = page.locator("#flowers-answer .each button")
     for number, one in enumerate(classifier.predictions(each, top=1)):
         said = f"{one.labels[0]} {one.probabilities[0]:.0%}"
         assert alone.nth(number).inner_text() == said
-    assert picture_size(page, "#answer figure:not([hidden]) .whole") == [48, 40]
+    assert picture_size(page, "#flowers-answer figure:not([hidden]) .whole") == [48, 40]
     alone.nth(1).click()
-    assert picture_size(page, "#answer figure:not([hidden]) .whole") == [120, 90]
+    assert picture_size(page, "#flowers-answer figure:not([hidden]) .whole") == [120, 90]
     # One photo after several is again answered alone.
     assert "together" not in upload(page, photos[1])
-    assert page.locator("#answer .each").count() == 0
+    assert page.locator("#flowers-answer .each").count() == 0
 
 
 def test_more_photos_than_one_answer_takes_are_not_sent(page):
     files = [{"name": "x.jpg", "mimeType": "image/jpeg", "buffer": encoded("JPEG")}] * 6
-    page.set_input_files("#photo .zone input", files)
-    page.wait_for_selector("#photo :text('These are 6 photos: choose up to 5 of one plant')")
+    page.set_input_files("#flowers-photo .zone input", files)
+    page.wait_for_selector(
+        "#flowers-photo :text('These are 6 photos: choose up to 5 of one plant')"
+    )
     assert page.evaluate("window.answers") == 0
 
 
@@ -261,35 +266,35 @@ def test_a_large_photo_is_made_smaller_before_it_travels(page, room):
     sent = list(set((room / "uploads").rglob("*.jpg")) - before)
     with Image.open(sent[0]) as opened_again:
         assert opened_again.size == (1600, 1000)
-    assert picture_size(page, "#answer .whole") == [800, 500]
+    assert picture_size(page, "#flowers-answer .whole") == [800, 500]
 
 
 def test_what_does_not_look_like_a_known_flower_is_said_so(page):
     upload(page, photo((0, 0, 0), 5))
     assert heading(page) == "This does not look like a flower I know"
-    assert page.locator("#answer .names li").count() == 3  # the best guesses, muted
-    assert page.locator("#answer [data-refused]").count() == 1
+    assert page.locator("#flowers-answer .names li").count() == 3  # the best guesses, muted
+    assert page.locator("#flowers-answer [data-refused]").count() == 1
     upload(page, photo(COLOURS["poppy"]))
     assert "not look like" not in heading(page)
-    assert page.locator("#answer [data-refused]").count() == 0
+    assert page.locator("#flowers-answer [data-refused]").count() == 0
 
 
 def test_a_photo_can_be_taken_with_the_camera(page):
-    page.click("#photo .take")
-    page.wait_for_function("document.querySelector('#photo video').videoWidth > 0")
-    page.click("#photo .shoot >> visible=true")
-    page.wait_for_selector("#answer h2")
-    assert picture_size(page, "#answer .whole")[0] > 0
-    assert not page.locator("#photo dialog").is_visible()
+    page.click("#flowers-photo .take")
+    page.wait_for_function("document.querySelector('#flowers-photo video').videoWidth > 0")
+    page.click("#flowers-photo .shoot >> visible=true")
+    page.wait_for_selector("#flowers-answer h2")
+    assert picture_size(page, "#flowers-answer .whole")[0] > 0
+    assert not page.locator("#flowers-photo dialog").is_visible()
 
 
 def test_a_phone_opens_its_own_camera(browser, server):
     with opened(browser, server, has_touch=True, is_mobile=True) as page:
         with page.expect_file_chooser() as choosing:
-            page.tap("#photo .take")
+            page.tap("#flowers-photo .take")
         file = {"name": "taken.jpg", "mimeType": "image/jpeg", "buffer": encoded("JPEG")}
         answered(page, lambda: choosing.value.set_files(file))
-        assert picture_size(page, "#answer .whole") == [120, 90]
+        assert picture_size(page, "#flowers-answer .whole") == [120, 90]
 
 
 def test_a_photo_can_be_pasted_by_button(page):
@@ -301,8 +306,8 @@ def test_a_photo_can_be_pasted_by_button(page):
             await navigator.clipboard.write([new ClipboardItem({"image/png": blob})]);
         }"""
     )
-    answered(page, lambda: page.click("#photo .paste"))
-    assert picture_size(page, "#answer .whole") == [50, 40]
+    answered(page, lambda: page.click("#flowers-photo .paste"))
+    assert picture_size(page, "#flowers-answer .whole") == [50, 40]
 
 
 @pytest.mark.parametrize("way", ["paste", "drop"])
@@ -318,13 +323,13 @@ def test_a_photo_can_be_pasted_and_dropped_anywhere(page, way):
     }"""
     text = base64.b64encode(encoded("JPEG")).decode()
     answered(page, lambda: page.evaluate(carry, [way, text]))
-    assert picture_size(page, "#answer .whole") == [120, 90]
+    assert picture_size(page, "#flowers-answer .whole") == [120, 90]
 
 
 def test_a_tapped_example_shows_the_guess_beside_the_true_label(page, model):
     classifier = FlowerClassifier.from_pretrained(model)
     for number, label in ((0, "blue iris"), (1, "poppy"), (1, "poppy")):
-        said = answered(page, page.locator(f"#examples [data-photo='{number}']").click)
+        said = answered(page, page.locator(f"#flowers-examples [data-photo='{number}']").click)
         [expected] = classifier.classify(model / "gallery" / f"{number}.jpg")
         assert heading(page) == expected.labels[0]
         right = "That is what the photo is labelled"
@@ -332,54 +337,54 @@ def test_a_tapped_example_shows_the_guess_beside_the_true_label(page, model):
         assert (right if expected.labels[0] == label else wrong) in said
         # On a phone the examples lie below; the answer comes into view, and has the focus.
         page.wait_for_function(
-            "() => { const top = document.querySelector('#answer h2').getBoundingClientRect().top;"
-            " return top >= 0 && top < innerHeight }"
+            "() => { const heading = document.querySelector('#flowers-answer h2');"
+            " const {top} = heading.getBoundingClientRect(); return top >= 0 && top < innerHeight }"
         )
-        assert page.evaluate("document.activeElement.matches('#answer h2')")
+        assert page.evaluate("document.activeElement.matches('#flowers-answer h2')")
 
 
 def test_the_gallery_is_searched_opened_and_asked(page):
     page.click("role=tab[name='Gallery']")
-    cards = page.locator("#index li")
+    cards = page.locator("#flowers-index li")
     playwright.expect(cards).to_have_count(3)
-    page.locator("#index [data-flower='0']").click()
-    page.wait_for_selector("#flower h2:text('blue iris')")
-    flower = page.inner_text("#flower")
+    page.locator("#flowers-index [data-flower='0']").click()
+    page.wait_for_selector("#flowers-flower h2:text('blue iris')")
+    flower = page.inner_text("#flowers-flower")
     assert "Of 8 test photos of it the model names 6 right, 75%" in flower
     assert "it is right in 90%" in flower
-    assert page.locator("#flower .cards [data-flower='1']").inner_text().split("\n") == [
+    assert page.locator("#flowers-flower .cards [data-flower='1']").inner_text().split("\n") == [
         "poppy",
         "2 photos",
     ]
-    page.locator("#flower .cards [data-flower='1']").click()
-    page.wait_for_selector("#flower h2:text('poppy')")
-    assert "Papaver rhoeas" in page.inner_text("#flower")
-    assert picture_size(page, "#flower .photos img:last-child") == [80, 60]
-    said = answered(page, page.locator("#flower .photos [data-photo='3']").click)
+    page.locator("#flowers-flower .cards [data-flower='1']").click()
+    page.wait_for_selector("#flowers-flower h2:text('poppy')")
+    assert "Papaver rhoeas" in page.inner_text("#flowers-flower")
+    assert picture_size(page, "#flowers-flower .photos img:last-child") == [80, 60]
+    said = answered(page, page.locator("#flowers-flower .photos [data-photo='3']").click)
     assert "poppy" in said
     assert "labelled" in said
-    assert picture_size(page, "#answer .whole") == [48, 40]  # the second poppy
+    assert picture_size(page, "#flowers-answer .whole") == [48, 40]  # the second poppy
     page.click("role=tab[name='Gallery']")
-    for way_back in (lambda: page.click("#flower .back"), page.go_back):
-        assert page.locator("#flower").is_visible()
+    for way_back in (lambda: page.click("#flowers-flower .back"), page.go_back):
+        assert page.locator("#flowers-flower").is_visible()
         way_back()
         cards.first.wait_for()
-        assert not page.locator("#flower").is_visible()
+        assert not page.locator("#flowers-flower").is_visible()
         cards.first.locator("button").click()
-        page.wait_for_selector("#flower h2 >> visible=true")
+        page.wait_for_selector("#flowers-flower h2 >> visible=true")
 
 
 def test_each_flower_and_photo_has_an_address_that_can_be_sent(page, server):
     page.goto("about:blank")
     page.goto(f"{server}/#flower=poppy")
-    page.wait_for_selector("#flower h2:text('poppy')")
+    page.wait_for_selector("#flowers-flower h2:text('poppy')")
     assert page.url.endswith("#flower=poppy")
-    page.click("#flower .back")
-    page.wait_for_selector("#index li")
+    page.click("#flowers-flower .back")
+    page.wait_for_selector("#flowers-index li")
     assert page.url == f"{server}/"
     page.goto("about:blank")
     page.goto(f"{server}/#photo=1")
-    page.wait_for_selector("#answer .truth:has-text('poppy')")
+    page.wait_for_selector("#flowers-answer .truth:has-text('poppy')")
     assert page.url.endswith("#photo=1")
     upload(page, encoded("PNG"))
     assert page.url == f"{server}/"
@@ -406,42 +411,42 @@ def test_the_page_speaks_the_visitors_language(browser, server, locale, language
         assert tabs == [say(f"tab_{name}") for name in ("name", "gallery", "many", "card")]
         assert upload(page, photo((0, 0, 0), 5)).startswith(say("unknown"))
         one = {"name": "x.jpg", "mimeType": "image/jpeg", "buffer": encoded("JPEG")}
-        page.set_input_files("#photo .zone input", [one] * 6)
-        page.wait_for_selector(f"#photo :text('{say('too_many', count=6, most=5)}')")
+        page.set_input_files("#flowers-photo .zone input", [one] * 6)
+        page.wait_for_selector(f"#flowers-photo :text('{say('too_many', count=6, most=5)}')")
         page.locator("[role=tab]").nth(1).click()
-        page.click("#index [data-flower='1']")
-        page.wait_for_selector("#flower h2:text('poppy')")
-        assert page.inner_text("#flower .back") == say("all_flowers")
+        page.click("#flowers-index [data-flower='1']")
+        page.wait_for_selector("#flowers-flower h2:text('poppy')")
+        assert page.inner_text("#flowers-flower .back") == say("all_flowers")
 
 
 def test_a_flower_is_found_by_either_of_its_names(page):
     page.click("role=tab[name='Gallery']")
-    page.wait_for_selector("#index li")
+    page.wait_for_selector("#flowers-index li")
     # Few flowers have no search of their own; what a search does is the same.
     page.evaluate(
         """() => {
             const search = document.createElement("input");
-            document.querySelector("#index .find").prepend(search);
+            document.querySelector("#flowers-index .find").prepend(search);
         }"""
     )
-    shown = page.locator("#index li:not([hidden]) button")
-    page.fill("#index input", "PAPAV")
+    shown = page.locator("#flowers-index li:not([hidden]) button")
+    page.fill("#flowers-index input", "PAPAV")
     playwright.expect(shown).to_have_count(1)
     playwright.expect(shown).to_contain_text("poppy")
-    page.fill("#index input", "iris")
+    page.fill("#flowers-index input", "iris")
     playwright.expect(shown).to_contain_text("blue iris")
-    page.fill("#index input", "oak")
+    page.fill("#flowers-index input", "oak")
     playwright.expect(shown).to_have_count(0)
-    assert "No flower that I know is called so" in page.inner_text("#index")
+    assert "No flower that I know is called so" in page.inner_text("#flowers-index")
 
 
 def test_a_bad_file_gets_a_sentence_and_the_next_photo_an_answer(page):
     said = upload(page, b"Dear diary")
     assert said.startswith("Sorry, this photo cannot be read as a photo")
-    assert page.locator("#answer .names").count() == 0
+    assert page.locator("#flowers-answer .names").count() == 0
     assert "Traceback" not in page.content()
     assert "Sorry" not in upload(page, encoded("JPEG"))
-    assert page.locator("#answer .names").count() == 1
+    assert page.locator("#flowers-answer .names").count() == 1
 
 
 def test_everything_can_be_reached_and_done_by_keyboard(page):
@@ -452,22 +457,22 @@ def test_everything_can_be_reached_and_done_by_keyboard(page):
                 return
         raise AssertionError(f"no way to {selector}")
 
-    press_until("#photo .zone input")
-    press_until("#photo .take")
-    press_until("#examples [data-photo='1']")
+    press_until("#flowers-photo .zone input")
+    press_until("#flowers-photo .take")
+    press_until("#flowers-examples [data-photo='1']")
     assert "labelled" in answered(page, lambda: page.keyboard.press("Enter"))
-    press_until("#answer [role=switch]")
+    press_until("#flowers-answer [role=switch]")
     page.keyboard.press("Space")
-    assert page.locator("#answer .map:not([hidden])").count() == 1
-    press_until("#answer .names li:nth-child(2) button")
+    assert page.locator("#flowers-answer .map:not([hidden])").count() == 1
+    press_until("#flowers-answer .names li:nth-child(2) button")
     page.keyboard.press("Enter")
-    assert page.locator("#answer .map:not([hidden])").get_attribute("data-name") == "1"
+    assert page.locator("#flowers-answer .map:not([hidden])").get_attribute("data-name") == "1"
 
 
 def test_the_card_says_what_the_model_is_and_how_well_it_does(page):
     page.click("role=tab[name='About the model']")
-    page.wait_for_selector("#card")
-    card = page.inner_text("#card")
+    page.wait_for_selector("#flowers-card")
+    card = page.inner_text("#flowers-card")
     for words in ("3 flowers", "91.2%", "4,141", "ConvNet", "python train/run.py --preset tiny"):
         assert words in card
     assert picture_size(page, ".figure img") == [120, 90]
@@ -484,19 +489,19 @@ def test_the_card_shows_how_to_call_this_very_page(page, server):
 
 def test_markup_in_a_bundle_is_shown_as_text(page):
     # Its true label is markup, and so is what one of its names is called in science.
-    said = answered(page, page.locator("#examples [data-photo='2']").click)
+    said = answered(page, page.locator("#flowers-examples [data-photo='2']").click)
     assert EVIL in said
     assert SCRIPT in said
     page.click("role=tab[name='Gallery']")
-    page.locator("#index [data-flower='2']").click()
-    page.wait_for_selector("#flower h2")
-    assert EVIL in page.inner_text("#flower")
+    page.locator("#flowers-index [data-flower='2']").click()
+    page.wait_for_selector("#flowers-flower h2")
+    assert EVIL in page.inner_text("#flowers-flower")
     page.click("role=tab[name='About the model']")
-    page.wait_for_selector("#card")
-    assert f"Drawn {SCRIPT} by {SCRIPT}{EVIL}" in page.inner_text("#card")
+    page.wait_for_selector("#flowers-card")
+    assert f"Drawn {SCRIPT} by {SCRIPT}{EVIL}" in page.inner_text("#flowers-card")
     # Nothing of it has become an element; that it did not run either is checked after each test.
     assert page.locator("img[src='x']").count() == 0
-    assert html.escape(SCRIPT, quote=False) in page.inner_html("#card")
+    assert html.escape(SCRIPT, quote=False) in page.inner_html("#flowers-card")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -504,13 +509,16 @@ def test_there_is_no_serious_hindrance_for_anyone(browser, server, axe, scheme):
     with opened(browser, server, color_scheme=scheme) as page:
         assert axe(page) == []
         upload(page, encoded("PNG"), encoded("JPEG"))
-        page.click("#answer [role=switch]")
+        page.click("#flowers-answer [role=switch]")
         assert axe(page) == []
-        for tab, content in (("Gallery", "#index li"), ("About the model", "#card")):
+        for tab, content in (
+            ("Gallery", "#flowers-index li"),
+            ("About the model", "#flowers-card"),
+        ):
             page.click(f"role=tab[name='{tab}']")
             page.wait_for_selector(content)
             assert axe(page) == []
         page.click("role=tab[name='Gallery']")
-        page.locator("#index [data-flower='1']").click()
-        page.wait_for_selector("#flower h2")
+        page.locator("#flowers-index [data-flower='1']").click()
+        page.wait_for_selector("#flowers-flower h2")
         assert axe(page) == []

@@ -160,10 +160,10 @@ def upload(page, *photos: bytes) -> str:
     files = [
         {"name": f"{i}", "mimeType": "image/jpeg", "buffer": data} for i, data in enumerate(photos)
     ]
-    page.set_input_files("#photo .zone input", files)
+    page.set_input_files("#flowers-photo .zone input", files)
     # Not `wait_for_function`: the page lets no text be run as a script.
     page.wait_for_selector(f"html[data-answers='{before + 1}']", state="attached")
-    return page.inner_text("#answer").strip()
+    return page.inner_text("#flowers-answer").strip()
 
 
 def ask(page, task: str, data: bytes) -> dict | list:
@@ -272,20 +272,22 @@ def test_several_photos_of_one_plant_give_one_answer(page, classifier):
     [whole] = classifier.predictions(classifier.together(each), top=3)
     said = upload(page, *photos)
     assert "2 photos together" in said
-    assert page.text_content("#answer h2").startswith(whole.shown(whole.labels[0]))
+    assert page.text_content("#flowers-answer h2").startswith(whole.shown(whole.labels[0]))
     assert f"{whole.probabilities[0]:.0%} sure" in said
-    assert page.locator("#answer .each button").count() == 2
+    assert page.locator("#flowers-answer .each button").count() == 2
     page.set_input_files(
-        "#photo .zone input",
+        "#flowers-photo .zone input",
         [{"name": "x", "mimeType": "image/png", "buffer": photos[0]}] * 6,
     )
-    page.wait_for_selector("#photo :text('These are 6 photos: choose up to 5 of one plant')")
+    page.wait_for_selector(
+        "#flowers-photo :text('These are 6 photos: choose up to 5 of one plant')"
+    )
 
 
 def test_where_the_network_looked_and_photos_alike_are_shown(page, model):
     upload(page, (model / "gallery/1.jpg").read_bytes())
-    page.click("#answer [role=switch]")
-    shown = page.locator("#answer canvas.map:not([hidden])")
+    page.click("#flowers-answer [role=switch]")
+    shown = page.locator("#flowers-answer canvas.map:not([hidden])")
     assert shown.get_attribute("data-name") == "0"
     # Somewhere it is light, elsewhere dark.
     shades = shown.evaluate(
@@ -293,9 +295,9 @@ def test_where_the_network_looked_and_photos_alike_are_shown(page, model):
     )
     assert min(shades) == 0
     assert max(shades) == 204
-    assert page.locator("#answer .like .photo").first.get_attribute("data-photo") == "1"
-    page.locator("#answer .like .photo").first.click()
-    page.wait_for_selector("#answer .truth")
+    assert page.locator("#flowers-answer .like .photo").first.get_attribute("data-photo") == "1"
+    page.locator("#flowers-answer .like .photo").first.click()
+    page.wait_for_selector("#flowers-answer .truth")
     assert page.url.endswith("#photo=1")
 
 
@@ -344,11 +346,11 @@ def test_many_photos_and_a_zip_give_the_table_that_python_gives(page, classifier
         {"name": "d.zip", "mimeType": "application/zip", "buffer": packed.getvalue()},
     ]
     page.set_input_files("#panel-many input[type=file]", files)
-    page.wait_for_selector("#many-tools:not([hidden])")
-    assert page.inner_text("#many-status").startswith("3 photos named in ")
-    assert "1 could not be." in page.inner_text("#many-status")
+    page.wait_for_selector("#flowers-many-tools:not([hidden])")
+    assert page.inner_text("#flowers-many-status").startswith("3 photos named in ")
+    assert "1 could not be." in page.inner_text("#flowers-many-status")
     with page.expect_download() as download:
-        page.click("#many-tools button")
+        page.click("#flowers-many-tools button")
     mine = download.value.path().read_text("utf-8-sig").splitlines()
     rows = [
         batch.Row(name, classifier.classify(data, 1)[0])
@@ -364,12 +366,12 @@ def test_many_photos_and_a_zip_give_the_table_that_python_gives(page, classifier
         assert mine_cells[5:] == cells[5:]
     assert mine[2].startswith('"\'=a.png"')
     assert "cannot be read as a photo" in mine[4]
-    page.check("#many-tools input")
+    page.check("#flowers-many-tools input")
     refused = sum(row.prediction.refused for row in rows)
-    assert page.locator("#many-table tbody tr:visible").count() == refused > 0
-    page.uncheck("#many-tools input")
-    page.select_option("#many-tools select", label="surest first")
-    shares = page.locator("#many-table tbody td:nth-child(3)").all_inner_texts()
+    assert page.locator("#flowers-many-table tbody tr:visible").count() == refused > 0
+    page.uncheck("#flowers-many-tools input")
+    page.select_option("#flowers-many-tools select", label="surest first")
+    shares = page.locator("#flowers-many-table tbody td:nth-child(3)").all_inner_texts()
     assert shares == sorted(shares, key=lambda share: -int(share.strip("<>%")))
 
 
@@ -378,17 +380,17 @@ def test_many_photos_and_a_zip_give_the_table_that_python_gives(page, classifier
 
 def test_each_flower_and_photo_has_an_address_and_the_way_back_leads_to_all(browser, server):
     with opened(browser, f"{server}#flower=poppy") as page:
-        page.wait_for_selector("#flower h2 >> visible=true")
-        assert page.text_content("#flower h2") == "poppy"
+        page.wait_for_selector("#flowers-flower h2 >> visible=true")
+        assert page.text_content("#flowers-flower h2") == "poppy"
         links = [link.get_attribute("href") for link in page.locator(".elsewhere a").all()]
         assert [link for link in links if link.endswith("Papaver%20rhoeas")] == links != []
-        page.click("#flower .back")
-        page.wait_for_selector("#index >> visible=true")
-        page.click("#index [data-flower='0']")
-        page.wait_for_selector("#flower h2:text('flag')")
+        page.click("#flowers-flower .back")
+        page.wait_for_selector("#flowers-index >> visible=true")
+        page.click("#flowers-index [data-flower='0']")
+        page.wait_for_selector("#flowers-flower h2:text('flag')")
         assert page.url.endswith("#flower=blue%20iris")
-        page.click("#flower .photo")
-        page.wait_for_selector("#answer .truth")
+        page.click("#flowers-flower .photo")
+        page.wait_for_selector("#flowers-answer .truth")
         assert page.url.endswith("#photo=0")
 
 
@@ -401,8 +403,8 @@ def test_after_one_visit_it_works_without_a_network(browser, site):
         said = upload(page, encoded("PNG"))
         assert "sure" in said
         page.click("#tab-gallery")
-        page.click("#index [data-flower='1']")
-        page.wait_for_selector("#flower h2:text('poppy')")
+        page.click("#flowers-index [data-flower='1']")
+        page.wait_for_selector("#flowers-flower h2:text('poppy')")
         page.context.set_offline(False)
 
 
@@ -428,7 +430,7 @@ def test_there_is_no_serious_hindrance_for_anyone(browser, server, axe, scheme):
     with opened(browser, server, color_scheme=scheme) as page:
         assert axe(page) == []
         upload(page, encoded("PNG"), encoded("JPEG"))
-        page.click("#answer [role=switch]")
+        page.click("#flowers-answer [role=switch]")
         assert axe(page) == []
         for tab in ("gallery", "many", "card"):
             page.click(f"#tab-{tab}")
@@ -463,9 +465,9 @@ def test_the_page_speaks_the_visitors_language_also_without_a_network(
         said = upload(page, b"")
         assert said == say("sorry", reason=say("empty", needed=say("needed")))
         page.click("#tab-gallery")
-        page.click("#index [data-flower='1']")
-        page.wait_for_selector("#flower h2:text('poppy')")
-        assert page.inner_text("#flower .back") == say("all_flowers")
+        page.click("#flowers-index [data-flower='1']")
+        page.wait_for_selector("#flowers-flower h2:text('poppy')")
+        assert page.inner_text("#flowers-flower .back") == say("all_flowers")
         page.context.set_offline(False)
 
 

@@ -140,18 +140,18 @@ def sent(server: str, data: bytes) -> dict:
 
 def open_many(page) -> None:
     page.click("role=tab[name='Many at once']")
-    page.wait_for_selector("#many-files input[type=file]", state="attached")
+    page.wait_for_selector("#flowers-many-files input[type=file]", state="attached")
 
 
 def test_a_zip_of_photos_becomes_a_table_and_a_csv(page, models):
     open_many(page)
     data = {"in/poppy.jpg": photo(COLOURS["poppy"]), EVIL: encoded("JPEG"), "lying.png": lying()}
     files = {**data, "notes.txt": b"Dear diary", "=1+1.jpg": data["in/poppy.jpg"]}
-    upload(page, "#many-files", ("garden.zip", zipped(files)))
-    said = page.locator("#many-status [role=status]")
+    upload(page, "#flowers-many-files", ("garden.zip", zipped(files)))
+    said = page.locator("#flowers-many-status [role=status]")
     playwright.expect(said).to_contain_text("4 photos named in ")
     playwright.expect(said).to_contain_text("1 could not be.")
-    rows = page.locator("#many-table tbody tr")
+    rows = page.locator("#flowers-many-table tbody tr")
     assert rows.locator("td:first-child").all_inner_texts() == list(files)
     expected = FlowerClassifier.from_pretrained(models[0]).classify(list(data.values()))
     for number, prediction in enumerate(expected):
@@ -160,10 +160,10 @@ def test_a_zip_of_photos_becomes_a_table_and_a_csv(page, models):
         size = rows.nth(number).locator("img").evaluate("i => [i.naturalWidth, i.naturalHeight]")
         assert size == [112, 112]
     assert "Sorry, this photo cannot be read as a photo" in rows.nth(3).inner_text()
-    assert not page.locator("#many-stop").is_visible()
+    assert not page.locator("#flowers-many-stop").is_visible()
 
     with page.expect_download() as download:
-        page.click("#many-tools .tools button")
+        page.click("#flowers-many-tools .tools button")
     assert download.value.suggested_filename == "flowers.csv"
     text = pathlib.Path(download.value.path()).read_text("utf-8-sig")
     lines = list(csv.DictReader(io.StringIO(text)))
@@ -174,24 +174,24 @@ def test_a_zip_of_photos_becomes_a_table_and_a_csv(page, models):
     assert lines[3]["guess"] == ""
     assert "cannot be read as a photo" in lines[3]["error"]
 
-    page.select_option("#many-tools select", label="surest first")
+    page.select_option("#flowers-many-tools select", label="surest first")
     shares = rows.locator("td:nth-child(3)").all_inner_texts()
     assert shares == sorted(shares, key=lambda share: -int(share.strip("<>%")))
     assert "Sorry" in rows.last.inner_text()
-    page.select_option("#many-tools select", label="as chosen")
+    page.select_option("#flowers-many-tools select", label="as chosen")
     assert rows.locator("td:first-child").all_inner_texts() == list(files)
-    page.check("#many-tools input")
-    shown = page.locator("#many-table tbody tr:visible")
+    page.check("#flowers-many-tools input")
+    shown = page.locator("#flowers-many-table tbody tr:visible")
     assert shown.count() == sum(prediction.refused for prediction in expected)
 
 
 def test_single_photos_are_taken_too_and_no_more_than_fifty(page):
     open_many(page)
-    upload(page, "#many-files", *((f"{i}.jpg", photo((9, 9, 9), i)) for i in range(52)))
-    said = page.locator("#many-status [role=status]")
+    upload(page, "#flowers-many-files", *((f"{i}.jpg", photo((9, 9, 9), i)) for i in range(52)))
+    said = page.locator("#flowers-many-status [role=status]")
     playwright.expect(said).to_contain_text("50 photos named")
     playwright.expect(said).to_contain_text("2 more left out: at most 50 at a time are read.")
-    assert page.locator("#many-table tbody tr").count() == 50
+    assert page.locator("#flowers-many-table tbody tr").count() == 50
 
 
 def test_it_can_be_stopped_and_begun_again(page):
@@ -199,23 +199,23 @@ def test_it_can_be_stopped_and_begun_again(page):
     file = io.BytesIO()
     Image.new("RGB", (4000, 4000), COLOURS["poppy"]).save(file, "JPEG")
     files = {f"{i}.jpg": file.getvalue() for i in range(50)}
-    upload(page, "#many-files", ("large.zip", zipped(files)))
-    rows = page.locator("#many-table tbody tr")
+    upload(page, "#flowers-many-files", ("large.zip", zipped(files)))
+    rows = page.locator("#flowers-many-table tbody tr")
     playwright.expect(rows.first).to_be_visible()
-    bar = page.locator("#many-status progress")
+    bar = page.locator("#flowers-many-status progress")
     assert bar.get_attribute("max") == "50"
-    page.click("#many-stop")
-    said = page.locator("#many-status [role=status]")
+    page.click("#flowers-many-stop")
+    said = page.locator("#flowers-many-status [role=status]")
     playwright.expect(said).to_have_text("Stopped.")
     page.wait_for_timeout(1000)  # what was under way would show by now
     count = rows.count()
     assert 0 < count < 50
-    playwright.expect(page.locator("#many-tools .tools button")).to_be_visible()
+    playwright.expect(page.locator("#flowers-many-tools .tools button")).to_be_visible()
     page.wait_for_timeout(500)
     assert rows.count() == count
-    page.locator("#many-files [aria-label='Clear']").click()
+    page.locator("#flowers-many-files [aria-label='Clear']").click()
     playwright.expect(rows).to_have_count(0)
-    upload(page, "#many-files", ("photo.jpg", photo(COLOURS["poppy"])))
+    upload(page, "#flowers-many-files", ("photo.jpg", photo(COLOURS["poppy"])))
     playwright.expect(said).to_contain_text("1 photo named")
 
 
@@ -256,9 +256,9 @@ def test_files_that_were_not_uploaded_are_not_read(server, models):
 def test_two_models_are_shown_side_by_side_and_all_averaged(page, models):
     page.click("role=tab[name='Compare models']")
     data = lying()
-    upload(page, "#compared", ("photo.png", data))
+    upload(page, "#flowers-compared", ("photo.png", data))
     first, second = map(FlowerClassifier.from_pretrained, models[:2])
-    sides = [page.locator(f"#model-{number}") for number in range(2)]
+    sides = [page.locator(f"#flowers-model-{number}") for number in range(2)]
     for side, model, name in zip(sides, (first, second), ("first", "second"), strict=True):
         [expected] = model.classify(data)
         playwright.expect(side.locator("h2")).to_have_text(expected.labels[0])
@@ -267,7 +267,7 @@ def test_two_models_are_shown_side_by_side_and_all_averaged(page, models):
         )
         assert side.locator("input").input_value() == name
     sides[1].locator("input").click()
-    page.click(f"#model-1 [role=option]:has-text('{compare.AVERAGED}')")
+    page.click(f"#flowers-model-1 [role=option]:has-text('{compare.AVERAGED}')")
     shares = [
         dict(zip(one.labels, one.probabilities, strict=True))
         for one in (first.classify(data)[0], second.classify(data)[0])
@@ -276,8 +276,8 @@ def test_two_models_are_shown_side_by_side_and_all_averaged(page, models):
     best = max(mean, key=mean.get)
     playwright.expect(sides[1].locator("h2")).to_have_text(best)
     playwright.expect(sides[1].locator("li").first).to_have_text(f"{best}{mean[best]:.0%}")
-    assert "91.2%" in page.inner_text("#measured")
-    upload(page, "#compared", ("notes.jpg", b"Dear diary"))
+    assert "91.2%" in page.inner_text("#flowers-measured")
+    upload(page, "#flowers-compared", ("notes.jpg", b"Dear diary"))
     playwright.expect(sides[0]).to_contain_text("Sorry, this photo cannot be read as a photo")
 
 
@@ -332,23 +332,23 @@ def test_a_model_that_cannot_be_opened_is_named(models, tmp_path):
 
 def name_photos(page, *photos: tuple[str, bytes]) -> None:
     """Send photos in the first tab, and wait until they are answered."""
-    upload(page, "#photo", *photos)
-    playwright.expect(page.locator("#photo [data-busy]")).to_have_count(0)
-    page.wait_for_selector("#wrong")
+    upload(page, "#flowers-photo", *photos)
+    playwright.expect(page.locator("#flowers-photo [data-busy]")).to_have_count(0)
+    page.wait_for_selector("#flowers-wrong")
 
 
 def say_the_name(page, name: str) -> None:
-    if not page.locator("#right input").is_visible():
-        page.click("#wrong button.label-wrap")
-    page.fill("#right input", name)
-    page.click(f"#right [role=option]:has-text('{name}')")
-    page.click("#keep")
+    if not page.locator("#flowers-right input").is_visible():
+        page.click("#flowers-wrong button.label-wrap")
+    page.fill("#flowers-right input", name)
+    page.click(f"#flowers-right [role=option]:has-text('{name}')")
+    page.click("#flowers-keep")
 
 
 def test_what_visitors_say_becomes_photos_to_train_on(page, room):
     """From a visitor's press to the source that a training opens."""
-    said = page.locator("#kept")
-    assert not page.locator("#wrong").is_visible()
+    said = page.locator("#flowers-kept")
+    assert not page.locator("#flowers-wrong").is_visible()
     for name, colour in COLOURS.items():
         for i in range(2):
             name_photos(page, (f"{name} {i}.jpg", photo(colour, 100 + i)))
@@ -358,12 +358,12 @@ def test_what_visitors_say_becomes_photos_to_train_on(page, room):
     two = [(f"{i}.jpg", photo(COLOURS["poppy"], 200 + i)) for i in range(2)]
     name_photos(page, *two)
     playwright.expect(said.locator("p")).to_have_count(0)
-    page.click("#keep")
+    page.click("#flowers-keep")
     playwright.expect(said).to_have_text("Sorry, choose the right name first.")
     say_the_name(page, "poppy")
     playwright.expect(said).to_have_text("Thank you! Kept as poppy: 2 photos.")
-    assert "Nothing else here is kept." in page.inner_text("#wrong")
-    assert "Only “Keep it under this name”" in page.inner_text("#name .note")
+    assert "Nothing else here is kept." in page.inner_text("#flowers-wrong")
+    assert "Only “Keep it under this name”" in page.inner_text("#flowers-name .note")
     for name in ("blue iris", "sunflower"):  # three of each are what a folder is cut from
         name_photos(page, ("last.jpg", photo(COLOURS[name], 300)))
         playwright.expect(said.locator("p")).to_have_count(0)
@@ -383,8 +383,8 @@ def test_what_visitors_say_becomes_photos_to_train_on(page, room):
 
 def test_a_photo_of_the_gallery_is_not_asked_about(page, server):
     name_photos(page, ("photo.jpg", photo(COLOURS["poppy"])))
-    page.locator("#examples button").first.click()
-    page.wait_for_selector("#wrong", state="hidden")
+    page.locator("#flowers-examples button").first.click()
+    page.wait_for_selector("#flowers-wrong", state="hidden")
     assert "there is no photo of yours here" in str(call(server, "keep", None, "poppy"))
 
 

@@ -21,7 +21,7 @@ FIGURES = ("reliability", "refusal", "confusion", "history")
 def add(page: Page) -> None:
     """Add the card, the figures, and how to call the model."""
     card = page.frame.html("card", lambda say: describe(page.classifier, say))
-    gr.Markdown(card, latex_delimiters=[], elem_id="card")
+    gr.Markdown(card, latex_delimiters=[], elem_id="flowers-card")
     for name in FIGURES:
         title = f"figure_{name}"
         figure = page.classifier.folder / "report" / f"{name}.png"

@@ -1,5 +1,5 @@
 // The address that the page was opened by, of a flower or of a labelled photo, is followed.
-const title = document.querySelector("#hero h1");
+const title = document.querySelector("#flowers-hero h1");
 if (title && document.title === window.gradio_config?.title) document.title = title.textContent;
 
 // Within huggingface.co's frame the address is the frame's owner's:

@@ -101,21 +101,24 @@ class Batch:
         self._classifier = page.classifier
         gr.Markdown(frame.text("many_server", most=uploads.FILES))
         files = gr.File(
-            file_count="multiple", label=frame.text("many_files"), height=180, elem_id="many-files"
+            file_count="multiple",
+            label=frame.text("many_files"),
+            height=180,
+            elem_id="flowers-many-files",
         )
-        with gr.Row(elem_id="many-bar"):
-            self._status = gr.HTML(apply_default_css=False, elem_id="many-status")
+        with gr.Row(elem_id="flowers-many-bar"):
+            self._status = gr.HTML(apply_default_css=False, elem_id="flowers-many-status")
             self._stop = gr.Button(
-                frame.text("stop"), visible=False, size="sm", scale=0, elem_id="many-stop"
+                frame.text("stop"), visible=False, size="sm", scale=0, elem_id="flowers-many-stop"
             )
             self._bar = gr.HTML(
                 frame.html("many_tools", tools),
                 js_on_load=pathlib.Path(__file__).with_name("many.js").read_text("utf-8"),
                 apply_default_css=False,
                 visible=False,
-                elem_id="many-tools",
+                elem_id="flowers-many-tools",
             )
-        self._table = gr.HTML(apply_default_css=False, elem_id="many-table")
+        self._table = gr.HTML(apply_default_css=False, elem_id="flowers-many-table")
 
         outputs = [self._status, self._stop, self._bar, self._table]
         waiting = files.upload(

@@ -105,15 +105,15 @@ def add(page: Page) -> None:
             height=360,
             min_width=280,
             buttons=[],
-            elem_id="compared",
+            elem_id="flowers-compared",
         )
         menus, answers = [], []
         for number, title in enumerate(("model_one", "model_other")):
-            with gr.Column(min_width=280, elem_id=f"model-{number}", elem_classes="model"):
+            with gr.Column(min_width=280, elem_id=f"flowers-model-{number}", elem_classes="model"):
                 menus.append(gr.Dropdown(choices, value=choices[number], label=frame.text(title)))
                 answers.append(gr.HTML(apply_default_css=False))
     measured = frame.html("measured", lambda say: _measured(models, say))
-    gr.HTML(measured, apply_default_css=False, elem_id="measured")
+    gr.HTML(measured, apply_default_css=False, elem_id="flowers-measured")
 
     # What was answered, in names and numbers; nothing of the photo.
     found = gr.State()

@@ -46,7 +46,7 @@ def add(kept: KeptPhotos, manifest: Manifest, photos: gr.HTML, frame: Frame) -> 
             where = say("feedback_repo", repo=escape(kept.repo_id))
         return f"<p>{say('feedback_say', button=say('feedback_keep'), where=where)}</p>"
 
-    with gr.Accordion(frame.text("feedback_wrong"), open=False, elem_id="wrong"):
+    with gr.Accordion(frame.text("feedback_wrong"), open=False, elem_id="flowers-wrong"):
         gr.HTML(frame.html("feedback", explain), apply_default_css=False)
         with gr.Row():
             right = gr.Dropdown(
@@ -54,10 +54,12 @@ def add(kept: KeptPhotos, manifest: Manifest, photos: gr.HTML, frame: Frame) -> 
                 value=None,
                 label=frame.text("feedback_really"),
                 min_width=200,
-                elem_id="right",
+                elem_id="flowers-right",
             )
-            press = gr.Button(frame.text("feedback_keep"), scale=0, min_width=220, elem_id="keep")
-        said = gr.HTML("", apply_default_css=False, elem_id="kept")
+            press = gr.Button(
+                frame.text("feedback_keep"), scale=0, min_width=220, elem_id="flowers-keep"
+            )
+        said = gr.HTML("", apply_default_css=False, elem_id="flowers-kept")
     press.click(keep, [photos, right], said, api_name="keep", preprocess=False, **PRIVATE)
     # Of other photos nothing has been said yet.
     photos.upload(None, None, [right, said], js="() => [null, '']", **PRIVATE)

@@ -1,5 +1,5 @@
 // The gallery: flowers found by name, one of them opened, one of its photos sent to the model.
-const place = () => document.getElementById("flowers");
+const place = () => document.getElementById("flowers-gallery");
 let scrolled = 0;
 
 element.addEventListener("input", (event) => {

@@ -24,12 +24,12 @@ SHOWN = 4  # other flowers that one is mixed up with
 # The page of a flower has arrived; the browser may yet have to build the tab that it is in.
 OPENED = """() => {
     const show = (tries) => {
-        const heading = document.querySelector("#flower h2");
+        const heading = document.querySelector("#flowers-flower h2");
         if (!heading) {
             if (tries) setTimeout(show, 50, tries - 1);
             return;
         }
-        const place = document.getElementById("flowers");
+        const place = document.getElementById("flowers-gallery");
         const address = `#flower=${encodeURIComponent(heading.dataset.flower)}`;
         if (place.dataset.open !== "yes") history.pushState(history.state, "", address);
         else history.replaceState(history.state, "", address);
@@ -228,14 +228,14 @@ def add(page: Page) -> Opened:
     def opened(event: gr.EventData, request: gr.Request) -> str:
         return flowers.page(chosen(event, "flower", len(names), names), words.of(request))
 
-    with gr.Column(elem_id="flowers"):
+    with gr.Column(elem_id="flowers-gallery"):
         index = gr.HTML(
             page.frame.html("index", flowers.index),
             js_on_load=script,
             apply_default_css=False,
-            elem_id="index",
+            elem_id="flowers-index",
         )
-        flower = gr.HTML("", js_on_load=script, apply_default_css=False, elem_id="flower")
+        flower = gr.HTML("", js_on_load=script, apply_default_css=False, elem_id="flowers-flower")
     for part in (index, flower):
         part.open(opened, None, flower, **PRIVATE).then(js=OPENED)
     return Opened([index, flower], flower, opened)

@@ -26,7 +26,7 @@ HERE = pathlib.Path(__file__).parent
 PREVIEW = 800  # longest side of the photo that the page shows, pixels
 # The page's own script hears of it, and shows the answer.
 ANSWERED = """() => requestAnimationFrame(() => {
-    const {photo} = document.querySelector("#answer .answer")?.dataset ?? {};
+    const {photo} = document.querySelector("#flowers-answer .answer")?.dataset ?? {};
     const here = location.pathname + location.search;
     history.replaceState(history.state, "", photo ? `#photo=${photo}` : here);
     for (const name of ["addressed", "answered"]) document.dispatchEvent(new Event(name));
@@ -62,14 +62,14 @@ class Identify:
         self._classifier, self._examples = classifier, page.examples
         self._similar = Similar(classifier.folder)
         self._flowers = {label: number for number, label in enumerate(classifier.label_names)}
-        with gr.Column(elem_id="name"):
+        with gr.Column(elem_id="flowers-name"):
             self.photos = intake.photos(frame)
             scripts = [HERE / "answer.js", HERE / "address.js"]
             self.answer = gr.HTML(
                 "",
                 js_on_load="\n".join(script.read_text("utf-8") for script in scripts),
                 apply_default_css=False,
-                elem_id="answer",
+                elem_id="flowers-answer",
             )
             if page.kept is not None:
                 feedback.add(page.kept, classifier.manifest, self.photos, frame)
@@ -78,7 +78,7 @@ class Identify:
                 js_on_load=CHOOSE,
                 apply_default_css=False,
                 visible=bool(page.examples.files),
-                elem_id="examples",
+                elem_id="flowers-examples",
             )
             note = frame.html("note", lambda say: _note(page, say))
             gr.HTML(note, apply_default_css=False, elem_classes="note")

@@ -1,7 +1,7 @@
 // A visitor's photos on their way to the server: chosen, dropped, pasted or taken.
 const ENOUGH = 1600; // pixels; larger photos are made smaller before they travel
 const LARGE = 1.5e6; // bytes
-const place = document.getElementById("name");
+const place = document.getElementById("flowers-name");
 const [zone, dialog, status] = [".zone", "dialog", ".status"].map((s) => element.querySelector(s));
 const [chooser, camera] = element.querySelectorAll("input");
 const {most, words} = element.querySelector(".intake").dataset;
@@ -126,9 +126,9 @@ dialog.querySelector(".cancel").addEventListener("click", () => dialog.close());
 document.addEventListener("answered", () => {
     say("");
     place.dataset.answered = "";
-    const heading = document.querySelector("#answer h2, #answer .sorry");
+    const heading = document.querySelector("#flowers-answer h2, #flowers-answer .sorry");
     heading?.focus({preventScroll: true});
-    const {top} = document.getElementById("answer").getBoundingClientRect();
+    const {top} = document.getElementById("flowers-answer").getBoundingClientRect();
     const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
     if (top < 0 || top > innerHeight / 3)
         place.scrollIntoView({behavior: still ? "instant" : "smooth"});

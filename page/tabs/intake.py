@@ -64,7 +64,7 @@ def photos(frame: Frame) -> gr.HTML:
         html_template="${label}",  # the value is the photos
         js_on_load=pathlib.Path(__file__).with_name("intake.js").read_text("utf-8"),
         apply_default_css=False,
-        elem_id="photo",
+        elem_id="flowers-photo",
     )
     # By it gradio checks that files were uploaded; components of their own kind set it as well.
     guard(hasattr(component, "data_model"), "show strangers this machine's files")

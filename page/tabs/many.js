@@ -1,6 +1,6 @@
 // The table of many photos: in which order, which of its rows, and all of them as a CSV.
 const [order, unknown] = ["select", "input"].map((one) => element.querySelector(one));
-const body = () => document.querySelector("#many-table tbody");
+const body = () => document.querySelector("#flowers-many-table tbody");
 const rows = () => [...body().rows].sort((a, b) => a.dataset.number - b.dataset.number);
 
 element.addEventListener("change", () => {

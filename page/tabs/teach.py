@@ -177,25 +177,27 @@ def add(page: Page) -> None:
         }
 
     state = gr.State(None, time_to_live=VISIT)
-    with gr.Column(elem_id="teach"):
+    with gr.Column(elem_id="flowers-teach"):
         gr.Markdown(frame.text("teach_introduction", **numbers))
-        name = gr.Textbox(label=frame.text("teach_name"), max_length=LONGEST, elem_id="teach-name")
+        name = gr.Textbox(
+            label=frame.text("teach_name"), max_length=LONGEST, elem_id="flowers-teach-name"
+        )
         files = gr.File(
             label=frame.text("teach_photos", **numbers),
             file_count="multiple",
             type="filepath",
-            elem_id="teach-photos",
+            elem_id="flowers-teach-photos",
         )
-        press = gr.Button(frame.text("teach_press"), variant="primary", elem_id="teach-it")
-        said = gr.HTML("", apply_default_css=False, elem_id="teach-said")
+        press = gr.Button(frame.text("teach_press"), variant="primary", elem_id="flowers-teach-it")
+        said = gr.HTML("", apply_default_css=False, elem_id="flowers-teach-said")
         with gr.Column(visible=False) as after:
-            photo = gr.File(label=frame.text("teach_try"), elem_id="teach-try")
-            answer = gr.HTML("", apply_default_css=False, elem_id="teach-answer")
+            photo = gr.File(label=frame.text("teach_try"), elem_id="flowers-teach-try")
+            answer = gr.HTML("", apply_default_css=False, elem_id="flowers-teach-answer")
             with gr.Row():
-                ask = gr.Button(frame.text("teach_download"), elem_id="teach-download")
-                drop = gr.Button(frame.text("teach_forget"), elem_id="teach-forget")
+                ask = gr.Button(frame.text("teach_download"), elem_id="flowers-teach-download")
+                drop = gr.Button(frame.text("teach_forget"), elem_id="flowers-teach-forget")
             download = gr.File(
-                label=frame.text("teach_model"), visible=False, elem_id="teach-model"
+                label=frame.text("teach_model"), visible=False, elem_id="flowers-teach-model"
             )
     settings = {"preprocess": False, **PRIVATE}
     press.click(

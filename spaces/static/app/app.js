@@ -17,7 +17,7 @@ if (root.lang !== "en") {
     find("main").innerHTML = said.main;
     delete root.dataset.translating;
 }
-const [answer, index, flower, loading] = ["#answer", "#index", "#flower", "#loading"].map(find);
+const [answer, index, flower, loading] = ["#flowers-answer", "#flowers-index", "#flowers-flower", "#loading"].map(find);
 const renderer = new Renderer(site, said.words);
 
 // The network.
@@ -84,7 +84,7 @@ async function showLabelled(number) {
 }
 
 const photos = {stays: true};
-intake(find("#photo"), () => {
+intake(find("#flowers-photo"), () => {
     if (location.hash) go("", false);
     show(photos.value.map(({file}) => file));
 }, photos, async (file) => ({file}));
@@ -93,11 +93,11 @@ const events = {choose: ({photo}) => go(`photo=${photo}`), open: (event) => go(`
 const trigger = (name, data) => events[name](data);
 answerScript(answer, trigger);
 for (const place of [index, flower]) galleryScript(place, trigger);
-find("#examples")?.addEventListener("click", (event) => {
+find("#flowers-examples")?.addEventListener("click", (event) => {
     const button = event.target.closest("[data-photo]");
     if (button) trigger("choose", {photo: Number(button.dataset.photo)});
 });
-manyScript(find("#many-tools"));
+manyScript(find("#flowers-many-tools"));
 beginBatch(find("#panel-many"), renderer, ask);
 
 // Tabs, and an address for each of them, each flower and each labelled photo.
@@ -119,7 +119,7 @@ async function follow() {
     const address = new URLSearchParams(location.hash.slice(1));
     const wanted = site.flowers.indexOf(address.get("flower"));
     const number = Number(address.get("photo") ?? -1);
-    const place = find("#flowers");
+    const place = find("#flowers-gallery");
     delete place.dataset.open;
     if (wanted >= 0) {
         select("gallery");

@@ -31,7 +31,7 @@ function writeLine({name, prediction: found, problem}) {
 //     place: the tab; ask: gives a file to the worker.
 export function begin(place, renderer, ask) {
     const find = (selector) => place.querySelector(selector);
-    const [input, status, stop, tools, table] = ["input[type=file]", "#many-status", "#many-stop", "#many-tools", "#many-table"].map(find);
+    const [input, status, stop, tools, table] = ["input[type=file]", "#flowers-many-status", "#flowers-many-stop", "#flowers-many-tools", "#flowers-many-table"].map(find);
     let rows = [];
     let run = 0; // a newer one ends those before it
 
