@@ -17,6 +17,7 @@ from page.frame import Frame
 from page.server import api, blocks, limits
 from page.server.kept import KeptPhotos
 from page.tabs import about, batch, compare, gallery, identify, teach
+from page.visit import FORGOTTEN, Visit, can_be_taught
 from page.words import ENGLISH
 
 # Once a minute gradio deletes what visitors sent, or was made for them, over five minutes ago.
@@ -35,9 +36,10 @@ def build(
     first = next(iter(classifiers.values()))
     frame = Frame()
     examples = Examples(first.folder, first.manifest.display_names)
-    page = Page(classifiers, examples, frame, kept)
     count = len(first.label_names)
     with blocks.Blocks(title=ENGLISH("title"), delete_cache=FORGET) as demo:
+        visit = gr.State(None, time_to_live=FORGOTTEN)
+        page = Page(classifiers, examples, frame, kept, visit, can_be_taught(first))
         gr.HTML(
             frame.html(
                 "hero",
@@ -46,14 +48,15 @@ def build(
             apply_default_css=False,
             elem_id="flowers-hero",
         )
+        bar = teach.Bar(page) if page.teachable else None
         with gr.Tabs(selected="name", overflow_behavior="wrap") as tabs:
             with gr.Tab(frame.text("tab_name"), id="name"):
                 named = identify.add(page)
             with gr.Tab(frame.text("tab_gallery"), id="gallery"):
                 opened = gallery.add(page)
-            if teach.can_be_taught(first):
+            if bar is not None:
                 with gr.Tab(frame.text("tab_teach"), id="teach"):
-                    teach.add(page)
+                    teaching = teach.add(page, bar)
             with gr.Tab(frame.text("tab_many"), id="batch"):
                 batch.add(page)
             if len(classifiers) > 1:
@@ -61,24 +64,60 @@ def build(
                     compare.add(page)
             with gr.Tab(frame.text("tab_card"), id="card"):
                 about.add(page)
-        _connect(tabs, named, opened)
+        _connect(page, tabs, named, opened)
+        if bar is not None:
+            _connect_teaching(page, tabs, named, opened, teaching)
         demo.routes, demo.kept = api.add(page), kept
         demo.frame, demo.description = frame, ENGLISH("introduction", count=count)
     demo.queue(max_size=limits.QUEUE)
     return demo
 
 
-def _connect(tabs: gr.Tabs, named: identify.Identify, opened: gallery.Opened) -> None:
+def _connect(page: Page, tabs: gr.Tabs, named: identify.Identify, opened: gallery.Opened) -> None:
     """Have a photo of the gallery answered, and the flower of an answer opened in the gallery."""
 
-    def answer(event: gr.EventData, request: gr.Request) -> dict:
-        return {tabs: gr.Tabs(selected="name"), **named.show_example(event, request)}
+    def answer(visit: Visit | None, event: gr.EventData, request: gr.Request) -> dict:
+        return {tabs: gr.Tabs(selected="name"), **named.show_example(visit, event, request)}
 
-    def look_up(event: gr.EventData, request: gr.Request) -> dict:
-        return {tabs: gr.Tabs(selected="gallery"), opened.flower: opened.open(event, request)}
+    def look_up(visit: Visit | None, event: gr.EventData, request: gr.Request) -> dict:
+        return {
+            tabs: gr.Tabs(selected="gallery"),
+            opened.flower: opened.open(visit, event, request),
+        }
 
     for shown in opened.shown:
-        shown.choose(answer, None, [tabs, named.photos, named.answer], **PRIVATE).then(
+        shown.choose(answer, page.visit, [tabs, named.photos, named.answer], **PRIVATE).then(
             js=identify.ANSWERED
         )
-    named.answer.open(look_up, None, [tabs, opened.flower], **PRIVATE).then(js=gallery.OPENED)
+    named.answer.open(look_up, page.visit, [tabs, opened.flower], **PRIVATE).then(js=gallery.OPENED)
+
+
+def _connect_teaching(
+    page: Page,
+    tabs: gr.Tabs,
+    named: identify.Identify,
+    opened: gallery.Opened,
+    teaching: teach.Teach,
+) -> None:
+    """Have an answer's photos taught, and what was taught known to the answer and the gallery."""
+
+    def offer(files: list[dict] | None) -> dict:
+        return {tabs: gr.Tabs(selected="teach"), teaching.files: teach.paths(files)}
+
+    def know(files: list[dict] | None, visit: Visit | None, request: gr.Request) -> dict:
+        try:
+            said = named.show(files, visit, request) if files else ""
+        except FileNotFoundError:  # deleted, as promised
+            said = ""
+        return {named.answer: said, **opened.known(visit, request)}
+
+    named.answer.teach(offer, named.photos, [tabs, teaching.files], preprocess=False, **PRIVATE)
+    teaching.again.click(lambda: gr.Tabs(selected="name"), None, tabs, **PRIVATE)
+    for changed in (teaching.taught, teaching.forgotten):
+        changed.then(
+            know,
+            [named.photos, page.visit],
+            [named.answer, opened.taught, opened.flower],
+            preprocess=False,
+            **PRIVATE,
+        ).then(js=gallery.CLOSED)

@@ -14,7 +14,7 @@ from gradio.processing_utils import save_pil_to_cache
 from PIL import Image
 
 from flowers_model import bundle
-from page.html import TRIED, escape
+from page.html import TRIED, escape, strip
 from page.words import Words
 
 
@@ -99,8 +99,7 @@ class Examples:
 
     def strip(self, numbers: Sequence[int], say: Words) -> str:
         """Photos in a row, as HTML; empty where there are none."""
-        figures = "".join(self.figure(number, say, caption=True) for number in numbers)
-        return f'<div class="strip">{figures}</div>' if figures else ""
+        return strip([self.figure(number, say, caption=True) for number in numbers])
 
     def credit(self, number: int, say: Words) -> str:
         """Who took a photo, as a line of HTML; empty where the gallery does not tell."""

@@ -69,6 +69,11 @@ def named(display_names: dict[str, str], label: str, say: Words) -> str:
     return f"{escape(display_names[label])} {own}"
 
 
+def strip(figures: Sequence[str]) -> str:
+    """Figures in a row, as HTML; empty where there are none."""
+    return f'<div class="strip">{"".join(figures)}</div>' if figures else ""
+
+
 def table(rows: Sequence[Sequence[str]], head: Sequence[str] = ()) -> str:
     """An HTML table of text."""
 

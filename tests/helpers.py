@@ -21,10 +21,12 @@ from huggingface_hub import constants
 from packaging.requirements import Requirement
 from PIL import Image
 
-from flowers_model import bundle
+from flowers_model import FlowerClassifier, bundle
 from flowers_model.export import export, write_onnx
 from flowers_model.files import replacing
+from flowers_model.grow import Head, write_head
 from flowers_model.hub import client
+from flowers_model.statistics import Statistics, measure_classes, write_statistics
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 COLOURS = {"blue iris": (60, 60, 220), "poppy": (220, 40, 30), "sunflower": (240, 200, 20)}
@@ -206,3 +208,41 @@ def _make_tiny_bundle(folder: pathlib.Path) -> None:
     bundle.write_json(folder / bundle.MANIFEST, manifest)
     bundle.write_json(folder / "report/metrics.json", {"test": figures.model_dump()})
     (folder / "README.md").write_text("---\nlibrary_name: keras\n---\n# tiny\n", "utf-8")
+
+
+def write_teachable_bundle(folder: pathlib.Path) -> pathlib.Path:
+    """A tiny bundle that tells its three colours apart, with what teaching needs."""
+    write_tiny_bundle(folder)
+    classifier = FlowerClassifier.from_pretrained(folder)
+
+    def embedded(colours, count, start):
+        those = [photo(colour, start + i) for colour in colours for i in range(count)]
+        inputs = np.stack([classifier.prepare(one) for one in those])
+        return classifier.engine.run(inputs, ("embedding",))[0]
+
+    train, labels = embedded(COLOURS.values(), 8, 0), np.repeat(np.arange(3), 8)
+    means, counts, covariance = measure_classes(train, labels, 3)
+    scale = 20 / np.ptp(means, axis=0).max() ** 2
+    head = Head(2 * scale * means.T, -scale * np.square(means).sum(axis=1))
+    write_head(folder, head)
+    held_out = embedded(COLOURS.values(), 8, 100)
+    statistics = Statistics(
+        *(means, counts, covariance),
+        held_out=held_out,
+        held_out_labels=labels,
+        held_out_sources=np.zeros(24, int),
+        strangers=embedded([(0, 0, 0), (255, 255, 255)], 6, 200),
+        stranger_kinds=np.repeat([0, 1], 6),
+        taught=np.zeros((0, means.shape[1]), np.float32),
+        taught_labels=np.zeros(0, int),
+    )
+    write_statistics(folder, statistics)
+    manifest = bundle.read_manifest(folder)
+    refusal = {"score": "energy", "center": -5.0, "threshold": 0.0, "keeps": 0.95}
+    manifest.calibration = bundle.Calibration(
+        temperature=1.0,
+        refusal=bundle.Refusal(**refusal, auroc={"energy": 0.5}),
+        label_sets=bundle.LabelSets(coverage=0.9, limit=0.1),
+    )
+    bundle.write_json(folder / bundle.MANIFEST, manifest)
+    return folder

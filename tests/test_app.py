@@ -243,7 +243,7 @@ def test_nor_is_it_shown_on_the_page(client, server, model, meta):
     )
     file = {"path": str((model / "gallery/0.jpg").resolve())} | meta
     session = {"session_hash": f"forged{len(meta)}", "fn_index": event}
-    httpx.post(f"{server}/gradio_api/queue/join", json={"data": [[file]], **session})
+    httpx.post(f"{server}/gradio_api/queue/join", json={"data": [[file], None], **session})
     said = httpx.get(f"{server}/gradio_api/queue/data", params=session, timeout=30).text
     assert '"success":false' in said.replace(" ", "")
     assert "data:image" not in said

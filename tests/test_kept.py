@@ -100,6 +100,15 @@ def test_a_name_that_is_no_class_is_refused(tmp_path, name):
     assert list(tmp_path.rglob("*.jpg")) == []
 
 
+def test_a_taught_name_is_kept_where_it_can_be_a_folders(tmp_path):
+    photos = KeptPhotos(str(tmp_path), NAMES)
+    photos.keep(decode(photo(COLOURS["poppy"])), "tulip", new=True)
+    for name in ("../tulip", "", ".tulip", "a/b", "@tulip"):
+        with pytest.raises(UserError, match=r"photos cannot be kept as .* name of plain letters"):
+            photos.keep(decode(photo(COLOURS["poppy"])), name, new=True)
+    assert [path.parent.name for path in tmp_path.rglob("*.jpg")] == ["tulip"]
+
+
 @pytest.mark.parametrize("name", ["a/b", "..", ".hidden", "a\\b", "a:b", "a ", "a\n", "__a", "@a"])
 def test_a_class_that_cannot_be_a_folder_is_named_at_the_start(tmp_path, name):
     with pytest.raises(UserError, match="which is no name for a folder"):

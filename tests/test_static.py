@@ -24,7 +24,7 @@ from flowers_model.classifier import FlowerClassifier
 from flowers_model.uncertainty import ClassMeanCosine
 from page import words
 from page.tabs import batch
-from page.tabs.answer import render
+from page.tabs.answer import Answer, render
 from page.words import ENGLISH
 
 playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
@@ -254,7 +254,7 @@ def test_an_answer_says_what_gradios_page_says(page, classifier):
     [prediction] = classifier.classify(data)
     numbers = {label: i for i, label in enumerate(classifier.label_names)}
     latin = {"poppy": "Papaver rhoeas"}
-    html = render(prediction, [], 1.0, None, "", latin, numbers, "", 0, ENGLISH)
+    html = render(Answer(prediction, [], 1.0, latin, numbers, "", 0), ENGLISH)
     parts = [".head", ".names", ".switch", ".more"]
     texts = """([html, parts]) => {
         const place = html ? new DOMParser().parseFromString(html, "text/html") : document;

@@ -1,28 +1,25 @@
 """Classes taught from a few photos: the bundle stays one network, old classes stay as they are."""
 
-import json
 import subprocess
 import sys
 
 import numpy as np
 import onnx
 import pytest
-from helpers import COLOURS, photo, use_hub, write_tiny_bundle
+from helpers import COLOURS, photo, use_hub, write_teachable_bundle, write_tiny_bundle
 from hub_server import HubServer
 
 from flowers_model import FlowerClassifier, bundle, hub, network, teach
 from flowers_model.engine import KerasEngine, OnnxEngine
 from flowers_model.errors import UserError
 from flowers_model.export import OUTPUTS, write_onnx
-from flowers_model.grow import Head, read_head, write_head
+from flowers_model.grow import read_head
 from flowers_model.lesson import TAUGHT as TAUGHT_SECTION
 from flowers_model.statistics import (
-    Statistics,
-    measure_classes,
     read_statistics,
     write_statistics,
 )
-from page.tabs import teach as tab
+from page import visit as page_visit
 from page.words import ENGLISH
 
 VIOLET, GREEN = (140, 30, 200), (30, 160, 60)
@@ -35,47 +32,7 @@ def photos(colour, count, start=0):
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    """A tiny bundle that tells its three colours apart, with what teaching needs."""
-    folder = write_tiny_bundle(tmp_path_factory.mktemp("teach") / "model")
-    classifier = FlowerClassifier.from_pretrained(folder)
-
-    def embedded(colours, count, start):
-        those = [photo(colour, start + i) for colour in colours for i in range(count)]
-        inputs = np.stack([classifier.prepare(one) for one in those])
-        return classifier.engine.run(inputs, ("embedding",))[0]
-
-    train, labels = embedded(COLOURS.values(), 8, 0), np.repeat(np.arange(3), 8)
-    means, counts, covariance = measure_classes(train, labels, 3)
-    scale = 20 / np.ptp(means, axis=0).max() ** 2
-    head = Head(2 * scale * means.T, -scale * np.square(means).sum(axis=1))
-    write_head(folder, head)
-    held_out = embedded(COLOURS.values(), 8, 100)
-    statistics = Statistics(
-        *(means, counts, covariance),
-        held_out=held_out,
-        held_out_labels=labels,
-        held_out_sources=np.zeros(24, int),
-        strangers=embedded([(0, 0, 0), (255, 255, 255)], 6, 200),
-        stranger_kinds=np.repeat([0, 1], 6),
-        taught=np.zeros((0, means.shape[1]), np.float32),
-        taught_labels=np.zeros(0, int),
-    )
-    write_statistics(folder, statistics)
-    path = folder / bundle.MANIFEST
-    manifest = json.loads(path.read_text())
-    manifest["calibration"] = {
-        "temperature": 1.0,
-        "refusal": {
-            "score": "energy",
-            "center": -5.0,
-            "threshold": 0.0,
-            "keeps": 0.95,
-            "auroc": {"energy": 0.5},
-        },
-        "label_sets": {"coverage": 0.9, "limit": 0.1},
-    }
-    path.write_text(json.dumps(manifest))
-    return folder
+    return write_teachable_bundle(tmp_path_factory.mktemp("teach") / "model")
 
 
 @pytest.fixture(scope="module")
@@ -154,7 +111,7 @@ def test_a_taught_bundle_goes_through_the_hub_whole(taught, repo_id, monkeypatch
 
 def test_the_page_teaches_for_one_visit_within_limits(model, tmp_path):
     classifier = FlowerClassifier.from_pretrained(model)
-    assert tab.can_be_taught(classifier)
+    assert page_visit.can_be_taught(classifier)
 
     def files(colour, count, start=0):
         found = []
@@ -164,15 +121,25 @@ def test_the_page_teaches_for_one_visit_within_limits(model, tmp_path):
             found.append({"path": str(path), "orig_name": path.name})
         return found
 
-    visit = tab.taught(classifier, None, " violet ", files(VIOLET, 4), ENGLISH)
-    visit = tab.taught(classifier, visit, "Violet", files(VIOLET, 2, 20), ENGLISH)
-    visit = tab.taught(classifier, visit, "SUNFLOWER", files(COLOURS["sunflower"], 3), ENGLISH)
+    visit = page_visit.taught(classifier, None, " violet ", files(VIOLET, 4), ENGLISH)
+    visit = page_visit.taught(classifier, visit, "Violet", files(VIOLET, 2, 20), ENGLISH)
+    visit = page_visit.taught(
+        classifier, visit, "SUNFLOWER", files(COLOURS["sunflower"], 3), ENGLISH
+    )
     assert {name: len(those) for name, those in visit.photos.items()} == {
         "violet": 6,
         "sunflower": 3,
     }
     assert visit.lesson.classifier.label_names == [*COLOURS, "violet"]
-    assert len(visit.thumbnails) == 9
+    assert {name: len(those) for name, those in visit.thumbnails.items()} == {
+        "violet": 6,
+        "sunflower": 3,
+    }
+    [answer] = visit.classifier.answer(
+        visit.classifier.prepare(photos(VIOLET, 1, 60)[0])[None]
+    ).embeddings
+    alike = sorted(visit.alike(answer), reverse=True)
+    assert all("violet" in figure for _, figure in alike[:6])
     assert classifier.label_names == list(COLOURS)
     for name, sent, said in (
         ("", files(GREEN, 3), "s name first"),
@@ -181,7 +148,7 @@ def test_the_page_teaches_for_one_visit_within_limits(model, tmp_path):
         ("fern", [{"path": None}], "no photo"),
     ):
         with pytest.raises(UserError, match=said):
-            tab.taught(classifier, visit, name, sent, ENGLISH)
+            page_visit.taught(classifier, visit, name, sent, ENGLISH)
     assert len(visit.photos["violet"]) == 6
 
 

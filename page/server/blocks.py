@@ -8,6 +8,9 @@ third way, `/gradio_api/proxy=`, opens for pages made of other pages alone.
 
 from __future__ import annotations
 
+import contextlib
+import time
+
 import gradio as gr
 import httpx
 from gradio import processing_utils
@@ -110,6 +113,11 @@ class Blocks(gr.Blocks):
         except OSError as error:
             raise address.taken() from error
         address.never_by_proxy(host)
-        self.block_thread()
+        with contextlib.suppress(KeyboardInterrupt):
+            while self.is_running:
+                time.sleep(0.1)
+        # `block_thread` would leave open the connections of visitors who are still there, wait for
+        # them in vain, and end before gradio has deleted its files.
+        self.close()
         if self.kept is not None:
             self.kept.close()

@@ -17,6 +17,8 @@ from PIL import Image
 from flowers_model import hub
 from flowers_model.errors import UserError
 from flowers_model.files import expanded, replacing
+from page.html import escape
+from page.words import Words
 
 SIDE = 1024  # longest side of a kept photo, pixels
 PHOTOS = 2000  # that are kept at most; of this size, about 0.5 GB
@@ -72,14 +74,20 @@ class KeptPhotos:
         self._lock = self._scheduler.lock if self._scheduler else threading.Lock()
         self._count = sum(1 for _ in self.folder.glob("*/*.jpg"))
 
-    def keep(self, photo: np.ndarray, name: str) -> None:
+    def keep(self, photo: np.ndarray, name: str, new: bool = False) -> None:
         """Keep a photo, uint8 `(H, W, 3)`, as one of class `name`.
 
+        Args:
+            new: whether the name may be one that no class has: of a flower that was taught.
+
         Raises:
-            UserError: for a name that is no class's, and where no more photos can be kept.
+            UserError: for a name that is no class's, for a new one that cannot be a folder's, and
+                where no more photos can be kept.
         """
-        if name not in self._class_names:
+        if name not in self._class_names and not new:
             raise UserError("this name is not on the list; choose one that is")
+        if not _is_folder_name(name):
+            raise UserError(f"photos cannot be kept as {name!r}; give it a name of plain letters")
         picture = Image.fromarray(photo)
         picture.thumbnail((SIDE, SIDE))
         file = io.BytesIO()
@@ -94,6 +102,12 @@ class KeptPhotos:
             with replacing(path) as temporary:
                 temporary.write_bytes(data)
             self._count += 1
+
+    def where(self, say: Words) -> str:
+        """Where visitors' photos are kept, in their words, as HTML."""
+        if self.repo_id is None:
+            return say("feedback_here")
+        return say("feedback_repo", repo=escape(self.repo_id))
 
     def close(self) -> None:
         """Send what the dataset repo has not received, and delete the photos here.
@@ -111,7 +125,8 @@ class KeptPhotos:
 def _is_folder_name(name: str) -> bool:
     """Whether a folder can have that name on all systems, and is read as a class by that name."""
     return (
-        name == name.strip(" .")
+        bool(name)
+        and name == name.strip(" .")
         and not name.startswith(("__", "@"))
         and not any(letter in '<>:"/\\|?*' or ord(letter) < 32 for letter in name)
     )

@@ -17,6 +17,7 @@ element.addEventListener("click", (event) => {
     if (photo) trigger("choose", {photo: Number(photo)});
     else if (flower) trigger("open", {flower: Number(flower)});
     else if (name) shine(button.getAttribute("aria-pressed") === "true" ? null : name);
+    else if (button.matches(".offer")) trigger("teach", {});
     else if (button.matches(".switch")) shine(card().hasAttribute("data-lit") ? null : "0");
     else if (seen) {
         for (const figure of element.querySelectorAll("figure[data-seen]"))

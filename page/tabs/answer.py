@@ -13,7 +13,7 @@ from PIL import Image
 from flowers_model.classifier import Prediction
 from flowers_model.explain import scaled
 from page.html import LISTED, escape, flower
-from page.verdict import verdict
+from page.verdict import Verdict, verdict
 from page.words import Words
 
 MASK = 64  # side of a map as it is sent, pixels; the browser smooths it
@@ -39,62 +39,92 @@ class Seen:
     share: float
 
 
-def render(
-    prediction: Prediction,
-    seen: Sequence[Seen],
-    crop: float,
-    truth: str | None,
-    credit: str,
-    scientific: dict[str, str],
-    flowers: dict[str, int],
-    alike: str,
-    seconds: float,
-    say: Words,
-    known: int | None = None,
-) -> str:
-    """The answer to one photo, or to several of one plant, as HTML.
+@dataclasses.dataclass(frozen=True)
+class Answer:
+    """The answer to one photo, or to several of one plant.
 
-    Args:
+    Attributes:
         crop: share of a photo's short side that the network sees.
-        truth: the name on the photo's label, where it has one.
-        credit: who took the photo, as HTML, where it is a labelled one; may be empty.
         scientific: scientific names by name.
         flowers: the number of each name's page in the gallery.
         alike: the most similar labelled photos, as HTML; may be empty.
         seconds: how long it took.
-        say: the visitor's words.
+        truth: the name on the photo's label, where it has one.
+        credit: who took the photo, as HTML, where it is a labelled one; may be empty.
         known: the number of a labelled photo.
+        teachable: whether the visitor is offered to teach what it shows.
     """
+
+    prediction: Prediction
+    seen: Sequence[Seen]
+    crop: float
+    scientific: dict[str, str]
+    flowers: dict[str, int]
+    alike: str
+    seconds: float
+    truth: str | None = None
+    credit: str = ""
+    known: int | None = None
+    teachable: bool = False
+
+
+def render(answer: Answer, say: Words) -> str:
+    """The answer as HTML, in the visitor's words."""
+    kind = " data-refused" if answer.prediction.refused else ""
+    kind += "" if answer.known is None else f' data-photo="{answer.known}"'
+    return (
+        f'<article class="answer"{kind}>'
+        f'<div class="head">{_headline(answer, say)}</div>'
+        f'<div class="seen">{_photos(answer, say)}</div>'
+        f'<div class="said">{_names(answer, say)}{_ways_on(answer, say)}</div>'
+        f"{_like(answer, say)}</article>"
+    )
+
+
+def _photos(answer: Answer, say: Words) -> str:
+    """The photos with their maps, and the switch that shows where the network looked."""
+    figures = "".join(
+        _figure(number, one, answer.prediction.labels, answer.crop, say)
+        for number, one in enumerate(answer.seen)
+    )
+    return (
+        f'{figures}<button type="button" class="switch" role="switch" '
+        f'aria-checked="false">{say("looked")}</button>{_each(answer.seen, say)}{answer.credit}'
+    )
+
+
+def _names(answer: Answer, say: Words) -> str:
+    """The likeliest names, and how long it took."""
+    prediction = answer.prediction
     names = "".join(
-        _name(number, label, flower(prediction, label, say), share, scientific, say)
+        _name(number, label, flower(prediction, label, say), share, answer.scientific, say)
         for number, (label, share) in enumerate(
             zip(prediction.labels, prediction.probabilities, strict=True)
         )
     )
-    figures = "".join(
-        _figure(number, one, prediction.labels, crop, say) for number, one in enumerate(seen)
-    )
-    top = prediction.labels[0]
-    head = _headline(prediction, len(seen), truth, scientific, flowers, say)
-    kind = " data-refused" if prediction.refused else ""
-    kind += "" if known is None else f' data-photo="{known}"'
-    like = (
-        f"<section class='like'><h3>{say('like_it' if truth else 'like_yours')}</h3>"
-        f"{alike}</section>"
-        if alike
-        else ""
-    )
     return (
-        f'<article class="answer"{kind}>'
-        f'<div class="head">{head}</div>'
-        f'<div class="seen">{figures}<button type="button" class="switch" role="switch" '
-        f'aria-checked="false">{say("looked")}</button>{_each(seen, say)}{credit}</div>'
-        f'<div class="said"><ul class="names">{names}</ul>'
-        f'<p class="aside">{say("tap")} '
-        f"{say('took', count=say.number(1000 * seconds))}</p>"
-        f'<button type="button" class="more" data-flower="{flowers[top]}">'
-        f"{say('more', name=escape(prediction.shown(top)))}</button></div>{like}</article>"
+        f'<ul class="names">{names}</ul><p class="aside">{say("tap")} '
+        f"{say('took', count=say.number(1000 * answer.seconds))}</p>"
     )
+
+
+def _ways_on(answer: Answer, say: Words) -> str:
+    """Buttons: to the flower's page, and to teaching one that is not among the names."""
+    top = answer.prediction.labels[0]
+    more = say("more", name=escape(answer.prediction.shown(top)))
+    offer = f'<button type="button" class="offer">{say("teach_offer")}</button>'
+    return (
+        f'<button type="button" class="more" data-flower="{answer.flowers[top]}">{more}</button>'
+        f"{offer if answer.teachable else ''}"
+    )
+
+
+def _like(answer: Answer, say: Words) -> str:
+    """The labelled photos that look most like it."""
+    if not answer.alike:
+        return ""
+    title = say("like_it" if answer.truth else "like_yours")
+    return f"<section class='like'><h3>{title}</h3>{answer.alike}</section>"
 
 
 def _mask(values: np.ndarray) -> str:
@@ -154,36 +184,43 @@ def _name(
     )
 
 
-def _headline(
-    prediction: Prediction,
-    photos: int,
-    truth: str | None,
-    scientific: dict[str, str],
-    flowers: dict[str, int],
-    say: Words,
-) -> str:
-    label, share = prediction.labels[0], prediction.probabilities[0]
-    together = say("together", count=photos)
-    lines = [f'<p class="eyebrow">{together}</p>'] if photos > 1 else []
+def _headline(answer: Answer, say: Words) -> str:
+    """What the answer says in short, and whether it is what the photo's label says."""
+    prediction, photos = answer.prediction, len(answer.seen)
+    lines = [f'<p class="eyebrow">{say("together", count=photos)}</p>'] if photos > 1 else []
     said = verdict(prediction, say)
     lines.append(f'<h2 tabindex="-1">{said.title}</h2>')
     if prediction.refused:
         lines.append(f"<p>{say('guess')}</p>")
     else:
-        if label in scientific:
-            lines.append(f'<p class="latin"><i>{escape(scientific[label])}</i></p>')
-        lines.append(f'<p class="sure">{say("sure", share=say.percent(share))}</p>')
-        if said.names:
-            told = "".join(f"<span>{name}</span>" for name in said.names[:LISTED])
-            rest = say("rest", count=len(said.names) - LISTED)
-            more = rest if len(said.names) > LISTED else ""
-            lines.append(f'<p class="set">{said.promise} {told}{more}</p>')
-    if truth == label:
-        lines.append(f'<p class="truth right">{say("right")}</p>')
-    elif truth is not None and prediction.refused and truth not in flowers:
-        strange = say("strange", name=f"<strong>{escape(truth)}</strong>")
-        lines.append(f'<p class="truth right">{strange}</p>')
-    elif truth is not None:
-        wrong = say("wrong", name=f"<strong>{flower(prediction, truth, say)}</strong>")
-        lines.append(f'<p class="truth">{wrong}</p>')
+        lines += _certainty(answer, said, say)
+    if answer.truth is not None:
+        lines.append(_judged(answer, answer.truth, say))
     return "".join(lines)
+
+
+def _certainty(answer: Answer, said: Verdict, say: Words) -> list[str]:
+    """Below a name: what science calls it, how sure it is, and what else it may be."""
+    label, share = answer.prediction.labels[0], answer.prediction.probabilities[0]
+    lines = []
+    if label in answer.scientific:
+        lines.append(f'<p class="latin"><i>{escape(answer.scientific[label])}</i></p>')
+    lines.append(f'<p class="sure">{say("sure", share=say.percent(share))}</p>')
+    if said.names:
+        told = "".join(f"<span>{name}</span>" for name in said.names[:LISTED])
+        rest = say("rest", count=len(said.names) - LISTED)
+        more = rest if len(said.names) > LISTED else ""
+        lines.append(f'<p class="set">{said.promise} {told}{more}</p>')
+    return lines
+
+
+def _judged(answer: Answer, truth: str, say: Words) -> str:
+    """Whether the answer is right, by the photo's label."""
+    prediction = answer.prediction
+    if truth == prediction.labels[0]:
+        return f'<p class="truth right">{say("right")}</p>'
+    if prediction.refused and truth not in answer.flowers:
+        strange = say("strange", name=f"<strong>{escape(truth)}</strong>")
+        return f'<p class="truth right">{strange}</p>'
+    wrong = say("wrong", name=f"<strong>{flower(prediction, truth, say)}</strong>")
+    return f'<p class="truth">{wrong}</p>'

@@ -27,6 +27,7 @@ from page.examples import temporary_url
 from page.html import escape, flower, sorry
 from page.server import uploads
 from page.verdict import verdict
+from page.visit import Visit
 from page.words import Words
 
 # What formulas begin with; the wide forms are read as the same signs by some spreadsheets.
@@ -98,7 +99,7 @@ class Batch:
 
     def __init__(self, page: Page):
         frame = page.frame
-        self._classifier = page.classifier
+        self._page = page
         gr.Markdown(frame.text("many_server", most=uploads.FILES))
         files = gr.File(
             file_count="multiple",
@@ -125,7 +126,12 @@ class Batch:
             self._wait, None, outputs, api_name="wait_many", queue=False, **PRIVATE
         )
         running = waiting.then(
-            self._run, files, outputs, api_name="many", preprocess=False, **PRIVATE
+            self._run,
+            [files, page.visit],
+            outputs,
+            api_name="many",
+            preprocess=False,
+            **PRIVATE,
         )
         # Both cancel, for a photo that is taken away must not be worked on.
         for event, function, name in (
@@ -142,9 +148,12 @@ class Batch:
             self._table: "",
         }
 
-    def _run(self, sent: list[dict] | None, request: gr.Request) -> Iterator[dict]:
+    def _run(
+        self, sent: list[dict] | None, visit: Visit | None, request: gr.Request
+    ) -> Iterator[dict]:
         started = time.perf_counter()
         say = words.of(request)
+        classifier = self._page.knowing(visit)
         rows: list[Row] = []
         body = head(say)
         files = [(one.get("orig_name") or "photo", one["path"]) for one in sent or []]
@@ -153,7 +162,7 @@ class Batch:
                 count = min(len(items), uploads.FILES)
                 for item in items[:count]:
                     yield {self._status: _progress(len(rows), count, say)}
-                    rows.append(answer(self._classifier, item))
+                    rows.append(answer(classifier, item))
                     body += _line(len(rows), rows[-1], self._url(rows[-1]), say)
                     # Never the end of the table, which browsers supply: text that only grows is
                     # sent as what is new.

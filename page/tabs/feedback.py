@@ -41,10 +41,8 @@ def add(kept: KeptPhotos, manifest: Manifest, photos: gr.HTML, frame: Frame) -> 
         return _said(say("feedback_kept", name=name, photos=say.photos(len(files))))
 
     def explain(say: Words) -> str:
-        where = say("feedback_here")
-        if kept.repo_id is not None:
-            where = say("feedback_repo", repo=escape(kept.repo_id))
-        return f"<p>{say('feedback_say', button=say('feedback_keep'), where=where)}</p>"
+        text = say("feedback_say", button=say("feedback_keep"), where=kept.where(say))
+        return f"<p>{text}</p>"
 
     with gr.Accordion(frame.text("feedback_wrong"), open=False, elem_id="flowers-wrong"):
         gr.HTML(frame.html("feedback", explain), apply_default_css=False)

@@ -5,7 +5,7 @@ let scrolled = 0;
 element.addEventListener("input", (event) => {
     const words = event.target.value.toLowerCase().split(/\s+/);
     let found = 0;
-    for (const card of element.querySelectorAll("[data-find]")) {
+    for (const card of place().querySelectorAll("[data-find]")) {
         card.hidden = !words.every((word) => card.dataset.find.includes(word));
         found += !card.hidden;
     }

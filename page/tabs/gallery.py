@@ -17,6 +17,7 @@ from page import words
 from page.context import PRIVATE, Page
 from page.examples import Examples
 from page.html import chosen, escape, named
+from page.visit import Visit
 from page.words import Words
 
 SEARCHED = 9  # flowers from which on there is a search
@@ -40,6 +41,11 @@ OPENED = """() => {
     };
     show(40);
 }"""
+# Of a flower that is forgotten there is no page any more.
+CLOSED = """() => {
+    const place = document.getElementById("flowers-gallery");
+    if (place) delete place.dataset.open;
+}"""
 FLOWER = (
     '<svg viewBox="0 0 24 24" aria-hidden="true"><circle cx="12" cy="12" r="2.2"/>'
     + "".join(
@@ -56,13 +62,17 @@ class Opened:
 
     Attributes:
         shown: the components whose event `choose` carries the number of a `photo`.
+        taught: the flowers that the visitor has taught.
         flower: the page of one flower.
         open: writes that page for the number that an event carries, `flower`.
+        known: what `taught` and `flower` become when the visitor has taught something else.
     """
 
     shown: list[gr.HTML]
+    taught: gr.HTML
     flower: gr.HTML
-    open: Callable[[gr.EventData, gr.Request], str]
+    open: Callable[[Visit | None, gr.EventData, gr.Request], str]
+    known: Callable[[Visit | None, gr.Request], dict]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -141,9 +151,31 @@ class Flowers:
             f'<ul class="cards">{pictured}</ul>{others}'
         )
 
-    def page(self, number: int, say: Words) -> str:
-        """One flower, by the number of its name."""
-        names, examples = self._names, self._examples
+    def taught(self, visit: Visit | None, say: Words) -> str:
+        """The flowers that a visitor has taught; empty where there are none."""
+        if visit is None:
+            return ""
+        names = visit.classifier.label_names
+        cards = "".join(
+            self._card_of(
+                names.index(one.name),
+                one.name,
+                f'<img src="{visit.thumbnails[one.name][0]}" alt="">',
+                None if one.right is None else say("right_share", share=say.share(one.right, 0)),
+                say,
+            )
+            for one in visit.lesson.classes
+        )
+        return f'<h3>{say("teach_here")}</h3><ul class="cards">{cards}</ul>'
+
+    def page(self, number: int, say: Words, visit: Visit | None = None) -> str:
+        """One flower, by the number of its name.
+
+        Args:
+            visit: what the visitor has taught.
+        """
+        examples = self._examples
+        names = visit.classifier.label_names if visit else self._names
         label = names[number]
         mine = examples.by_class.get(label, [])
         result = self._results.get(label)
@@ -165,6 +197,10 @@ class Flowers:
             lines.append(f"<p>{say('results', **told)}</p>")
         if label in self._latin:
             lines.append(f'<p class="elsewhere">{_elsewhere(self._latin[label], say)}</p>')
+        here = visit.figures(label) if visit and label in visit.photos else []
+        if here:
+            photos = f'<div class="photos">{"".join(here)}</div>'
+            lines.append(f"<h3>{say('teach_here')}</h3>{photos}")
         if mine:
             lines.append(
                 f"<h3>{say('its_photos' if len(mine) > 1 else 'its_photo')}</h3>"
@@ -172,7 +208,7 @@ class Flowers:
                 f"{''.join(examples.figure(number, say) for number in mine)}</div>"
                 f'<p class="aside">{escape(examples.credits)}</p>'
             )
-        else:
+        elif not here:
             lines.append(f'<p class="aside">{say("no_photo")}</p>')
         taken = [(to, n) for of, to, n in self._confusions if of == label and to in names]
         takes = [(of, n) for of, to, n in self._confusions if to == label and of in names]
@@ -184,19 +220,20 @@ class Flowers:
 
     def _card(self, number: int, say: Words) -> str:
         label = self._names[number]
+        result = self._results.get(label)
+        right = say("right_share", share=say.share(result.recall, 0)) if result else None
+        return self._card_of(number, label, self._picture(label, none=""), right, say)
+
+    def _card_of(self, number: int, label: str, picture: str, right: str | None, say: Words) -> str:
+        """A flower that can be opened, with how often it is named right."""
         latin = self._latin.get(label, "")
         name = named(self._shown, label, say)
         find = html.escape(f"{label} {self._shown.get(label, '')} {latin}".lower())
         titled = f"{name} <i>{escape(latin)}</i>" if latin else name
-        result = self._results.get(label)
-        right = ""
-        if result:
-            share = say("right_share", share=say.share(result.recall, 0))
-            right = f'<span class="right">{share}</span>'
+        right = f'<span class="right">{right}</span>' if right else ""
         return (
             f'<li data-find="{find}"><button type="button" data-flower="{number}">'
-            f'{self._picture(label, none="")}<span class="label">{titled}</span>{right}'
-            "</button></li>"
+            f'{picture}<span class="label">{titled}</span>{right}</button></li>'
         )
 
     def _picture(self, label: str, none: str = f'<span class="none">{FLOWER}</span>') -> str:
@@ -222,13 +259,18 @@ class Flowers:
 def add(page: Page) -> Opened:
     """Add the flowers, and the page of the one that is opened."""
     flowers = Flowers(page.classifier, page.examples)
-    names = page.classifier.label_names
     script = pathlib.Path(__file__).with_name("gallery.js").read_text("utf-8")
 
-    def opened(event: gr.EventData, request: gr.Request) -> str:
-        return flowers.page(chosen(event, "flower", len(names), names), words.of(request))
+    def opened(visit: Visit | None, event: gr.EventData, request: gr.Request) -> str:
+        names = page.knowing(visit).label_names
+        number = chosen(event, "flower", len(names), names)
+        return flowers.page(number, words.of(request), visit)
+
+    def known(visit: Visit | None, request: gr.Request) -> dict:
+        return {taught: flowers.taught(visit, words.of(request)), flower: ""}
 
     with gr.Column(elem_id="flowers-gallery"):
+        taught = gr.HTML("", js_on_load=script, apply_default_css=False, elem_id="flowers-taught")
         index = gr.HTML(
             page.frame.html("index", flowers.index),
             js_on_load=script,
@@ -236,9 +278,9 @@ def add(page: Page) -> Opened:
             elem_id="flowers-index",
         )
         flower = gr.HTML("", js_on_load=script, apply_default_css=False, elem_id="flowers-flower")
-    for part in (index, flower):
-        part.open(opened, None, flower, **PRIVATE).then(js=OPENED)
-    return Opened([index, flower], flower, opened)
+    for part in (taught, index, flower):
+        part.open(opened, page.visit, flower, **PRIVATE).then(js=OPENED)
+    return Opened([index, flower], taught, flower, opened, known)
 
 
 def _elsewhere(latin: str, say: Words) -> str:

@@ -17,9 +17,10 @@ from flowers_model.similar import Similar
 from page import words
 from page.context import PRIVATE, Page
 from page.examples import temporary_url
-from page.html import MOST, SIMILAR, chosen, escape, read, sorry
+from page.html import MOST, SIMILAR, chosen, escape, read, sorry, strip
 from page.tabs import feedback, intake
-from page.tabs.answer import Seen, render
+from page.tabs.answer import Answer, Seen, render
+from page.visit import Visit
 from page.words import ENGLISH, Words
 
 HERE = pathlib.Path(__file__).parent
@@ -59,9 +60,8 @@ class Identify:
     def __init__(self, page: Page):
         """Add the components, connect their events, and run the network once."""
         classifier, frame = page.classifier, page.frame
-        self._classifier, self._examples = classifier, page.examples
+        self._page, self._examples = page, page.examples
         self._similar = Similar(classifier.folder)
-        self._flowers = {label: number for number, label in enumerate(classifier.label_names)}
         with gr.Column(elem_id="flowers-name"):
             self.photos = intake.photos(frame)
             scripts = [HERE / "answer.js", HERE / "address.js"]
@@ -84,17 +84,24 @@ class Identify:
             gr.HTML(note, apply_default_css=False, elem_classes="note")
 
         # Without gradio's preprocessing, which decodes by other rules: files arrive as they are.
-        sent = self.photos.upload(self._show, self.photos, self.answer, preprocess=False, **PRIVATE)
+        sent = self.photos.upload(
+            self.show, [self.photos, page.visit], self.answer, preprocess=False, **PRIVATE
+        )
         sent.then(js=ANSWERED)
         for shown in (tried, self.answer):
-            tapped = shown.choose(self.show_example, None, [self.photos, self.answer], **PRIVATE)
+            tapped = shown.choose(
+                self.show_example, page.visit, [self.photos, self.answer], **PRIVATE
+            )
             tapped.then(js=ANSWERED)
 
         # A network's first photo takes longer; it need not be a visitor's.
-        self._say([self._prepared(np.full((64, 64, 3), 128, np.uint8), "")], 0, ENGLISH)
+        self._say([self._prepared(np.full((64, 64, 3), 128, np.uint8), "")], 0, None, ENGLISH)
 
-    def show_example(self, event: gr.EventData, request: gr.Request) -> dict:
+    def show_example(self, visit: Visit | None, event: gr.EventData, request: gr.Request) -> dict:
         """Answer the labelled photo whose number an event carries, as `photo`.
+
+        Args:
+            visit: what the visitor has taught.
 
         Returns:
             What `photos` and `answer` become, in the words of who sent the request.
@@ -104,10 +111,16 @@ class Identify:
         number = chosen(event, "photo", len(examples.files))
         pixels = decode(pathlib.Path(examples.files[number]).read_bytes())
         photo = self._prepared(pixels, examples.url(number))
-        said = self._say([photo], started, words.of(request), number)
+        said = self._say([photo], started, visit, words.of(request), number)
         return {self.photos: None, self.answer: said}
 
-    def _show(self, files: list[dict] | None, request: gr.Request) -> str:
+    def show(self, files: list[dict] | None, visit: Visit | None, request: gr.Request) -> str:
+        """The answer to a visitor's photos, as HTML.
+
+        Args:
+            files: as gradio describes them.
+            visit: what the visitor has taught.
+        """
         started = time.perf_counter()
         say = words.of(request)
         try:
@@ -119,12 +132,12 @@ class Identify:
             for file in files:  # one after the other: a photo can be large while it is decoded
                 pixels = read(file)
                 photos.append(self._prepared(pixels, self._preview(pixels)))
-            return self._say(photos, started, say)
+            return self._say(photos, started, visit, say)
         except UserError as error:
             return f'<p class="sorry" role="alert" tabindex="-1">{escape(sorry(error, say))}</p>'
 
     def _prepared(self, pixels: np.ndarray, url: str) -> Photo:
-        return Photo(self._classifier.prepare(pixels), pixels.shape[:2], url)
+        return Photo(self._page.classifier.prepare(pixels), pixels.shape[:2], url)
 
     def _preview(self, pixels: np.ndarray) -> str:
         """The address of a photo upright, and in a size and a format that every browser shows."""
@@ -133,16 +146,23 @@ class Identify:
         return temporary_url(picture, self.answer)
 
     def _say(
-        self, photos: Sequence[Photo], started: float, say: Words, known: int | None = None
+        self,
+        photos: Sequence[Photo],
+        started: float,
+        visit: Visit | None,
+        say: Words,
+        known: int | None = None,
     ) -> str:
         """The answer to photos of one plant, as HTML.
 
         Args:
             started: when their answer was begun, `time.perf_counter()`.
+            visit: what the visitor has taught.
             say: the visitor's words.
             known: the number of a labelled photo.
         """
-        classifier, examples, flowers = self._classifier, self._examples, self._flowers
+        classifier, examples = self._page.knowing(visit), self._examples
+        flowers = {label: number for number, label in enumerate(classifier.label_names)}
         logits, embeddings, maps = classifier.engine.run(
             np.stack([photo.input for photo in photos]), ("logits", "embedding", "class_maps")
         )
@@ -155,20 +175,34 @@ class Identify:
             Seen(photo.url, photo.shape, heat, one.shown(one.labels[0]), one.probabilities[0])
             for photo, heat, one in zip(photos, maps, alone, strict=True)
         ]
-        alike = [i for i in self._similar.nearest(whole.embeddings[0], SIMILAR + 1) if i != known]
-        return render(
+        answer = Answer(
             prediction,
             seen,
             classifier.manifest.input.crop,
-            None if known is None else examples.labels[known],
-            "" if known is None else examples.credit(known, say),
             classifier.manifest.scientific_names,
             flowers,
-            examples.strip(alike[:SIMILAR], say),
+            self._alike(whole.embeddings[0], visit, known, say),
             time.perf_counter() - started,
-            say,
-            known,
+            truth=None if known is None else examples.labels[known],
+            credit="" if known is None else examples.credit(known, say),
+            known=known,
+            teachable=self._page.teachable and known is None,
         )
+        return render(answer, say)
+
+    def _alike(
+        self, embedding: np.ndarray, visit: Visit | None, known: int | None, say: Words
+    ) -> str:
+        """The labelled photos most like one, those that the visitor has taught among them."""
+        similar, examples = self._similar, self._examples
+        found = [
+            (similar.likeness(embedding, number), examples.figure(number, say, caption=True))
+            for number in similar.nearest(embedding, SIMILAR + 1)
+            if number != known
+        ]
+        found += visit.alike(embedding) if visit else []
+        found.sort(key=lambda one: -one[0])
+        return strip([figure for _, figure in found[:SIMILAR]])
 
 
 def add(page: Page) -> Identify:
@@ -182,4 +216,6 @@ def _note(page: Page, say: Words) -> str:
     if page.kept is not None:
         names = {"button": say("feedback_keep"), "wrong": say("feedback_wrong")}
         lines[0] += f" {say('privacy_unless', **names)}"
+        if page.teachable:
+            lines[0] += f" {say('privacy_send', button=say('teach_send'))}"
     return "".join(f"<p>{line}</p>" for line in lines)
