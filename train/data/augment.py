@@ -361,6 +361,8 @@ def _degrade(x: tf.Tensor, seed: tf.Tensor, strength: float) -> tf.Tensor:
 
 def _operations() -> list[Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]]:
     """The operations of AutoAugment, each of a photo, an amount 0..1 and a sign, -1 or 1."""
+    # Keras 3.15 has these too, but equalizes slowly and inexactly, and sharpens the borders:
+    # `benchmarks/operations.py`.
     import keras_cv
     import tensorflow as tf
 
