@@ -1,10 +1,10 @@
-"""The page: show it a flower, and it says the name.
+"""Serve the web page of a flower classifier.
 
-    python app.py [--model PATH|USER/MODEL[@REVISION]]… [--feedback DIR|USER/DATASET] [--mcp]
+    python app.py --model MODEL
 
-Without --model it opens the models that FLOWERS_MODEL names, else the newest run's, else the one
-that comes with the code. Hugging Face Spaces runs this file as it stands. Host and port are
-gradio's own settings, GRADIO_SERVER_NAME and GRADIO_SERVER_PORT.
+Without --model, the page opens the models that FLOWERS_MODEL names (separated by commas), else the
+newest bundle in runs/, else the model that comes with the code. GRADIO_SERVER_NAME and
+GRADIO_SERVER_PORT set host and port. Hugging Face Spaces runs this file as it is.
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+# Before the slow imports: from here on, Ctrl-C ends in one line.
 from flowers_model import files
-from flowers_model.command import Parser, reporting_mistakes  # Ctrl-C is one line from here on
+from flowers_model.command import MODEL_HELP, Parser, reporting_mistakes
 
-# On a machine of several people, gradio's own choice belongs to whoever was first.
+# Gradio's own choice is one folder for all users of a machine, owned by the first of them.
 os.environ.setdefault("GRADIO_TEMP_DIR", str(files.own_folder() / "page"))
 files.check_output(os.path.join(os.environ["GRADIO_TEMP_DIR"], "upload"))
 
@@ -32,43 +33,44 @@ from flowers_model.installation import spoken
 if TYPE_CHECKING:
     import gradio as gr
 
-# Where a Space keeps the names of its models, a line each; spaces/deploy.py writes it.
+# The models of a Space, a name per line; written by spaces/deploy.py.
 MODEL_FILE = pathlib.Path(__file__).with_name("model.txt")
 
 
 def open_page(arguments: Sequence[str] = ()) -> gr.Blocks:
-    """Build the page of the models that the arguments name; it is about the first of them.
+    """Build the page of the models that the arguments name; texts are about the first of them.
 
-    Without one, they are FLOWERS_MODEL's, else those of model.txt beside this file, which a Space
-    has, else the newest run's, else the one that comes with the code.
+    Without `--model` they are those of FLOWERS_MODEL, else of model.txt beside this file (which a
+    Space has), else of the newest bundle in runs/, else the one that comes with the code.
 
     Raises:
-        UserError: for arguments that do not fit, and for a model that cannot be opened.
+        UserError: for unknown arguments, and for a model that cannot be opened.
     """
-    parser = Parser(spoken("app"), description="Show the page of a flower classifier.")
+    parser = Parser(spoken("app"), description=__doc__)
     parser.add_argument(
         "--model",
         action="append",
-        metavar="PATH|USER/MODEL[@REVISION]",
-        help="a bundle's folder or a Hub repo; given again, the page compares them "
-        "(else FLOWERS_MODEL, with commas between several, else the newest run's, else ours)",
+        metavar="MODEL",
+        help=f"{MODEL_HELP}; the page compares several models",
     )
     parser.add_argument(
-        "--mcp", action="store_true", help="let assistants call it, too, at /gradio_api/mcp"
+        "--mcp",
+        action="store_true",
+        help="serve the model to AI assistants as well, by MCP at /gradio_api/mcp",
     )
     parser.add_argument(
         "--requests-a-minute",
         type=int,
         default=page.server.limits.REQUESTS,
         metavar="N",
-        help="of one client; 0 for any number (default: %(default)s)",
+        help="limit for each client; 0 for none",
     )
     parser.add_argument(
         "--feedback",
         metavar="DIR|USER/DATASET",
         default=os.environ.get("FLOWERS_FEEDBACK"),
-        help="keep photos whose right names visitors tell, in a folder or a dataset repo "
-        "(else FLOWERS_FEEDBACK, else none is kept)",
+        help="keep the photos that visitors correct, in a folder or in a dataset repo on the Hub "
+        "(default: $FLOWERS_FEEDBACK; keep none if unset)",
     )
     options = parser.parse_args(arguments)
     models = options.model or _listed(os.environ.get("FLOWERS_MODEL", ""))
@@ -89,12 +91,12 @@ def open_page(arguments: Sequence[str] = ()) -> gr.Blocks:
 
 
 def _listed(text: str) -> list[str]:
-    """What stands on lines of its own, or between commas."""
+    """The names in a text, separated by commas or line breaks."""
     return [name.strip() for name in re.split(r"[,\n]", text) if name.strip()]
 
 
 def __getattr__(name: str) -> gr.Blocks:
-    """`app.demo`, for those who import it; importing the module opens no model."""
+    """`app.demo` for programs that import it, built when first used: importing opens no model."""
     if name != "demo":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return globals().setdefault("demo", open_page())
@@ -102,10 +104,10 @@ def __getattr__(name: str) -> gr.Blocks:
 
 @reporting_mistakes
 def main(arguments: list[str]) -> int:
-    """Serve the page until it is stopped; returns the exit status."""
+    """Serve the page until interrupted; returns the exit status."""
     place = page.server.address.choose()
     demo = open_page(arguments)
-    # Stopped like this (a Space is), gradio deletes its files as it does at Ctrl-C.
+    # Spaces stop with SIGTERM: gradio should then delete its files as it does at Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     demo.serve(*place)
     return 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import importlib.util
 import runpy
 import sys
@@ -14,23 +13,24 @@ from flowers_model.installation import COMMANDS, ROOT, SERVING, install_line, sp
 
 
 def flowers() -> None:
-    """What the installed command `flowers` starts."""
+    """The entry point of the installed command `flowers`."""
     installation.started_as = "flowers"
     sys.exit(main(sys.argv[1:]))
 
 
 @reporting_mistakes
 def main(arguments: list[str]) -> int:
-    """Start the command that is named first, with the rest, as its own file would be started."""
+    """Start the named command with the remaining arguments, as if its own file were started."""
     parser = Parser(
         usage=f"{installation.started_as} COMMAND ...",
-        description="Train flower classifiers, publish them, and name flowers with them.",
+        description="Train, evaluate, publish and serve flower classifiers.",
         epilog="commands:\n"
         + "\n".join(f"  {name:<11} {command.about}" for name, command in COMMANDS.items()),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=__version__)
-    parser.add_argument("command", metavar="COMMAND", help="one of those below; each has a --help")
+    parser.add_argument(
+        "command", metavar="COMMAND", help="one of the commands below; each has a --help"
+    )
     name = parser.parse_args(arguments[:1]).command
     if name not in COMMANDS:
         raise UserError(f"there is no command {name!r}; {suggestion(name, COMMANDS)}")

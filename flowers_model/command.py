@@ -9,6 +9,7 @@ import io
 import os
 import re
 import sys
+import textwrap
 import traceback
 import types
 import urllib.parse
@@ -17,16 +18,48 @@ from typing import NoReturn
 
 from flowers_model.errors import UserError
 from flowers_model.files import is_full
+from flowers_model.installation import as_started
+
+MODEL_HELP = "a bundle's folder, or a repo on the Hub as USER/MODEL[@REVISION]"
+
+
+class _Formatter(argparse.RawDescriptionHelpFormatter):
+    """Keeps the lines of the description, and adds each flag's default to its help."""
+
+    def _split_lines(self, text: str, width: int) -> list[str]:
+        return textwrap.wrap(text, width, break_on_hyphens=False)  # flags stay on one line
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        hidden = any(action.default is none for none in (None, False, argparse.SUPPRESS))
+        if hidden or action.default == [] or "default:" in action.help:
+            return action.help
+        return f"{action.help} (default: %(default)s)"
 
 
 class Parser(argparse.ArgumentParser):
-    """An `ArgumentParser` without abbreviated flags that raises `UserError` on mistakes.
+    """The parser of a command: no abbreviated flags, and a `UserError` for every mistake.
+
+    The usage line has the required arguments only. Example commands in the description are shown
+    as they are started here: `flowers predict` for `python -m train.predict`.
 
     >>> parser = Parser("python -m train.predict", description="Name flowers.")
     """
 
-    def __init__(self, *arguments, **options):
-        super().__init__(*arguments, allow_abbrev=False, **options)
+    def __init__(self, prog: str | None = None, description: str = "", **options):
+        options |= {"formatter_class": _Formatter, "allow_abbrev": False}
+        super().__init__(prog, description=as_started(description), **options)
+
+    def format_help(self) -> str:
+        if self.usage is None:
+            words = ["%(prog)s", "[options]"]
+            for action in self._actions:
+                if action.option_strings:
+                    words += [*action.option_strings, action.metavar] if action.required else []
+                else:
+                    many = action.nargs == "*"
+                    words.append(f"[{action.metavar} ...]" if many else action.metavar)
+            self.usage = " ".join(words)
+        return super().format_help()
 
     def error(self, message: str) -> NoReturn:
         unknown = message.removeprefix("unrecognized arguments: ")
@@ -34,13 +67,13 @@ class Parser(argparse.ArgumentParser):
             word = unknown.split()[0]
             hint = suggestion(word.split("=")[0], self._option_string_actions)
             raise UserError(f"there is no {word}; {hint}")
-        raise UserError(f"{message}; --help lists what there is")
+        raise UserError(f"{message}; see --help")
 
 
 def suggestion(word: str, known: Iterable[str]) -> str:
-    """What to say of a word that is not known: the one that was meant, perhaps."""
+    """A hint for a word that is not known: the most similar one that is."""
     close = difflib.get_close_matches(word, known, n=1)
-    return f"did you mean {close[0]}?" if close else "--help lists what there is"
+    return f"did you mean {close[0]}?" if close else "see --help"
 
 
 def reporting_mistakes(main: Callable[[list[str]], int]) -> Callable[[list[str]], int]:
@@ -80,7 +113,7 @@ def _check_working_folder() -> None:
 
 
 def _told(error: BaseException) -> int | None:
-    """Say in one line what ended a command; returns its status, None for what needs a traceback."""
+    """Print why a command ended, in one line; returns its status, None if a traceback is due."""
     if isinstance(error, UserError):
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -1,16 +1,17 @@
-"""Where the network looked: class-activation maps over the photo.
+"""Show which parts of a photo decided the answer, by class activation maps.
 
-    python -m flowers_model.explain --model BUNDLE|REPO PHOTO --output DIR
+    python -m flowers_model.explain --model MODEL --output DIR PHOTO
 
-writes the maps of the four likeliest names, `top.jpg`, and those of all, one after another, as
-`classes.gif`.
+Writes the maps of the four most probable classes as `top.jpg`, and those of all classes, one after
+another, as `classes.gif`.
 """
 
 import pathlib
 import sys
 from collections.abc import Sequence
 
-from flowers_model.command import Parser, reporting_mistakes  # Ctrl-C is one line from here on
+# Before the slow imports: from here on, Ctrl-C ends in one line.
+from flowers_model.command import MODEL_HELP, Parser, reporting_mistakes
 
 # isort: split
 import numpy as np
@@ -22,7 +23,7 @@ from flowers_model.files import check_output, replacing
 from flowers_model.installation import spoken
 from flowers_model.photo import decode, fit
 
-TOP = 4  # names whose maps are shown
+TOP = 4  # classes whose maps are shown
 CAPTION = 22  # pixels below a picture
 
 # From transparent blue to warm yellow; the photo stays visible under all of it.
@@ -176,10 +177,12 @@ def _captioned(picture: Image.Image, text: str) -> Image.Image:
 @reporting_mistakes
 def main(arguments: Sequence[str]) -> int:
     """Run the command; returns the exit status."""
-    parser = Parser(spoken("explain"), description=__doc__.splitlines()[0])
-    parser.add_argument("photo", metavar="PHOTO")
-    parser.add_argument("--model", required=True, metavar="BUNDLE|USER/MODEL[@REVISION]")
-    parser.add_argument("--output", required=True, type=pathlib.Path, metavar="DIR")
+    parser = Parser(spoken("explain"), description=__doc__)
+    parser.add_argument("photo", metavar="PHOTO", help="the photo's file")
+    parser.add_argument("--model", required=True, metavar="MODEL", help=MODEL_HELP)
+    parser.add_argument(
+        "--output", required=True, type=pathlib.Path, metavar="DIR", help="folder of the pictures"
+    )
     options = parser.parse_args(arguments)
     check_output(options.output / "top.jpg")
     classifier = FlowerClassifier.from_pretrained(options.model)

@@ -1,14 +1,11 @@
-"""Write the saved network of a bundle anew: `python -m flowers_model.export [--format …] BUNDLE`.
+"""Export the network of a bundle to ONNX or LiteRT.
 
-    onnx     `model.onnx`, which serves
-    litert   `model.tflite` and `model-float16.tflite`, for phones (flowers_model/litert.py)
+    python -m flowers_model.export --format litert BUNDLE
 
-The export uses Keras's JAX backend, whichever backend trained the network: the graphs that the
-TensorFlow backend writes for some backbones fail at run time. A process cannot change its backend,
-so `write_onnx` starts a new one.
+ONNX is written to `model.onnx`, which serving uses; LiteRT to `model.tflite` and
+`model-float16.tflite`, for phones.
 """
 
-import argparse
 import importlib.util
 import os
 import pathlib
@@ -22,6 +19,9 @@ from flowers_model.files import replacing
 from flowers_model.installation import install_line, spoken
 from flowers_model.storage import narrow_graph
 
+# The ONNX export uses Keras's JAX backend, whichever backend trained the network: the graphs that
+# the TensorFlow backend writes for some backbones fail at run time. A process cannot change its
+# backend, so `write_onnx` starts a new one.
 OUTPUTS = ("logits", "embedding", "features", "class_maps")
 
 
@@ -141,13 +141,19 @@ def main(arguments: Sequence[str]) -> int:
     parser = Parser(
         spoken("export"),
         description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("bundle", metavar="BUNDLE", type=pathlib.Path, help="its folder")
-    parser.add_argument("--format", choices=("onnx", "litert"), default="onnx")
+    parser.add_argument("bundle", metavar="BUNDLE", type=pathlib.Path, help="the bundle's folder")
+    parser.add_argument(
+        "--format",
+        choices=("onnx", "litert"),
+        default="onnx",
+        help="format of the exported network",
+    )
     options = parser.parse_args(arguments)
     if not (options.bundle / "model.weights.h5").is_file():
-        raise UserError(f"{str(options.bundle)!r} is no bundle: it has no model.weights.h5")
+        raise UserError(
+            f"{str(options.bundle)!r} is not a bundle with a network: it has no model.weights.h5"
+        )
     if options.format == "onnx":
         export(options.bundle)
         return 0

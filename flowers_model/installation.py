@@ -8,8 +8,8 @@ import pathlib
 from typing import NamedTuple
 
 HERE = pathlib.Path(__file__).resolve().parent
-# An installed package keeps in a folder of its own what lies beside it in a clone: a `train` or an
-# `app` in site-packages would be in the way of other people's.
+# Once installed, what lies beside the package in a clone is in a folder inside it: a `train` or an
+# `app` in site-packages would clash with other projects.
 PROJECT = HERE / "project"
 IN_CLONE = not PROJECT.is_dir()
 ROOT = HERE.parent if IN_CLONE else PROJECT
@@ -17,45 +17,47 @@ DISTRIBUTION = "flowers-model"
 
 
 class Command(NamedTuple):
-    """What `flowers NAME` starts, as `python FILE` or `python -m MODULE` does in a clone."""
+    """What `flowers NAME` starts; in a clone, `python FILE` or `python -m MODULE`."""
 
     place: str  # a file below ROOT, or a module
     about: str
 
 
 COMMANDS = {
-    "train": Command("train/run.py", "train a network, and leave a bundle"),
-    "app": Command("app.py", "show the page of a model in the browser"),
-    "predict": Command("train.predict", "name the flowers in many photos"),
-    "explain": Command("flowers_model.explain", "show where in a photo the network looked"),
+    "train": Command("train/run.py", "train a classifier and write its bundle"),
+    "app": Command("app.py", "serve the web page of a model"),
+    "predict": Command("train.predict", "classify photos, and write a table of the answers"),
+    "explain": Command("flowers_model.explain", "show which parts of a photo decided the answer"),
     "teach": Command("flowers_model.teach", "teach a model new classes from a few photos"),
-    "evaluate": Command("train.evaluate", "measure models on photos"),
-    "calibrate": Command("train.calibrate", "fit probabilities, refusal and label sets anew"),
-    "explore": Command("train.explore", "look at a collection of photos before training"),
-    "relabel": Command("train.relabel", "find labels that are probably wrong"),
-    "convert": Command("train.convert", "convert photos to TFRecords, or back to folders"),
-    "sweep": Command("train.sweep", "train a grid of settings, and compare the runs"),
-    "plan": Command("train.plan", "plan training on TPU v5e chips, without one"),
-    "export": Command("flowers_model.export", "write a network as ONNX, or LiteRT for phones"),
-    "deploy": Command("spaces/deploy.py", "make a Hugging Face Space of the page"),
-    "static": Command("spaces/static_site.py", "write the page that runs in the browser alone"),
-    "release": Command("train.release", "make a bundle the model that comes with the code"),
+    "evaluate": Command("train.evaluate", "evaluate models on photos"),
+    "calibrate": Command("train.calibrate", "recalibrate probabilities, refusals and label sets"),
+    "explore": Command("train.explore", "survey a dataset before training"),
+    "relabel": Command("train.relabel", "find photos that are probably labelled wrong"),
+    "convert": Command("train.convert", "convert photos to TFRecords, or TFRecords to folders"),
+    "sweep": Command("train.sweep", "train a grid of settings and compare the runs"),
+    "plan": Command("train.plan", "estimate what training on TPU v5e chips takes"),
+    "export": Command("flowers_model.export", "export a bundle's network to ONNX or LiteRT"),
+    "deploy": Command("spaces/deploy.py", "deploy the page as a Hugging Face Space"),
+    "static": Command(
+        "spaces/static_site.py", "write a static page that classifies in the browser"
+    ),
+    "release": Command("train.release", "make a bundle the default model of this project"),
 }
 
-# What starts without the extra `train`; `teach` asks for two of its packages by name.
+# What starts without the extra `train`; `teach` itself names the two packages that it needs.
 SERVING = {"app", "predict", "explain", "teach", "deploy", "static"}
 
-# `flowers`, where this process was started so.
+# "flowers" if this process was started by it.
 started_as: str | None = None
 
 
 def spoken(command: str) -> str:
-    """How a person starts one of `COMMANDS` here.
+    """How one of `COMMANDS` is started here.
 
     >>> spoken("evaluate")
     'python -m train.evaluate'
 
-    After `flowers …` it is `'flowers evaluate'`.
+    It is `'flowers evaluate'` if this process was started by `flowers`.
     """
     if started_as:
         return f"{started_as} {command}"
@@ -63,11 +65,19 @@ def spoken(command: str) -> str:
     return f"python {place}" if place.endswith(".py") else f"python -m {place}"
 
 
+def as_started(text: str) -> str:
+    """A text whose example commands are written as in a clone, with commands as `spoken` here."""
+    for command, (place, _) in COMMANDS.items() if started_as else ():
+        in_clone = f"python {place}" if place.endswith(".py") else f"python -m {place}"
+        text = text.replace(in_clone, spoken(command))
+    return text
+
+
 def install_line(extra: str) -> str:
     """The command that installs one of the project's extras, such as `gpu`, where it is installed.
 
-    In a clone it is that of a requirements file; else it names the place that the package was
-    installed from, as pip has noted it.
+    In a clone it installs a requirements file; else it names where the package was installed from,
+    which pip has recorded.
     """
     if IN_CLONE:
         return f"pip install -r requirements{'' if extra == 'train' else f'-{extra}'}.txt"
@@ -75,7 +85,7 @@ def install_line(extra: str) -> str:
 
 
 def _origin() -> str:
-    """` @ URL` of an installation from a folder, a file or a repository; empty from an index.
+    """` @ URL` if the package came from a folder, a file or a repository; empty if from an index.
 
     https://packaging.python.org/en/latest/specifications/direct-url/
     """

@@ -100,7 +100,7 @@ class Lesson:
         """
         output = pathlib.Path(output)
         if output.exists():
-            raise UserError(f"{str(output)!r} is there already; give a new folder")
+            raise UserError(f"{str(output)!r} exists already; give a new folder")
         check_output(output)
         source = self.classifier.folder
         with replacing(output) as room:
@@ -199,7 +199,7 @@ def teach(
     if statistics is None:
         raise UserError(
             f"this model comes without {bundle.STATISTICS}, which teaching needs; "
-            f"{spoken('calibrate')} --model MODEL --data SPEC --output BUNDLE adds it"
+            f"{spoken('calibrate')} --model MODEL --data SOURCE --output DIR adds it"
         )
     before = read_head(classifier.folder)
     if statistics.means.shape != before.kernel.T.shape:

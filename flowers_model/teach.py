@@ -1,10 +1,11 @@
-"""Teach a model classes from a few photos: `python -m flowers_model.teach --data folder:PHOTOS …`.
+"""Teach a model new classes from a few photos each.
 
-    python -m flowers_model.teach --model USER/MODEL --data folder:PHOTOS --output BUNDLE
+    python -m flowers_model.teach --model MODEL --data folder:PATH --output DIR
 
-writes a bundle that knows the classes of `PHOTOS`, one folder each of 3 to 50 photos, beside those
-that it knew. Nothing is trained, and neither Keras nor its backends are loaded: the network's last
-layer gets more columns (`flowers_model.few_shot`). Photos of a class that it knows improve that.
+The folder has a subfolder for each class, named after it, with 3 to 50 photos. The new bundle knows
+these classes in addition to those of the model. Nothing is trained, and neither Keras nor a backend
+is needed: the last layer of the network gets a column for each new class. Photos of a class that
+the model already knows improve that class.
 """
 
 from __future__ import annotations
@@ -14,13 +15,13 @@ import sys
 import time
 
 from flowers_model import FlowerClassifier
-from flowers_model.command import Parser, reporting_mistakes
+from flowers_model.command import MODEL_HELP, Parser, reporting_mistakes
 from flowers_model.errors import UserError
 from flowers_model.files import check_output
 from flowers_model.installation import spoken
 from flowers_model.lesson import Example, example
 
-# What is taken for a photo by its name.
+# A file with one of these suffixes is taken for a photo.
 # fmt: off
 SUFFIXES = (
     ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".avif", ".heic", ".heif", ".gif",
@@ -30,52 +31,62 @@ SUFFIXES = (
 
 
 def read_folder(path: str | pathlib.Path) -> dict[str, list[Example]]:
-    """The photos of a folder by class: one folder each, called by the class.
+    """The photos of a folder by class: a subfolder each, named after the class.
 
     >>> read_folder("photos")["tulip"][0].title
     'first.jpg'
 
     Raises:
-        UserError: if there is no such folder, or no folder with photos in it.
-        PhotoError: if one is not a photo that can be read.
+        UserError: if there is no such folder, or no subfolder with photos.
+        PhotoError: if a photo cannot be read.
     """
     root = pathlib.Path(path).expanduser()
     if not root.is_dir():
-        raise UserError(f"there is no folder {str(root)!r}: give one that holds a folder a class")
+        raise UserError(f"there is no folder {str(root)!r}: give one with a subfolder per class")
     found = {}
     for folder in sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith(".")):
         files = sorted(p for p in folder.iterdir() if p.name.lower().endswith(SUFFIXES))
         files = [file for file in files if not file.name.startswith(".")]
         if not files:
-            raise UserError(f"{str(folder)!r} holds no photos: put those of a class there")
+            raise UserError(f"{str(folder)!r} holds no photos: put the photos of a class there")
         found[folder.name] = [example(file, file.name) for file in files]
     if not found:
-        raise UserError(f"{str(root)!r} holds no folders: put the photos of each class into one")
+        raise UserError(f"{str(root)!r} has no subfolders: put the photos of each class into one")
     return found
 
 
 @reporting_mistakes
 def main(arguments: list[str]) -> int:
     """Run the command; returns the exit status."""
-    parser = Parser(spoken("teach"), description=__doc__.splitlines()[0])
-    parser.add_argument("--model", default=None, metavar="BUNDLE|USER/MODEL[@REVISION]")
-    parser.add_argument("--data", required=True, metavar="folder:PHOTOS", help="one folder a class")
-    parser.add_argument("--output", required=True, type=pathlib.Path, metavar="BUNDLE")
+    parser = Parser(spoken("teach"), description=__doc__)
+    parser.add_argument(
+        "--model",
+        metavar="MODEL",
+        help=f"{MODEL_HELP} (default: the model that comes with the code)",
+    )
+    parser.add_argument(
+        "--data", required=True, metavar="folder:PATH", help="a folder with one subfolder per class"
+    )
+    parser.add_argument(
+        "--output", required=True, type=pathlib.Path, metavar="DIR", help="new folder of the bundle"
+    )
     parser.add_argument(
         "--gallery",
         type=int,
         default=2,
         metavar="N",
-        help="photos of each class that go into the bundle's gallery, for all to see (2)",
+        help="photos of each class that the bundle's gallery shows publicly",
     )
     options = parser.parse_args(arguments)
     form, mark, path = options.data.partition(":")
     if form != "folder" or not mark:
-        raise UserError(f"--data {options.data!r} must be folder:PHOTOS, one folder a class")
+        raise UserError(
+            f"--data {options.data!r} must be folder:PATH, a folder with one subfolder per class"
+        )
     if options.gallery < 0:
         raise UserError(f"--gallery must be 0 or more, not {options.gallery}")
     if options.output.exists():
-        raise UserError(f"--output {str(options.output)!r} is there already; give a new folder")
+        raise UserError(f"--output {str(options.output)!r} exists already; give a new folder")
     check_output(options.output)
     classifier = (
         FlowerClassifier.from_pretrained(options.model)

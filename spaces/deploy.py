@@ -1,20 +1,20 @@
-"""Make a Hugging Face Space of the page: `python spaces/deploy.py USER/SPACE --model USER/MODEL`.
+"""Deploy the page of a published model as a Hugging Face Space.
 
-There are three kinds of them (https://huggingface.co/docs/hub/spaces-overview):
+    python spaces/deploy.py USER/SPACE --model USER/MODEL
 
-- `gradio`: the page as `python app.py` serves it. On the Hub's free hardware it takes PRO.
-- `static`: the page that runs in the visitor's browser alone. Free for every account.
-- `zerogpu`: the page of gradio's on ZeroGPU. Free for two Spaces of an account that is over 30 days
-  old and has a verified address (https://huggingface.co/docs/hub/spaces-zerogpu).
+There are three kinds of Space (https://huggingface.co/docs/hub/spaces-overview):
 
-Without `--kind` a Space stays of the kind that it is; a new one is `gradio`, or `static` where the
-account may not have that. A Space is a folder: with `--dry-run DIR` it is written, and nothing is
-sent anywhere. Deploying again changes only what changed.
+- `gradio`: the page as `python app.py` serves it; the Hub's CPU hardware requires PRO.
+- `static`: the page that runs entirely in the visitor's browser; free for every account.
+- `zerogpu`: the Gradio page on ZeroGPU; free for two Spaces of an account that is over 30 days old
+  and has a verified email address (https://huggingface.co/docs/hub/spaces-zerogpu).
+
+Without `--kind`, an existing Space keeps its kind, and a new one is `gradio`, or `static` if the
+account may not create that. Deploying again uploads only the files that changed.
 """
 
 from __future__ import annotations
 
-import argparse
 import os
 import pathlib
 import re
@@ -52,41 +52,46 @@ def _parser() -> Parser:
     parser = Parser(
         spoken("deploy"),
         description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("space", metavar="USER/SPACE", help="made where it does not exist")
+    parser.add_argument(
+        "space", metavar="USER/SPACE", help="the Space, created if it does not exist"
+    )
     parser.add_argument(
         "--model",
         metavar="USER/MODEL[@REVISION]",
         action="append",
         required=True,
-        help="the published model that the page shows; given again, the page compares them. "
-        "A static Space shows one, which may also be a bundle's folder",
+        help="a published model; the page compares several. A static Space takes only one, which "
+        "may also be a bundle's folder",
     )
-    parser.add_argument("--kind", choices=KINDS, help="which of them; see above")
-    parser.add_argument("--private", action="store_true", help="a Space that only you can see")
+    parser.add_argument("--kind", choices=KINDS, help="kind of Space, see above")
+    parser.add_argument("--private", action="store_true", help="create the Space as a private one")
     parser.add_argument(
-        "--hardware", metavar="NAME", help="what it runs on, such as t4-small (default: as it is)"
+        "--hardware", metavar="NAME", help="hardware, such as t4-small (default: unchanged)"
     )
     parser.add_argument(
         "--variable",
         metavar="NAME=VALUE",
         action="append",
         default=[],
-        help="an environment variable of the Space; may be given several times",
+        help="set an environment variable of the Space; repeatable",
     )
     parser.add_argument(
         "--secret",
         metavar="NAME",
         action="append",
         default=[],
-        help="the same, with the value that it has here, kept secret: HF_TOKEN for a private model",
+        help="set a secret of the Space to the value of the environment variable NAME, such as "
+        "HF_TOKEN for a private model; repeatable",
     )
     parser.add_argument(
-        "--restart", action="store_true", help="have it built anew even if nothing has changed"
+        "--restart", action="store_true", help="rebuild the Space even if nothing changed"
     )
     parser.add_argument(
-        "--dry-run", metavar="DIR", type=pathlib.Path, help="write the Space's folder, send nothing"
+        "--dry-run",
+        metavar="DIR",
+        type=pathlib.Path,
+        help="write the Space's files to this folder and upload nothing",
     )
     return parser
 

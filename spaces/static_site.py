@@ -35,7 +35,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 
 from flowers_model.classifier import DEFAULT, FlowerClassifier
-from flowers_model.command import Parser, reporting_mistakes
+from flowers_model.command import MODEL_HELP, Parser, reporting_mistakes
 from flowers_model.errors import UserError
 from flowers_model.files import cache_folder, replacing
 from flowers_model.installation import spoken
@@ -297,14 +297,20 @@ def _sha512(path: pathlib.Path) -> str:
 def main(arguments: Sequence[str]) -> int:
     """Run the command; returns the exit status."""
     parser = Parser(
-        spoken("static"), description="Write the page that runs in the visitor's browser alone."
+        spoken("static"),
+        description="Write a static page that classifies photos entirely in the visitor's browser.",
     )
-    parser.add_argument("folder", metavar="DIR", type=pathlib.Path, help="new, or an earlier one")
+    parser.add_argument(
+        "folder",
+        metavar="DIR",
+        type=pathlib.Path,
+        help="folder of the page: new, or one that this command wrote",
+    )
     parser.add_argument(
         "--model",
-        metavar="PATH|USER/MODEL[@REVISION]",
+        metavar="MODEL",
         default=DEFAULT,
-        help="a bundle's folder or a Hub repo (default: the model that comes with the code)",
+        help=f"{MODEL_HELP} (default: the model that comes with the code)",
     )
     options = parser.parse_args(arguments)
     replace(options.folder, options.model)

@@ -2,11 +2,15 @@
 
 import os
 import pathlib
+import re
 import resource
 import subprocess
 import sys
 
 import pytest
+
+from flowers_model import installation
+from flowers_model.command import Parser
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 COMMANDS = [
@@ -28,6 +32,20 @@ def ended(body: str, before: str = "", **options) -> subprocess.CompletedProcess
     options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "cwd": ROOT} | options
     options["env"] = os.environ | {"PYTHONUNBUFFERED": ""}
     return subprocess.run([sys.executable, "-c", script], text=True, **options)
+
+
+def test_help_has_a_short_usage_line_and_the_defaults(monkeypatch):
+    monkeypatch.setattr(installation, "started_as", "flowers")
+    parser = Parser("flowers predict", "Name photos.\n\n    python -m train.predict PHOTO\n")
+    parser.add_argument("photos", nargs="*", metavar="PHOTO")
+    parser.add_argument("--model", required=True, metavar="MODEL", help="a bundle")
+    parser.add_argument("--top", type=int, default=5, metavar="N", help="classes per photo")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the order")
+    parser.add_argument("--kaggle", action="store_true", help="for Kaggle")
+    said = parser.format_help()
+    assert said.startswith("usage: flowers predict [options] [PHOTO ...] --model MODEL\n")
+    assert "\n    flowers predict PHOTO\n" in said
+    assert re.findall(r"(--\w+).*\(default: (\w+)\)", said) == [("--top", "5"), ("--seed", "0")]
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda words: words[-1])

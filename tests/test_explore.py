@@ -268,7 +268,7 @@ def test_odd_names_survive_the_list(tmp_path):
 def test_mistakes_take_one_line(data, output, tmp_path, capsys):
     new = str(tmp_path / "new")
     for arguments, said in (
-        (["--data", f"folder:{data}", "--output", str(output)], "there already"),
+        (["--data", f"folder:{data}", "--output", str(output)], "exists already"),
         (["--data", f"folder:{tmp_path / 'no'}", "--output", new], "no folder"),
         (["--data", f"folder:{data}", "--output", new, "--augment", "glitter"], "'glitter'"),
         (["--data", f"folder:{data}"], "--output"),

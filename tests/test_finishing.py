@@ -213,9 +213,9 @@ def test_a_hub_that_forbids_to_publish(main, at_once, folder, monkeypatch, capsy
     ("change", "said"),
     [
         (lambda s: s["experiment"].update(ema_decay=0.99), "has the setting 'ema_decay', which"),
-        (lambda s: s["experiment"].update(seed="x"), "has a value of another kind"),
-        (lambda s: s.pop("preset"), "is damaged: put a copy of it back"),
-        (None, "is damaged: put a copy of it back"),
+        (lambda s: s["experiment"].update(seed="x"), "has a value of the wrong type"),
+        (lambda s: s.pop("preset"), "is damaged: restore it from a copy"),
+        (None, "is damaged: restore it from a copy"),
     ],
 )
 def test_settings_of_another_time_or_hand(main, tmp_path, capsys, change, said):

@@ -59,7 +59,10 @@ def test_a_dry_run_says_what_would_be_asked_and_the_price(server, capsys):
     [
         (["--on-hub", "gpu"], "the Hub has no machine 'gpu' for jobs: choose one of cpu-basic, t4"),
         (["--on-hub", "cpu-basic", "--epochs-head", "-1"], "--epochs-head must lie in 0..100000"),
-        (["--on-hub", "cpu-basic", "--output", "x"], "--output is for a folder here: leave it out"),
+        (
+            ["--on-hub", "cpu-basic", "--output", "x"],
+            "--output needs a folder of this machine: leave it out",
+        ),
         (["--on-hub", "cpu-basic", "--data", "folder:/tmp"], "'/tmp' is on this machine alone"),
         (["--on-hub", "cpu-basic", "--hours", "0"], "--hours is above 0"),
         (["--dry-run"], "--dry-run needs --on-hub FLAVOR"),

@@ -29,4 +29,4 @@ def test_a_bundle_becomes_checked_files_with_their_labels_inside(tmp_path):
 
 def test_what_is_no_bundle_gets_one_line(tmp_path, capsys):
     assert export.main(["--format", "litert", str(tmp_path)]) == 2
-    assert "is no bundle: it has no model.weights.h5" in capsys.readouterr().err
+    assert "is not a bundle with a network: it has no model.weights.h5" in capsys.readouterr().err

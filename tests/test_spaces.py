@@ -444,7 +444,7 @@ def test_the_command_works_from_anywhere_and_ends_with_one_line_and_status_2(tmp
     )
     assert result.returncode == 2
     assert result.stdout == ""
-    assert re.fullmatch(r"error: .*--model; --help lists what there is\n", result.stderr)
+    assert re.fullmatch(r"error: .*--model; see --help\n", result.stderr)
 
 
 # Kinds of Spaces, and which of them an account may have.

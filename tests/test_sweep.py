@@ -91,7 +91,7 @@ def test_pictures_name_what_tells_combinations_apart():
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["--vary", "augment"], "does not read NAME=A,B"),
+        (["--vary", "augment"], "must be NAME=A,B"),
         (["--vary", "colour=1,2"], "there is no --colour"),
         (["--vary", "dropout=0.1", "--epoch-head", "3"], "did you mean --epochs-head"),
         (["--vary", "dropout=0.1,7"], "--dropout must lie in"),

@@ -230,9 +230,9 @@ def test_the_command_teaches_without_keras(model, tmp_path):
 @pytest.mark.parametrize(
     ("data", "said"),
     [
-        ("PHOTOS", "must be folder:PHOTOS"),
+        ("PHOTOS", "must be folder:PATH"),
         ("folder:nowhere", "there is no folder 'nowhere'"),
-        ("folder:{tmp}", "holds no folders"),
+        ("folder:{tmp}", "has no subfolders"),
     ],
 )
 def test_mistakes_are_one_line(model, tmp_path, capsys, data, said):

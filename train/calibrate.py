@@ -1,8 +1,9 @@
-"""Calibrate and measure a bundle anew: `python -m train.calibrate --model BUNDLE|REPO --data SPEC`.
+"""Recalibrate a bundle: its probabilities, its refusals and its label sets.
 
-Every training run calibrates its bundle; this command is for older bundles and for other photos.
-`--earlier BUNDLE` names the model that this one continued from, if that one held back more
-validation photos: its answers to the further ones are added. See `train.evaluation.calibration`.
+    python -m train.calibrate --model MODEL --data SOURCE --output DIR
+
+Every training run calibrates its bundle. This command is for bundles of earlier versions, for
+taught models, and for calibration on other photos; it measures the new bundle as well.
 """
 
 from __future__ import annotations
@@ -16,12 +17,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from flowers_model.command import Parser, reporting_mistakes
+from flowers_model.command import MODEL_HELP, Parser, reporting_mistakes
 from flowers_model.errors import UserError
 from flowers_model.files import check_output
 from flowers_model.installation import spoken
 from train.devices import environment
 from train.evaluation.calibration import Measured, Outputs
+from train.sources import forms
 
 if TYPE_CHECKING:
     import argparse
@@ -34,28 +36,31 @@ if TYPE_CHECKING:
 def main(arguments: list[str]) -> int:
     """Run the command; returns the exit status."""
     parser = Parser(spoken("calibrate"), description=__doc__)
-    parser.add_argument("--model", required=True, metavar="BUNDLE|USER/MODEL[@REVISION]")
+    parser.add_argument("--model", required=True, metavar="MODEL", help=MODEL_HELP)
     parser.add_argument(
         "--data",
         required=True,
         action="append",
-        metavar="SPEC",
-        help="as for train/run.py; several are merged as by --classes known, and each source has "
-        "the same weight",
+        metavar="SOURCE",
+        help=f"photo source: {forms()}; several are merged as by --classes known of training, and "
+        "count equally",
     )
     parser.add_argument(
         "--outliers",
         action="append",
         default=[],
         metavar="PATH",
-        help="a folder of out-of-distribution photos, split as for train/run.py",
+        help="folder of out-of-distribution photos, split as in training; repeatable",
     )
     parser.add_argument(
         "--earlier",
-        metavar="BUNDLE|USER/MODEL[@REVISION]",
-        help="the model that this one continued from, trained on fewer of the valid photos",
+        metavar="MODEL",
+        help="the model whose training this one continued, if more validation photos were held out "
+        "from it: its outputs for those photos are used, too",
     )
-    parser.add_argument("--output", required=True, type=pathlib.Path, metavar="DIR")
+    parser.add_argument(
+        "--output", required=True, type=pathlib.Path, metavar="DIR", help="new folder of the bundle"
+    )
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     options = parser.parse_args(arguments)
     environment.check()
@@ -70,7 +75,7 @@ def _recalibrate(options: argparse.Namespace) -> None:
     from train.data.outliers import outliers
 
     if options.output.exists():
-        raise UserError(f"--output {str(options.output)!r} is there already; give a new folder")
+        raise UserError(f"--output {str(options.output)!r} exists already; give a new folder")
     check_output(options.output)
     folder = hub.fetch(options.model)
     manifest = bundle.check(folder)
@@ -86,7 +91,7 @@ def _photos(
     data: Sequence[str],
     splits: Container[str] = ("train", "valid", "test"),
 ) -> dict[str, Photos]:
-    """Evaluation photos of `splits`, labels in the order of the model's classes."""
+    """The photos of `splits` as the model sees them, labelled in the order of its classes."""
     import dataclasses
 
     from flowers_model.bundle import read_splits
@@ -105,10 +110,10 @@ def _photos(
 
 
 def _earlier(name: str, model: pathlib.Path, manifest: Manifest, data: Sequence[str]) -> Measured:
-    """The predecessor's outputs for the validation photos that only it was not trained on.
+    """The outputs of the model `--earlier` for photos that were held out from it alone.
 
     Raises:
-        UserError: if it knows other classes, or there is no such photo.
+        UserError: if its classes are others, or there is no such photo.
     """
     from flowers_model import bundle, hub
     from flowers_model.engine import open_engine
@@ -117,15 +122,15 @@ def _earlier(name: str, model: pathlib.Path, manifest: Manifest, data: Sequence[
     folder = hub.fetch(name)
     theirs = bundle.check(folder)
     if theirs.class_names != manifest.class_names:
-        raise UserError(f"--earlier {name} knows other classes than the model")
-    # The further photos are of the first source.
+        raise UserError(f"--earlier {name} does not have the classes of the model")
+    # Only the first source has such photos.
     data = data[:1]
     source, _ = open_to_calibrate(manifest, data, bundle.read_splits(model))
     photos = _photos(folder, theirs, data, ("train", "valid"))
     further = ~np.isin(photos["valid"].names, source.splits["valid"].names)
     if not further.any():
         raise UserError(
-            f"--earlier {name} has no valid photo of its own: it held back no more than the model"
+            f"--earlier {name} adds nothing: the model holds out the same validation photos"
         )
     engine = open_engine(folder)
     outputs = Outputs(*engine.run(photos["valid"].array[further], ("logits", "embedding")))

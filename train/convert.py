@@ -1,12 +1,10 @@
-"""Convert photos to TFRecords, or back to folders: `python -m train.convert --help`.
+"""Convert photos to TFRecords, or TFRecords to folders.
 
-```
-python -m train.convert --data oxford_flowers102 --output petals        # petals/224x224/train/…
-python -m train.convert --data tfrecord:petals --output photos --to folder
-```
+    python -m train.convert --data oxford_flowers102 --output petals
+    python -m train.convert --data tfrecord:petals --output photos --to folder
 
-TFRecords are laid out as in Kaggle's "Petals to the Metal"; see `train.sources.tfrecord`. What an
-interrupted conversion has written stays, and the same command continues with the rest.
+TFRecords are laid out as in Kaggle's "Petals to the Metal", here as petals/224x224/train/*.tfrec.
+After an interruption, the same command resumes the conversion.
 """
 
 from __future__ import annotations
@@ -29,7 +27,7 @@ from flowers_model.files import check_output
 from flowers_model.installation import spoken
 from train.data.conversion import SHARD_SIZE, SIZE, to_folder, to_tfrecords
 from train.data.decoding import readable
-from train.sources import open_source
+from train.sources import forms, open_source
 
 T = TypeVar("T", int, float)
 
@@ -56,25 +54,26 @@ def _number(text: str, kind: type[T], least: float) -> T:
     except ValueError:
         value = None
     if value is None or not least <= value < math.inf:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of {least} or more")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of at least {least}")
     return value
 
 
 def _parser() -> Parser:
-    parser = Parser(
-        prog=spoken("convert"),
-        description="Convert photos to TFRecords in Kaggle's Petals layout, or back to folders.",
+    parser = Parser(spoken("convert"), description=__doc__)
+    parser.add_argument("--data", metavar="SOURCE", required=True, help=f"photo source: {forms()}")
+    parser.add_argument(
+        "--output", metavar="DIR", type=pathlib.Path, required=True, help="folder of the result"
     )
-    parser.add_argument("--data", metavar="SPEC", required=True, help="as of train/run.py")
-    parser.add_argument("--output", metavar="DIR", type=pathlib.Path, required=True)
-    parser.add_argument("--to", choices=("tfrecord", "folder"), default="tfrecord")
+    parser.add_argument(
+        "--to", choices=("tfrecord", "folder"), default="tfrecord", help="format of the result"
+    )
     parser.add_argument(
         "--size",
         metavar="N|original",
         type=_side,
         default=argparse.SUPPRESS,
-        help=f"side of the centre squares, pixels, or JPEGs as they are (tfrecord: {SIZE}; "
-        "folder: original)",
+        help="crop photos to centre squares of N pixels, or keep the original files (default: "
+        f"{SIZE} for tfrecord, original for folder)",
     )
     files = parser.add_mutually_exclusive_group()
     files.add_argument(
@@ -82,18 +81,18 @@ def _parser() -> Parser:
         metavar="MB",
         type=_megabytes,
         default=SHARD_SIZE,
-        help=f"about how large a file may become ({SHARD_SIZE})",
+        help="approximate size of a TFRecord file in MB",
     )
     files.add_argument(
-        "--shards", metavar="N", type=_count, help="files a split, in the place of a size"
+        "--shards", metavar="N", type=_count, help="number of files per split, instead of a size"
     )
     parser.add_argument(
-        "--seed", metavar="N", type=_seed, default=0, help="of splits and of the photos' order (0)"
+        "--seed", metavar="N", type=_seed, default=0, help="random seed of splits and of the order"
     )
     parser.add_argument(
         "--skip-bad",
         action="store_true",
-        help="leave out, count and name what is bad in the data; every photo is decoded to know",
+        help="skip unreadable photos and bad records, and report them; decodes every photo",
     )
     return parser
 
@@ -106,9 +105,9 @@ def main(arguments: list[str]) -> int:
         check_output(options.output / "classes.txt")
         source = open_source(options.data, options.seed, skip_bad=options.skip_bad)
         if options.skip_bad:
-            # Before the first shard is written, as the shards' names hold their counts.
-            whole = {name: readable(split, name) for name, split in source.splits.items()}
-            source = dataclasses.replace(source, splits=whole)
+            # Before the first shard is written: the names of the shards give their counts.
+            splits = {name: readable(split, name) for name, split in source.splits.items()}
+            source = dataclasses.replace(source, splits=splits)
         resize = {"size": options.size} if "size" in options else {}
         if options.to == "folder":
             to_folder(source, options.output, **resize)

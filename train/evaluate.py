@@ -1,8 +1,10 @@
-"""Measure models on photos: `python -m train.evaluate --model BUNDLE|REPO --data SPEC`.
+"""Evaluate a model on photos, and write a report.
 
-Writes the report that every training run leaves in its bundle's `report/`: `metrics.json`, tables,
-figures, and `index.html`, a page with all of them. Several --model are averaged. Each --data is a
-row of the report, and so is each folder of out-of-distribution photos (--refuse).
+    python -m train.evaluate --model MODEL --data SOURCE --output DIR
+
+The report is the one that every training run writes into its bundle: `metrics.json`, tables,
+figures, and `index.html` with all of them. It has a row for each split of each --data, and one for
+each --refuse.
 """
 
 from __future__ import annotations
@@ -17,15 +19,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from flowers_model.bundle import METRICS, Metrics
-from flowers_model.command import Parser, reporting_mistakes
+from flowers_model.command import MODEL_HELP, Parser, reporting_mistakes
 from flowers_model.errors import UserError
 from flowers_model.files import check_output, replacing
 from flowers_model.installation import spoken
 from flowers_model.uncertainty import refused
 from train.data.outliers import outlier_pictures
-from train.evaluation.ensemble import TTA, Ensemble, open_for
+from train.evaluation.ensemble import TTA, TTA_HELP, Ensemble, open_for
 from train.evaluation.metrics import Evaluation, measure
-from train.sources import Source
+from train.sources import Source, forms
 
 if TYPE_CHECKING:
     import argparse
@@ -39,34 +41,36 @@ def main(arguments: list[str]) -> int:
         "--model",
         action="append",
         required=True,
-        metavar="BUNDLE|USER/MODEL[@REVISION]",
-        help="the model to measure; the probabilities of several are averaged",
+        metavar="MODEL",
+        help=f"{MODEL_HELP}; the probabilities of several models are averaged",
     )
     parser.add_argument(
         "--data",
         action="append",
         required=True,
-        metavar="SPEC",
-        help="as for train/run.py; a folder may hold some of the classes; without train, valid and "
-        "test in it, all of its photos are measured",
+        metavar="SOURCE",
+        help=f"photo source: {forms()}; repeatable. A folder may have only some of the classes, "
+        "and without splits of its own all of its photos are evaluated",
     )
     parser.add_argument(
         "--refuse",
         action="append",
         default=[],
         metavar="PATH",
-        help="a folder of out-of-distribution photos, which the model has to refuse",
+        help="folder of out-of-distribution photos, which the model should refuse; repeatable",
     )
-    parser.add_argument("--by-class", action="store_true", help="a row for each class, too")
-    parser.add_argument("--split", metavar="NAME", help="train, valid or test (all that there are)")
+    parser.add_argument(
+        "--by-class", action="store_true", help="print the metrics of each class, too"
+    )
+    parser.add_argument("--split", metavar="NAME", help="train, valid or test (default: all)")
     parser.add_argument(
         "--tta",
         choices=TTA,
         default="none",
-        help="average over views: each photo and its mirror image, or also other crops",
+        help=TTA_HELP,
     )
     parser.add_argument(
-        "--output", type=pathlib.Path, default="report", metavar="DIR", help="(report)"
+        "--output", type=pathlib.Path, default="report", metavar="DIR", help="folder of the report"
     )
     options = parser.parse_args(arguments)
     names, evaluations, to_refuse = _evaluate(options)
@@ -76,7 +80,7 @@ def main(arguments: list[str]) -> int:
             for label in np.unique(evaluation.labels):
                 print(f"  {names[label]}: {_said(evaluation.only(label))}")
     for title, scores in to_refuse.items():
-        print(f"{title}: {refused(scores).mean():.1%} refused ({len(scores)} photos to refuse)")
+        print(f"{title}: {refused(scores).mean():.1%} of {len(scores)} refused")
     print(f"look at {options.output / 'index.html'}")
     return 0
 
@@ -99,7 +103,7 @@ def _evaluate(
     output = options.output
     ours = (output / "metrics.json").is_file()
     if output.exists() and not ours and not (output.is_dir() and not any(output.iterdir())):
-        raise UserError(f"--output {str(output)!r} holds something else; give a new folder")
+        raise UserError(f"--output {str(output)!r} is not an earlier report; give a new folder")
     check_output(output)
     ensemble = Ensemble.open(options.model, options.tta)
     manifest = ensemble.models[0].manifest
@@ -133,7 +137,7 @@ def _evaluate(
 
 
 def _titles(sources: Sequence[Source]) -> list[str]:
-    """What the rows of each source begin with: nothing where there is one."""
+    """The prefix of each source's rows; empty if there is only one source."""
     names = [source.name for source in sources]
     again = [names[:i].count(name) for i, name in enumerate(names)]
     numbered = [f"{name}#{n + 1}" if n else name for name, n in zip(names, again, strict=True)]

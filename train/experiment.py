@@ -1,4 +1,4 @@
-"""What can be set in an experiment: every setting is a field here and a flag of `train/run.py`."""
+"""The settings of an experiment: each is a field of `Experiment` and a flag of `train/run.py`."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pathlib
 import types
 from typing import Any
 
+from flowers_model.command import MODEL_HELP
 from flowers_model.errors import UserError
 from flowers_model.files import replacing
 from flowers_model.hub import check_license
@@ -30,7 +31,7 @@ OPTIMIZERS = (
 # fmt: on
 SCHEDULES = ("cosine", "constant", "plateau", "cyclical", "step", "exponential")
 MONITORS = ("val_accuracy", "val_loss")
-LAST = "last"  # the epoch where a rate that falls to zero ends
+LAST = "last"  # the last epoch, in which a decaying learning rate reaches zero
 
 
 def _setting(
@@ -44,7 +45,7 @@ def _setting(
     afterwards: bool = False,
     **flag: Any,
 ) -> Any:
-    """A field of `Experiment`, with all that is known about its setting in the field's metadata.
+    """A field of `Experiment`; its metadata hold all that is known about the setting.
 
     Args:
         group, help: where and how `--help` lists the flag.
@@ -77,24 +78,24 @@ class Experiment:
     data: tuple[str, ...] = _setting(
         ("quickstart",),
         "data",
-        f"the photo source: {forms()}; given several times, the sources are merged by class name",
+        f"photo source: {forms()}; several --data are merged by class name",
         type=str,
         action="append",
-        metavar="SPEC",
+        metavar="SOURCE",
     )
     classes: str = _setting(
         "union",
         "data",
-        "the classes of several --data: all of them, those that all have (intersection), or those "
-        "of the first, whose valid and test splits stay as they are (first) or get a part of each "
-        "further source (known)",
+        "classes kept when several --data are merged: those of any source (union), of every source "
+        "(intersection), or of the first source; valid and test then come from the first source "
+        "alone (first) or from all sources (known)",
         choices=("union", "intersection", "first", "known"),
     )
     outliers: tuple[str, ...] = _setting(
         (),
         "data",
-        "a folder of out-of-distribution photos; fine-tuning learns to be uncertain about them "
-        "(outlier exposure); four tenths are held out to choose and to measure the refusal score",
+        "folder of out-of-distribution photos: fine-tuning trains on 60 %% of them (outlier "
+        "exposure), the rest is held out to choose and to measure the refusal score; repeatable",
         type=str,
         action="append",
         metavar="PATH",
@@ -102,35 +103,36 @@ class Experiment:
     data_list: str | None = _setting(
         None,
         "data",
-        "which photos to use in which split: a list as written by train.explore --clean",
+        "list of the photos to use and their splits, as `train.explore --clean` writes it",
         type=str,
         metavar="FILE",
     )
     skip_bad: bool = _setting(
-        False, "data", "leave out bad photos and records, however many; they are counted and named"
+        False, "data", "skip unreadable photos and bad records; the log counts and names them"
     )
     valid_share: float = _setting(
         1.0,
         "data",
-        "fraction of each class's validation photos that stays in valid, 0..1; the rest is trained "
-        "on, as for final weights once all choices are made",
+        "fraction of each class's validation photos that stays in valid; the rest moves to train, "
+        " for final weights once all choices are made",
         low=0,
         high=1,
     )
     image_size: int = _setting(
-        224, "data", "side of the network's input, pixels", low=8, high=4096, compiled=True
+        224, "data", "side of the network's square input in pixels", low=8, high=4096, compiled=True
     )
     crop: float = _setting(
         0.875,
         "data",
-        "fraction of the short side that evaluation and serving crop to, 0..1",
+        "side of the centre crop in evaluation and serving, as a fraction of the photo's short "
+        "side",
         low=0.1,
         high=1,
     )
     seed: int = _setting(
         0,
         "data",
-        "random seed of drawn photos, splits, order, augmentation and weights",
+        "random seed of splits, shuffling, augmentation, initial weights and drawn photos",
         low=0,
         high=2**31 - 1,
     )
@@ -138,131 +140,143 @@ class Experiment:
     augment: str = _setting(
         "inception",
         "augmentation",
-        "augmentation of fine-tuning: none, or a comma-separated list of "
-        + "; ".join(f"{name} ({line})" for name, line in STEPS.items()),
+        "augmentation in fine-tuning: none, or a comma-separated list of "
+        + "; ".join(f"{name} ({line[0].lower()}{line[1:]})" for name, line in STEPS.items()),
         metavar="STEPS",
     )
     augment_strength: float = _setting(
-        1.0, "augmentation", "factor on the amount of geometric and colour changes", low=0, high=10
+        1.0, "augmentation", "strength of geometric and colour changes, as a factor", low=0, high=10
     )
     augment_rare_below: int | None = _setting(
-        None, "augmentation", "augment only classes with fewer training photos", type=int
+        None, "augmentation", "augment only classes with fewer than N training photos", type=int
     )
     crop_scale: float = _setting(
         0.35,
         "augmentation",
-        "smallest fraction of a photo's area that a random crop keeps, 0..1",
+        "smallest fraction of a photo's area that a random crop keeps",
         low=0.01,
         high=1,
     )
     mix_share: float = _setting(
-        1.0, "augmentation", "fraction of batches that cutmix and mixup blend, 0..1", low=0, high=1
+        1.0, "augmentation", "fraction of batches to which cutmix and mixup apply", low=0, high=1
     )
 
     backbone: str = _setting(
         "MobileNetV3Small",
         "network",
-        "a Keras Applications name, EfficientNetLite0 to 4, or ConvNet",
+        "backbone: a name of Keras Applications, EfficientNetLite0 to 4, or ConvNet",
         compiled=True,
         metavar="NAME",
     )
     alpha: float | None = _setting(
         None,
         "network",
-        "width multiplier of MobileNets",
+        "width multiplier of a MobileNet (default: 1)",
         compiled=True,
         type=float,
-        metavar="SHARE",
+        metavar="N",
     )
     filters: tuple[int, ...] = _setting(
         (32, 64, 128, 128),
         "network",
-        "channels of ConvNet's convolutions",
+        "channels of each convolution of ConvNet",
         compiled=True,
         type=_units,
+        metavar="N,N,...",
     )
     weights: str | None = _setting(
         "imagenet",
         "network",
-        "initial weights of the backbone: imagenet (downloaded), none, a weights file, or another "
-        "run's bundle",
+        "initial weights of the backbone: imagenet (downloaded), none, a weights file, or the "
+        "bundle of another run",
         type=_weights,
         metavar="imagenet|none|PATH",
     )
     head_units: tuple[int, ...] = _setting(
         (),
         "network",
-        "hidden layers of the head, such as 512 or 512,256; none: a linear head",
+        "hidden layers of the head, such as 512,256, or none for a linear head (default: none)",
         compiled=True,
         type=_units,
+        metavar="N,N,...",
     )
 
     batch_size: int = _setting(
-        32, "optimizer", "photos per step, over all devices together", low=1, high=1_000_000
+        32, "optimizer", "photos per step, over all devices", low=1, high=1_000_000
     )
     optimizer: str = _setting(
-        "adamw", "optimizer", "the optimizer", compiled=True, choices=OPTIMIZERS
+        "adamw",
+        "optimizer",
+        f"optimizer: {', '.join(OPTIMIZERS)}",
+        compiled=True,
+        choices=OPTIMIZERS,
+        metavar="NAME",
     )
     optimizer_finetune: str | None = _setting(
         None,
         "optimizer",
-        "optimizer of fine-tuning, if different",
+        "optimizer of fine-tuning (default: as --optimizer)",
         compiled=True,
         type=str,
         choices=OPTIMIZERS,
+        metavar="NAME",
     )
     weight_decay: float | None = _setting(
         None,
         "optimizer",
-        "decoupled weight decay (default: the optimizer's own; 0.004 for AdamW, mostly none)",
+        "decoupled weight decay (default: the optimizer's own, which is 0.004 for adamw)",
         compiled=True,
         type=float,
         metavar="N",
     )
 
-    learning_rate: float = _setting(1e-3, "schedule", "peak learning rate", low=0)
+    learning_rate: float = _setting(1e-3, "learning rate schedule", "peak learning rate", low=0)
     learning_rate_finetune: float | None = _setting(
-        None, "schedule", "peak learning rate of fine-tuning, if different", low=0, type=float
+        None,
+        "learning rate schedule",
+        "peak learning rate of fine-tuning (default: as --learning-rate)",
+        low=0,
+        type=float,
     )
     schedule: str = _setting(
         "cosine",
-        "schedule",
-        "learning rate schedule: warmup, then a decay to zero (cosine), by steps or exponentially; "
-        "constant; reduced on a plateau of the validation metric; or cyclical",
+        "learning rate schedule",
+        "warmup and then decay to zero (cosine), in steps (step) or exponentially (exponential); "
+        "constant; reduced when the validation metric stops improving (plateau); or cyclical",
         compiled=True,
         choices=SCHEDULES,
     )
     schedule_finetune: str | None = _setting(
         None,
-        "schedule",
-        "schedule of fine-tuning, if different",
+        "learning rate schedule",
+        "schedule of fine-tuning (default: as --schedule)",
         compiled=True,
         type=str,
         choices=SCHEDULES,
     )
     warmup: float = _setting(
         0.1,
-        "schedule",
-        "fraction of a stage's steps that warms up (cosine, step, exponential)",
+        "learning rate schedule",
+        "fraction of a stage's steps spent on warmup (cosine, step, exponential)",
         low=0,
         high=0.9,
         compiled=True,
     )
     rate_low: float = _setting(
-        0.0, "schedule", "lowest learning rate (cyclical, step, exponential)", low=0
+        0.0, "learning rate schedule", "lowest learning rate (cyclical, step, exponential)", low=0
     )
     rate_period: float = _setting(
         4.0,
-        "schedule",
-        "epochs per cycle (cyclical), or between two decays by --rate-decay",
+        "learning rate schedule",
+        "epochs per cycle (cyclical), or per decay by --rate-decay (step, exponential)",
         low=0.01,
         high=100_000,
         compiled=True,
     )
     rate_decay: float = _setting(
         0.5,
-        "schedule",
-        "decay factor per period, 0..1 (step, exponential)",
+        "learning rate schedule",
+        "factor by which the rate decays each --rate-period (step, exponential)",
         low=0,
         high=1,
         compiled=True,
@@ -271,125 +285,134 @@ class Experiment:
     epochs_head: int = _setting(
         20,
         "stages",
-        "epochs of training the head on the frozen backbone",
+        "epochs of the head stage, which trains the head on the frozen backbone",
         low=0,
         high=100_000,
         compiled=True,
     )
     epochs_finetune: int = _setting(
-        10, "stages", "epochs of fine-tuning", low=0, high=100_000, compiled=True
+        10, "stages", "epochs of the fine-tuning stage", low=0, high=100_000, compiled=True
     )
     unfreeze: int | None = _setting(
         None,
         "stages",
-        "how many of the backbone's last layers are fine-tuned, or all",
+        "how many of the backbone's last layers are fine-tuned, or all (default: all)",
         compiled=True,
         type=_layers,
+        metavar="N|all",
     )
     train_norms: bool = _setting(
-        True, "stages", "train the backbone's BatchNormalization in fine-tuning", compiled=True
+        True, "stages", "train the BatchNorm layers of the backbone in fine-tuning", compiled=True
     )
     cache_features: bool = _setting(
         True,
         "stages",
-        "compute the frozen backbone's features once for the head, and cache them",
+        "in the head stage, compute the frozen backbone's features once and cache them",
         compiled=True,
     )
     head_views: int = _setting(
         0,
         "stages",
-        "augmented views per photo to cache features of; 0: the photo without augmentation",
+        "augmented views of each photo whose features are cached; 0 for the photo as it is",
         low=0,
         high=1000,
     )
     patience: int | None = _setting(
         None,
         "stages",
-        "early stopping: epochs without improvement before a stage ends",
+        "early stopping: end a stage after N epochs without improvement",
         type=int,
     )
     monitor: str = _setting(
         "val_accuracy",
         "stages",
-        "how the best epoch is chosen: by validation accuracy or loss, or the last epoch; "
-        "--resume RUN --monitor ... writes the bundle of another epoch",
+        "which epoch is kept: the best by validation accuracy or loss, or the last; change it "
+        "after training with --resume RUN --monitor ...",
         afterwards=True,
         choices=(*MONITORS, LAST),
     )
 
     dropout: float = _setting(
         0.2,
-        "regularization",
-        "dropout rate before each dense layer, 0..1",
+        "regularization and loss",
+        "dropout rate before each dense layer of the head",
         low=0,
         high=0.99,
         compiled=True,
     )
     label_smoothing: float = _setting(
-        0.0, "regularization", "label smoothing, 0..1", low=0, high=0.9, compiled=True
+        0.0, "regularization and loss", "amount of label smoothing", low=0, high=0.9, compiled=True
     )
     teacher: tuple[str, ...] = _setting(
         (),
-        "regularization",
-        "distillation: a bundle or Hub repo whose probabilities are half of each label in "
-        "fine-tuning; the probabilities of several are averaged",
+        "regularization and loss",
+        f"distillation: a teacher ({MODEL_HELP}) whose probabilities make up half of each label in "
+        "fine-tuning; several teachers are averaged",
         type=str,
         action="append",
-        metavar="NAME",
+        metavar="MODEL",
     )
     loss: str = _setting(
         "crossentropy",
-        "regularization",
-        "the loss; the focal loss gives less weight to photos that are already confident",
+        "regularization and loss",
+        "loss; the focal loss gives less weight to photos that are already classified well",
         compiled=True,
         choices=("crossentropy", "focal"),
     )
     focal_gamma: float = _setting(
         2.0,
-        "regularization",
-        "focusing parameter gamma of the focal loss; 0 is cross-entropy",
+        "regularization and loss",
+        "gamma of the focal loss; 0 gives cross-entropy",
         low=0,
         high=10,
         compiled=True,
     )
     class_weights: str = _setting(
         "none",
-        "regularization",
-        "class weights in the loss: how rare classes are weighted up",
+        "regularization and loss",
+        "how the loss weights photos of rare classes up",
         compiled=True,
         choices=SCHEMES,
     )
     oversample: bool = _setting(
-        False, "regularization", "draw all classes equally often, repeating photos of rare ones"
+        False,
+        "regularization and loss",
+        "draw all classes equally often, repeating photos of rare classes",
     )
 
     precision: str = _setting(
         "auto",
         "devices",
-        "precision of training; auto: bfloat16 on TPUs and on NVIDIA GPUs that support it, float16 "
-        "on older ones with tensor cores, float32 elsewhere",
+        "precision of training; auto: mixed bfloat16 on TPUs and on NVIDIA GPUs that support it, "
+        "mixed float16 on older NVIDIA GPUs with tensor cores, float32 elsewhere",
         compiled=True,
         choices=("auto", "float32", "mixed_bfloat16", "mixed_float16"),
     )
     distribution: str = _setting(
         "auto",
         "devices",
-        "training on several devices: data parallel (data), wide layers sharded as well (model, "
-        "JAX only), or one device (none); auto: data if there are several",
+        "parallelism over several devices: data parallel (data), with wide layers sharded as well "
+        "(model, JAX only), or a single device (none); auto: data if there are several",
         choices=("auto", "none", "data", "model"),
     )
     model_devices: int = _setting(
-        2, "devices", "devices that a wide layer is sharded over (model)", low=1, high=1_000_000
+        2,
+        "devices",
+        "devices over which --distribution model shards a layer",
+        low=1,
+        high=1_000_000,
     )
     fast_convolutions: bool = _setting(
-        True, "devices", "under JAX on a CPU, compute convolutions in a way that suits XLA"
+        True,
+        "devices",
+        "JAX on CPUs: write convolutions in a form that XLA compiles to faster code",
     )
 
     serve_size: int | None = _setting(
         None,
         "bundle",
-        "input size of the finished network, if different: networks serve best at a higher "
-        "resolution than they were trained at",
+        "input size of the finished network in pixels; a network is often most accurate somewhat "
+        "above the size that it was trained at (default: as --image-size)",
         low=8,
         high=4096,
         afterwards=True,
@@ -398,41 +421,41 @@ class Experiment:
     measure_norms: bool = _setting(
         True,
         "bundle",
-        "precise BatchNorm: re-estimate the statistics on training photos as they are served, "
-        "which suits a single collection; without it, the moving averages of training stay",
+        "precise BatchNorm: replace the moving averages of training by statistics of training "
+        "photos without augmentation; suits photos from a single dataset",
         afterwards=True,
     )
     average: tuple[str, ...] = _setting(
         (),
         "bundle",
-        "model soup: a bundle or Hub repo of a network that started from the same weights; the "
-        "finished weights are the mean of this run's and those of all given",
+        f"model soup: average the weights with those of another model ({MODEL_HELP}) trained from "
+        "the same initial weights; repeatable",
         afterwards=True,
         type=str,
         action="append",
-        metavar="NAME",
+        metavar="MODEL",
     )
     storage: str = _setting(
         "float32",
         "bundle",
-        "data type of the kernels in the bundle; float16 halves the files and is applied before "
-        "anything is measured",
+        "data type in which the bundle stores large weights; float16 halves the files, and every "
+        "figure is measured after rounding",
         afterwards=True,
         choices=STORAGES,
     )
     gallery: int = _setting(
         3,
         "bundle",
-        "held-out photos per class in the bundle's gallery; 0: neither gallery nor report holds "
-        "any photo of the data",
+        "held-out photos per class in the bundle's gallery; 0 keeps all photos out of the bundle, "
+        "its report included",
         low=0,
         high=1000,
     )
     license: str | None = _setting(
         None,
         "bundle",
-        "licence of the weights, for the model card, such as apache-2.0: an id of the Hub; the "
-        "terms of the photos must allow it",
+        "licence of the weights in the model card, as an id of the Hub such as apache-2.0; the "
+        "photos' terms must allow it",
         afterwards=True,
         type=str,
         metavar="ID",
@@ -454,41 +477,39 @@ class Experiment:
         self._check_combinations()
 
     def _check_combinations(self) -> None:
-        """Check what one setting needs of another."""
+        """Check that the settings fit together."""
         changes = photo_steps(self.augment)
         if self.head_views and not (changes and self.cache_features):
             raise UserError("--head-views needs --cache-features and an --augment that is not none")
         if self.augment_rare_below is not None and not changes:
             raise UserError("--augment-rare-below needs an --augment that changes photos")
         if self.oversample and self.class_weights != "none":
-            raise UserError(
-                "--oversample and --class-weights both even out the classes; choose one"
-            )
+            raise UserError("--oversample and --class-weights both balance the classes; choose one")
         lowest = min(self.learning_rate, self.learning_rate_finetune or self.learning_rate)
         if self.rate_low > lowest:
             raise UserError(f"--rate-low {self.rate_low:g} is above the learning rate, {lowest:g}")
         schedules = self.schedule, self.schedule_finetune
         if self.monitor == LAST and (self.patience is not None or "plateau" in schedules):
-            raise UserError("--monitor last goes neither with --patience nor with plateau")
+            raise UserError("--monitor last cannot be combined with --patience or plateau")
         if self.teacher and not self.epochs_finetune:
-            raise UserError("--teacher needs --epochs-finetune: only fine-tuning is distilled")
+            raise UserError("--teacher needs --epochs-finetune: only fine-tuning uses teachers")
         if self.data_list is not None and self.classes == "known" and self.valid_share < 1:
-            raise UserError("--data-list says what is valid, and so does --valid-share: choose one")
+            raise UserError("--data-list and --valid-share both decide what is valid: choose one")
         if self.outliers and not (self.epochs_finetune and changes):
             raise UserError(
                 "--outliers needs --epochs-finetune and an --augment that is not none: only "
-                "fine-tuning learns from them"
+                "fine-tuning trains on them"
             )
         if not self.epochs_head and not self.epochs_finetune:
             raise UserError("nothing to train: --epochs-head and --epochs-finetune are both 0")
 
     def changed(self, settings: dict[str, Any]) -> Experiment:
-        """The same with other settings by name.
+        """A copy with some settings changed.
 
-        A network that trains at another size serves at that, too, unless they say otherwise.
+        A new `image_size` resets `serve_size`, unless that is given as well.
 
         Raises:
-            UserError: for a value that is out of range, or does not go with another.
+            UserError: for a value that is out of range or that does not fit another setting.
         """
         if "image_size" in settings:
             settings = {"serve_size": None, **settings}
@@ -496,11 +517,14 @@ class Experiment:
 
 
 def add_settings(parser: argparse.ArgumentParser) -> None:
-    """Add a flag for every setting; those that are not given are not among the parsed ones."""
+    """Add a flag for every setting; a flag that is not given is absent from the parsed options."""
     groups: dict[str, argparse._ArgumentGroup] = {}
     for field in dataclasses.fields(Experiment):
         group, flag = field.metadata["group"], dict(field.metadata["flag"])
         groups.setdefault(group, parser.add_argument_group(group))
+        shown = _shown(field.default)
+        if shown and "default:" not in flag["help"]:
+            flag["help"] += f" (default: {shown})"
         if isinstance(field.default, bool):
             flag["action"] = argparse.BooleanOptionalAction
         elif "choices" not in flag:
@@ -510,8 +534,19 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
         groups[group].add_argument(flag_of(field.name), default=argparse.SUPPRESS, **flag)
 
 
-# What `--resume` can change once all epochs are trained: checkpoints of the best epochs by either
-# metric and of the last one are kept, and weights can be resized, averaged and rounded.
+def _shown(default: Any) -> str:
+    """A default as its flag takes it; empty for none."""
+    if isinstance(default, bool):
+        return "yes" if default else "no"
+    if isinstance(default, tuple):
+        return ",".join(map(str, default))
+    if isinstance(default, float):
+        return f"{default:g}"
+    return "" if default is None else str(default)
+
+
+# What `--resume` can change once all epochs are trained: the checkpoints of the last epoch and of
+# the best ones by either metric are kept, and networks can be resized, averaged and rounded.
 AFTERWARDS = {one.name for one in dataclasses.fields(Experiment) if one.metadata["afterwards"]}
 
 
@@ -521,14 +556,14 @@ def flag_of(name: str) -> str:
 
 
 def write_settings(folder: pathlib.Path, preset: str, experiment: Experiment, command: str) -> None:
-    """Make `folder` the folder of a run, which `--resume` starts or resumes."""
+    """Write a run's settings into its folder, so that `--resume` can continue it."""
     saved = {"preset": preset, "command": command, "experiment": dataclasses.asdict(experiment)}
     with replacing(folder / SETTINGS) as temporary:
         temporary.write_text(json.dumps(saved, indent=2) + "\n", "utf-8")
 
 
 def read_settings(folder: pathlib.Path) -> tuple[str, Experiment, str]:
-    """The preset, the experiment and the command of a run's folder.
+    """The preset, the experiment and the command that a run's folder records.
 
     Raises:
         UserError: for a folder that holds no run, or one that this version cannot read.
@@ -545,21 +580,21 @@ def read_settings(folder: pathlib.Path) -> tuple[str, Experiment, str]:
         }
     except (ValueError, KeyError, TypeError, AttributeError):
         raise UserError(
-            f"{path} is damaged: put a copy of it back, or begin a new run in another --output"
+            f"{path} is damaged: restore it from a copy, or start a new run in another --output"
         ) from None
     if unknown := sorted(values.keys() - {field.name for field in dataclasses.fields(Experiment)}):
         raise UserError(
             f"{path} has the setting {unknown[0]!r}, which this version does not know: resume with "
-            "the version that the run began with"
+            "the version that started the run"
         )
     try:
         return preset, Experiment(**values), command
     except TypeError as error:
-        raise UserError(f"{path} has a value of another kind than its setting: {error}") from None
+        raise UserError(f"{path} has a value of the wrong type: {error}") from None
 
 
 def holds_run(folder: pathlib.Path) -> bool:
-    """Whether a folder is a run's."""
+    """Whether a folder is that of a run."""
     return (folder / SETTINGS).is_file()
 
 
@@ -569,7 +604,7 @@ def preset_names() -> list[str]:
 
 
 def load_preset(name: str) -> types.ModuleType:
-    """The module of a preset: `EXPERIMENT`, and a docstring that says what to expect of it."""
+    """The module of a preset: `EXPERIMENT`, and a docstring with the results to expect."""
     if name not in preset_names():
         raise UserError(f"no preset is called {name!r}; there are {', '.join(preset_names())}")
     return importlib.import_module(f"train.presets.{name}")

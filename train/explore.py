@@ -1,6 +1,8 @@
-"""Survey a photo collection before training: `python -m train.explore --data SPEC --output DIR`.
+"""Survey a dataset before training: class sizes, photo sizes, damaged photos, duplicates.
 
-Writes tables, figures and one page with all of them, `index.html`. The photos are not changed.
+    python -m train.explore --data SOURCE --output DIR
+
+Writes tables, figures, and `index.html` with all of them. The photos are not changed.
 """
 
 from __future__ import annotations
@@ -14,33 +16,35 @@ from flowers_model.command import Parser, reporting_mistakes
 from flowers_model.errors import UserError
 from flowers_model.installation import spoken
 from train.reports.exploration import explore
+from train.sources import forms
 
 
 @reporting_mistakes
 def main(arguments: list[str]) -> int:
     """Run the command; returns the exit status."""
     parser = Parser(spoken("explore"), description=__doc__)
-    parser.add_argument("--data", required=True, metavar="SPEC", help="as for train/run.py")
+    parser.add_argument("--data", required=True, metavar="SOURCE", help=f"photo source: {forms()}")
     parser.add_argument(
-        "--output", required=True, metavar="DIR", type=pathlib.Path, help="a new folder"
+        "--output", required=True, metavar="DIR", type=pathlib.Path, help="new folder of the report"
     )
     parser.add_argument(
         "--clean",
         action="store_true",
-        help="write clean.txt, a list without duplicates and unreadable photos, for --data-list",
+        help="write clean.txt, a list without duplicates and unreadable photos, for --data-list of "
+        "training",
     )
     parser.add_argument(
         "--augment",
         action="append",
         default=[],
-        metavar="NAME",
-        help="show examples of this augmentation; may be given several times",
+        metavar="STEPS",
+        help="show examples of an augmentation, named as in training; repeatable",
     )
     parser.add_argument(
-        "--seed", type=int, default=0, metavar="N", help="of splits that are cut, and of samples"
+        "--seed", type=int, default=0, metavar="N", help="random seed of splits and samples"
     )
     parser.add_argument(
-        "--skip-bad", action="store_true", help="leave out what has no label or no photo"
+        "--skip-bad", action="store_true", help="skip records without a label or a photo"
     )
     try:
         options = parser.parse_args(arguments)
@@ -52,7 +56,7 @@ def main(arguments: list[str]) -> int:
             seed=options.seed,
             skip_bad=options.skip_bad,
         )
-    except OSError as error:  # Photos that cannot be read do not come here.
+    except OSError as error:  # not from reading photos, which raises nothing here
         raise UserError(f"{options.output} cannot be written: {error.strerror}") from error
     status = collections.Counter(photo.status for photo in found.photos)
     crossing = sum(found.crosses_splits(pair) for pair in found.pairs)

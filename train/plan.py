@@ -1,11 +1,10 @@
-"""What a preset's training step needs on a TPU, compiled ahead of time without one.
+"""Estimate what a preset's training step takes on TPU v5e chips, without any chip.
 
-    pip install -r requirements-tpu.txt
     python -m train.plan --preset oxford_flowers102 --topology v5e:2x4
 
-The step of the preset's last stage, data parallel, is compiled by the compiler of the TPU itself
-(libtpu); memory, work and collectives are read off the compiled program. A compilation takes
-minutes, and what it says is kept in `$FLOWERS_DATA/plans`.
+The data-parallel step of the preset's last stage is compiled ahead of time by the TPU's own
+compiler (libtpu, in requirements-tpu.txt); memory, FLOPs and collectives are read from the compiled
+program. A compilation takes minutes; its result is cached in `$FLOWERS_DATA/plans`.
 """
 
 from __future__ import annotations
@@ -28,32 +27,28 @@ from train.plans.tables import ASSUMPTIONS, picture, tables
 @reporting_mistakes
 def main(arguments: list[str]) -> int:
     """Run the command; returns the exit status."""
-    parser = Parser(
-        spoken("plan"), description="Plan a preset's training on TPU v5e chips, without one."
-    )
+    parser = Parser(spoken("plan"), description=__doc__)
     names = preset_names()
     parser.add_argument(
-        "--preset", default="quickstart", help=f"all, or one of {', '.join(names)}", metavar="NAME"
+        "--preset", default="quickstart", help=f"all, or one of: {', '.join(names)}", metavar="NAME"
     )
     parser.add_argument(
-        "--topology", default="v5e:2x4", help="of the chips; v5e:2x4", metavar="v5e:RxC"
+        "--topology", default="v5e:2x4", help="rows and columns of chips", metavar="v5e:RxC"
     )
-    parser.add_argument(
-        "--classes", type=int, default=102, help="number of classes; 102", metavar="N"
-    )
+    parser.add_argument("--classes", type=int, default=102, help="number of classes", metavar="N")
     parser.add_argument(
         "--batch-size",
         type=int,
-        help="photos on all chips together (the preset's, and the largest that fits)",
+        help="photos per step on all chips (default: the preset's, and the largest that fits)",
         metavar="N",
     )
     parser.add_argument(
         "--quick",
         action="store_true",
-        help="compile with the least optimization: several times faster, but more memory per step",
+        help="compile with the least optimization: several times faster, but reports more memory",
     )
     parser.add_argument(
-        "--picture", help="where to draw the memory of the last preset", metavar="FILE.png"
+        "--picture", help="draw the memory of the last preset into this file", metavar="FILE.png"
     )
     os.environ |= ENVIRONMENT
     rows: list[tuple[str, Step]] = []

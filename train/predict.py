@@ -1,8 +1,9 @@
-"""Name the flowers in many photos: `python -m train.predict --model BUNDLE|REPO PHOTOS…`.
+"""Classify photos, and write CSV or JSON Lines, one line per photo.
 
-Writes CSV or JSON lines in UTF-8, one line per photo; bytes of a file name that are not UTF-8 are
-escaped, as `\\udce9`. `--kaggle` writes `submission.csv` for the test records of
-Kaggle's "Petals to the Metal".
+    python -m train.predict --model MODEL --output answers.csv PHOTO_OR_FOLDER ...
+    python -m train.predict --model MODEL --kaggle --data tfrecord:PATH
+
+The output is UTF-8; bytes of a file name that are not UTF-8 are escaped, as `\\udce9`.
 """
 
 from __future__ import annotations
@@ -11,42 +12,51 @@ import os
 import pathlib
 import sys
 
-from flowers_model.command import Parser, reporting_mistakes
+from flowers_model.command import MODEL_HELP, Parser, reporting_mistakes
 from flowers_model.errors import UserError
 from flowers_model.files import check_output, replacing
 from flowers_model.installation import spoken
 from train.devices.progress import progress
 from train.evaluation.answers import photo_items, rows, split_items, write_csv, write_json_lines
-from train.evaluation.ensemble import TTA, Ensemble
+from train.evaluation.ensemble import TTA, TTA_HELP, Ensemble
+from train.sources import forms
 
 
 @reporting_mistakes
 def main(arguments: list[str]) -> int:
     """Run the command; returns the exit status."""
     parser = Parser(spoken("predict"), description=__doc__)
-    parser.add_argument("photos", nargs="*", metavar="PHOTOS", help="files, or folders of them")
+    parser.add_argument(
+        "photos", nargs="*", metavar="PHOTO", help="photo files, or folders of them"
+    )
     parser.add_argument(
         "--model",
         action="append",
         required=True,
-        metavar="BUNDLE|USER/MODEL[@REVISION]",
-        help="the model; the probabilities of several are averaged",
+        metavar="MODEL",
+        help=f"{MODEL_HELP}; the probabilities of several models are averaged",
     )
-    parser.add_argument("--data", metavar="SPEC", help="in place of photos: as for train/run.py")
-    parser.add_argument("--split", default="test", metavar="NAME", help="of --data (test)")
-    parser.add_argument("--tta", choices=TTA, default="none", help="average over views of a photo")
-    parser.add_argument("--top", type=int, default=5, metavar="N", help="names per photo (5)")
     parser.add_argument(
-        "--output", type=pathlib.Path, metavar="FILE", help=".csv or .jsonl (CSV on the screen)"
+        "--data", metavar="SOURCE", help=f"photo source instead of photos: {forms()}"
+    )
+    parser.add_argument("--split", default="test", metavar="NAME", help="the split of --data")
+    parser.add_argument("--tta", choices=TTA, default="none", help=TTA_HELP)
+    parser.add_argument("--top", type=int, default=5, metavar="N", help="classes listed per photo")
+    parser.add_argument(
+        "--output",
+        type=pathlib.Path,
+        metavar="FILE",
+        help="a .csv or .jsonl file (default: CSV to standard output)",
     )
     parser.add_argument(
         "--kaggle",
         action="store_true",
-        help="write submission.csv for the test records of --data tfrecord:PATH",
+        help='write submission.csv for the test records of Kaggle\'s "Petals to the Metal", which '
+        "--data tfrecord:PATH names",
     )
     options = parser.parse_args(arguments)
     if bool(options.photos) == bool(options.data):
-        raise UserError("give either photos or --data SPEC")
+        raise UserError("give either photos or --data SOURCE")
     if options.top < 1:
         raise UserError(f"--top must be at least 1, not {options.top}")
     output = options.output

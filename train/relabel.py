@@ -1,11 +1,13 @@
-"""Find labels that are probably wrong: `python -m train.relabel --model MODEL --data SPEC …`.
+"""Find photos that are probably labelled wrong.
 
-    python -m train.relabel --model BUNDLE --data folder:PATH --output DIR
+    python -m train.relabel --model MODEL --data folder:PATH --output DIR
 
-Writes `issues.csv`, the surest first, and `index.html`, a page of those photos with tick boxes: it
-saves a list without the ticked ones, which `--data-list` of train/run.py takes. Each photo is
-judged by the others, on the model's embeddings, by confident learning; the classes may be other
-ones than the model's. What the model was trained on with a wrong label it may hide.
+Writes `issues.csv`, the most certain first, and `index.html`, which shows these photos with a
+checkbox each and saves a list without the checked ones, for --data-list of training.
+
+Each photo's class is predicted from the embeddings and labels of the other photos, and compared
+with its label (confident learning). The classes need not be those of the model. Wrong labels of
+photos that the model was trained on may go unnoticed.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ import sys
 import numpy as np
 
 from flowers_model import FlowerClassifier
-from flowers_model.command import Parser, reporting_mistakes
+from flowers_model.command import MODEL_HELP, Parser, reporting_mistakes
 from flowers_model.errors import UserError
 from flowers_model.files import check_output, replacing
 from flowers_model.installation import spoken
@@ -27,7 +29,7 @@ from train.devices.progress import progress
 from train.evaluation.confident_learning import held_out_probabilities, label_issues
 from train.reports.html import thumbnail
 from train.reports.relabel_page import Issue, write_page
-from train.sources import open_source
+from train.sources import forms, open_source
 from train.sources.split_list import split_line
 
 CHUNK = 64  # photos that are decoded at a time
@@ -37,15 +39,17 @@ CHUNK = 64  # photos that are decoded at a time
 def main(arguments: list[str]) -> int:
     """Run the command; returns the exit status."""
     parser = Parser(spoken("relabel"), description=__doc__)
-    parser.add_argument("--model", required=True, metavar="BUNDLE|USER/MODEL[@REVISION]")
-    parser.add_argument("--data", required=True, metavar="SPEC", help="as for train/run.py")
-    parser.add_argument("--output", required=True, type=pathlib.Path, metavar="DIR")
+    parser.add_argument("--model", required=True, metavar="MODEL", help=MODEL_HELP)
+    parser.add_argument("--data", required=True, metavar="SOURCE", help=f"photo source: {forms()}")
     parser.add_argument(
-        "--seed", type=int, default=0, metavar="N", help="of splits that are cut, and of the folds"
+        "--output", required=True, type=pathlib.Path, metavar="DIR", help="new folder of the result"
+    )
+    parser.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="random seed of splits and folds"
     )
     options = parser.parse_args(arguments)
     if options.output.exists():
-        raise UserError(f"--output {str(options.output)!r} is there already; give a new folder")
+        raise UserError(f"--output {str(options.output)!r} exists already; give a new folder")
     check_output(options.output)
     classifier = FlowerClassifier.from_pretrained(options.model)
     source = open_source(options.data, options.seed)

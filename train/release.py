@@ -1,10 +1,11 @@
-"""Make a bundle the one that ships with the code, `flowers_model/default/`.
+"""Make a bundle the default model of this project, `flowers_model/default/`.
 
     python -m train.release --model runs/RUN/bundle
 
-The run must not hold photos of its data (`--gallery 0`). The gallery gets those photos of
-`train/bundles/release_photos/` that the model answers correctly, with tulips, which it has to
-refuse. The card gets their credits, all candidates of `docs/results.csv`, and the terms.
+The bundle must not hold photos of its dataset: train it with `--gallery 0`. Its gallery becomes the
+photos of `train/bundles/release_photos/` that the model classifies correctly, and tulips, which it
+should refuse. Its card gets the credits of these photos, all candidates of `docs/results.csv`, and
+the licences.
 """
 
 from __future__ import annotations
@@ -25,11 +26,13 @@ from train.devices import environment
 def main(arguments: list[str]) -> int:
     """Run the command; returns the exit status."""
     parser = Parser(spoken("release"), description=__doc__)
-    parser.add_argument("--model", required=True, type=pathlib.Path, metavar="BUNDLE")
+    parser.add_argument(
+        "--model", required=True, type=pathlib.Path, metavar="BUNDLE", help="its folder"
+    )
     parser.add_argument(
         "--license",
         metavar="ID",
-        help="licence of the weights, an id of the Hub such as apache-2.0 (that of the run)",
+        help="licence of the weights, as an id of the Hub such as apache-2.0 (default: the run's)",
     )
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     environment.check()

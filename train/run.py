@@ -1,4 +1,10 @@
-"""Train a flower classifier and leave a bundle: `KERAS_BACKEND=jax python train/run.py`."""
+"""Train a flower classifier and write its bundle.
+
+    KERAS_BACKEND=jax python train/run.py --preset oxford_flowers102
+
+A bundle is a folder with the network, its model card and a report; it can be served, published and
+fine-tuned. A preset changes some of the defaults listed below; flags override the preset.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +21,7 @@ import signal
 import sys
 import traceback
 
-# `python train/run.py` puts train/ on the path, and the project's root is what is wanted.
+# `python train/run.py` puts train/ on the path; imports need the project's root.
 sys.path[0] = str(pathlib.Path(__file__).resolve().parent.parent)
 os.environ.setdefault("KERAS_BACKEND", "jax")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -44,20 +50,25 @@ log = logging.getLogger("flowers")
 def _parser() -> Parser:
     parser = Parser(spoken("train"), description=__doc__)
     parser.add_argument(
-        "--preset", default="quickstart", help=f"one of {', '.join(preset_names())}", metavar="NAME"
+        "--preset",
+        default="quickstart",
+        help=f"the settings to start from: {', '.join(preset_names())}",
+        metavar="NAME",
     )
     add_settings(parser)
     output = parser.add_argument_group("output")
-    output.add_argument("--output", metavar="DIR", help="the run's folder (runs/PRESET-TIME)")
+    output.add_argument(
+        "--output", metavar="DIR", help="folder of the run (default: runs/PRESET-TIME)"
+    )
     output.add_argument(
         "--resume",
         metavar="RUN",
-        help="resume an interrupted run's folder, or write the bundle of a finished run again, "
-        "with another --monitor, --serve-size, --average or --storage",
+        help="folder of an earlier run: continue it if it was interrupted; write its bundle again "
+        "if it is finished, for example with another --monitor, --serve-size or --average",
     )
     output.add_argument("--push-to", metavar="USER/MODEL", help="publish the bundle on the Hub")
-    output.add_argument("--private", action="store_true", help="publish it as a private repo")
-    output.add_argument("--tag", help="tag the published revision")
+    output.add_argument("--private", action="store_true", help="make the repo private")
+    output.add_argument("--tag", metavar="NAME", help="tag of the published revision")
     output.add_argument("--track", type=tracker_spec, help=TRACK_HELP, metavar="mlflow[:URI]")
     output.add_argument(
         "--find-learning-rate",
@@ -65,44 +76,45 @@ def _parser() -> Parser:
         const=100,
         type=int,
         metavar="STEPS",
-        help="learning rate range test: train the first stage for this many steps (100) at "
-        "increasing rates, write the losses and a suggested rate into the run's folder, and stop",
+        help="learning rate range test instead of training: take STEPS steps (default: 100) of the "
+        "first stage at increasing rates, and write the losses and a suggested rate",
     )
-    remote = parser.add_argument_group("the Hub's machines", "paid by the minute, with credits")
-    remote.add_argument(
-        "--on-hub", metavar="FLAVOR", help="train on one of them, such as t4-small, as a job"
+    remote = parser.add_argument_group(
+        "Hugging Face Jobs", "train on a machine of the Hub, which costs credits by the minute"
     )
+    remote.add_argument("--on-hub", metavar="FLAVOR", help="the machine, such as t4-small")
     remote.add_argument(
         "--hours",
         type=float,
         default=hub_job.HOURS,
         metavar="N",
-        help="stop it after so many (default: %(default)g)",
+        help="time limit of the job in hours (default: %(default)g)",
     )
     remote.add_argument(
-        "--dry-run", action="store_true", help="print what would be asked, with the price"
+        "--dry-run", action="store_true", help="print the job and its price, and start nothing"
     )
     hosts = parser.add_argument_group(
-        "several hosts", "the same command on each, under JAX, with one --output that all share"
+        "several hosts",
+        "JAX only: start the same command on every host, with an --output that all of them share",
     )
     hosts.add_argument(
         "--coordinator",
         default=os.environ.get("KERAS_DISTRIBUTION_JOB_ADDRESSES"),
-        help="address of process 0; auto on TPU pods ($KERAS_DISTRIBUTION_JOB_ADDRESSES)",
+        help="address of process 0; auto on TPU pods (default: $KERAS_DISTRIBUTION_JOB_ADDRESSES)",
         metavar="HOST:PORT",
     )
     hosts.add_argument(
         "--processes",
         type=int,
         default=os.environ.get("KERAS_DISTRIBUTION_NUM_PROCESSES"),
-        help="number of processes ($KERAS_DISTRIBUTION_NUM_PROCESSES)",
+        help="number of processes (default: $KERAS_DISTRIBUTION_NUM_PROCESSES)",
         metavar="N",
     )
     hosts.add_argument(
         "--process-id",
         type=int,
         default=os.environ.get("KERAS_DISTRIBUTION_PROCESS_ID"),
-        help="number of this process, from 0 ($KERAS_DISTRIBUTION_PROCESS_ID)",
+        help="index of this process, from 0 (default: $KERAS_DISTRIBUTION_PROCESS_ID)",
         metavar="I",
     )
     return parser
@@ -121,7 +133,9 @@ def main(arguments: list[str]) -> int:
             )
         }
         if options["find_learning_rate"] is not None and options["find_learning_rate"] < 10:
-            raise UserError("--find-learning-rate needs 10 steps or more to see where it turns")
+            raise UserError(
+                "--find-learning-rate needs at least 10 steps to see where the loss rises"
+            )
         group = [settings.pop(name) for name in ("coordinator", "processes", "process_id")]
         flavor, hours, dry = (settings.pop(name) for name in ("on_hub", "hours", "dry_run"))
         if flavor is not None:
@@ -158,11 +172,11 @@ def main(arguments: list[str]) -> int:
 def _start_on_hub(
     arguments: list[str], flavor: str, hours: float, dry: bool, settings: dict, options: dict
 ) -> None:
-    """Check the settings here, and train on one of the Hub's machines."""
+    """Check the settings, and start the training on a machine of the Hub."""
     for name in ("output", "resume", "find_learning_rate"):
         if options[name] is not None:
             flag = f"--{name.replace('_', '-')}"
-            raise UserError(f"{flag} is for a folder here: leave it out with --on-hub")
+            raise UserError(f"{flag} needs a folder of this machine: leave it out with --on-hub")
     load_preset(options["preset"]).EXPERIMENT.changed(settings)
     own = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     own.add_argument("--on-hub")
@@ -227,7 +241,7 @@ def _run(
 def _assemble(
     settings: dict, options: dict, arguments: list[str]
 ) -> tuple[pathlib.Path, str, Experiment, str]:
-    """Folder, preset, experiment and command: new from the flags, or those of the run to resume."""
+    """Folder, preset, experiment and command of a new run, or of the run to resume."""
     if options["resume"]:
         if settings.keys() - AFTERWARDS or options["output"]:
             raise UserError("--resume takes all settings from the run; leave the other flags out")
@@ -282,7 +296,7 @@ def _new_folder(preset: str) -> pathlib.Path:
 def _log_to(path: pathlib.Path) -> None:
     shown = logging.StreamHandler(sys.stdout)
     shown.setLevel(logging.INFO)
-    shown.handleError = lambda record: None  # nobody reads it any more, as after `| head`
+    shown.handleError = lambda record: None  # the reader may be gone, as after `| head`
     log.handlers[:] = [shown]
     if not processes.is_first():
         log.setLevel(logging.ERROR)
@@ -291,9 +305,11 @@ def _log_to(path: pathlib.Path) -> None:
     try:
         kept = logging.FileHandler(path, encoding="utf-8", errors="backslashreplace")
     except OSError as error:
-        raise UserError(f"{path} cannot be written ({error.strerror}): make it yours") from error
+        raise UserError(
+            f"{path} cannot be written ({error.strerror}): check its owner and permissions"
+        ) from error
     kept.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
-    kept.handleError = lambda record: None  # a full disk must not drown what is shown
+    kept.handleError = lambda record: None  # a full disk must not flood the terminal with errors
     log.handlers.append(kept)
 
 
@@ -302,7 +318,7 @@ if __name__ == "__main__":
     signal.signal(signal.SIGTERM, processes.stop)
     status = main(sys.argv[1:])
     if status > 128:
-        # The threads of XLA and tf.data still work for the step that was interrupted; now and then
-        # they crash where the interpreter is taken down under them.
+        # Threads of XLA and tf.data may still be working on the interrupted step, and crash now
+        # and then when the interpreter shuts down.
         processes.end_at_once(status)
     sys.exit(status)

@@ -1,12 +1,13 @@
 """Train a grid of settings and compare the results.
 
-    python -m train.sweep --preset P --vary backbone=A,B,C --vary learning-rate=1e-3,1e-4 --seeds 3
+    python -m train.sweep --vary backbone=A,B,C --vary learning-rate=1e-3,1e-4 --seeds 3
 
-Settings that go together vary together: `--vary backbone+weights=A+FILE1,B+FILE2`. All other flags
-are those of `train/run.py`. Each combination is a run of its own in `OUTPUT/runs/`; finished runs
-are not repeated, and interrupted ones are resumed. The sweep writes `results.csv`, one row per run;
-`leaderboard.md`, one row per combination, best on valid first; and figures: accuracy by setting, by
-size and by latency, and parallel coordinates.
+Settings can vary together: `--vary backbone+weights=A+FILE1,B+FILE2`. All flags of training that
+change a setting are allowed, and apply to every run. Each combination is a run in `DIR/runs/`.
+After an interruption, the same command resumes: finished runs are not repeated.
+
+Writes `results.csv`, one row per run; `leaderboard.md`, one row per combination, the best on valid
+first; and figures of accuracy by setting, size and latency.
 """
 
 from __future__ import annotations
@@ -32,25 +33,25 @@ def _varied(text: str) -> tuple[str, list[str]]:
     name, _, values = text.partition("=")
     split = [value for value in values.split(";" if ";" in values else ",") if value]
     if not name or not split:
-        raise UserError(f"--vary {text!r} does not read NAME=A,B")
+        raise UserError(f"--vary {text!r} must be NAME=A,B")
     return name.removeprefix("--").replace("_", "-"), split
 
 
 @reporting_mistakes
 def main(arguments: list[str]) -> int:
     """Run the command; returns the exit status."""
-    parser = Parser(spoken("sweep"), description=__doc__.split("\n\n")[0])
-    parser.add_argument("--preset", default="quickstart", metavar="NAME", help="as of train/run.py")
+    parser = Parser(spoken("sweep"), description=__doc__)
+    parser.add_argument("--preset", default="quickstart", metavar="NAME", help="as in training")
     parser.add_argument(
         "--vary",
         action="append",
         required=True,
         metavar="NAME=A,B",
-        help="a setting and its values (NAME=A;B where they have commas), or settings that vary "
-        "together (NAME1+NAME2=A1+A2,B1+B2); may be given again",
+        help="a setting and its values (NAME=A;B if the values contain commas), or settings that "
+        "vary together (NAME1+NAME2=A1+A2,B1+B2); repeatable",
     )
     parser.add_argument(
-        "--seeds", type=int, default=1, metavar="N", help="runs per combination (1)"
+        "--seeds", type=int, default=1, metavar="N", help="runs per combination, a seed each"
     )
     parser.add_argument("--track", type=tracker_spec, help=TRACK_HELP, metavar="mlflow[:URI]")
     parser.add_argument(
@@ -58,7 +59,7 @@ def main(arguments: list[str]) -> int:
         type=pathlib.Path,
         default=pathlib.Path("runs/sweep"),
         metavar="DIR",
-        help="(runs/sweep)",
+        help="folder of the sweep",
     )
     try:
         options, shared = parser.parse_known_args(arguments)

@@ -216,7 +216,7 @@ def _crop(x: tf.Tensor, seed: tf.Tensor, strength: float) -> tf.Tensor:
 
 @step("zoomout", "first")
 def _zoomout(crop: Policy, size: int) -> Policy:
-    """4 photos in 10 are zoomed out instead of cropped, to flowers as small as in a garden.
+    """4 of 10 photos are zoomed out instead of cropped, so that flowers appear small.
 
     The photo is reduced until a square of 1.2 to 3 times its short side fits the input; beyond its
     edges it is mirrored (the expansion of SSD: Liu et al., 2015, https://arxiv.org/abs/1512.02325).
@@ -255,7 +255,7 @@ def _zoomout(crop: Policy, size: int) -> Policy:
 
 @step("light")
 def _light(x: tf.Tensor, seed: tf.Tensor, strength: float) -> tf.Tensor:
-    """Mirrored, rotated by up to 36 degrees, scaled, shifted; contrast."""
+    """Mirrored, rotated by up to 36 degrees, scaled and shifted, with changed contrast."""
     import tensorflow as tf
 
     seeds = tf.random.split(seed, 2)
@@ -271,13 +271,13 @@ def _geometric(x: tf.Tensor, seed: tf.Tensor, strength: float) -> tf.Tensor:
 
 @step("color")
 def _color(x: tf.Tensor, seed: tf.Tensor, strength: float) -> tf.Tensor:
-    """Brightness, contrast, saturation and slightly hue."""
+    """Changes of brightness, contrast, saturation and, slightly, hue."""
     return _tint(x, seed, strength, brightness=40.0, contrast=1.4, saturation=1.5, hue=0.04)
 
 
 @step("gridmask")
 def _gridmask(x: tf.Tensor, seed: tf.Tensor, strength: float) -> tf.Tensor:
-    """A rotated grid of squares is masked with the photo's mean colour.
+    """A rotated grid of squares is filled with the photo's mean colour.
 
     Chen et al., 2020, https://arxiv.org/abs/2001.04086.
     """
@@ -296,7 +296,7 @@ def _gridmask(x: tf.Tensor, seed: tf.Tensor, strength: float) -> tf.Tensor:
 
 @step("cutout")
 def _cutout(x: tf.Tensor, seed: tf.Tensor, strength: float) -> tf.Tensor:
-    """One square is masked with the photo's mean colour.
+    """One square is filled with the photo's mean colour.
 
     DeVries and Taylor, 2017, https://arxiv.org/abs/1708.04552.
     """
@@ -309,7 +309,7 @@ def _cutout(x: tf.Tensor, seed: tf.Tensor, strength: float) -> tf.Tensor:
 
 @step("degrade")
 def _degrade(x: tf.Tensor, seed: tf.Tensor, strength: float) -> tf.Tensor:
-    """Low resolution, blur, noise, JPEG artefacts or no colour, as of poor cameras.
+    """Low resolution, blur, noise, JPEG artefacts or lost colour, as from poor cameras.
 
     Each has its own probability, which does not depend on the strength (a choice of the corruptions
     of Hendrycks and Dietterich, 2019, https://arxiv.org/abs/1903.12261).
@@ -423,7 +423,7 @@ def _randaugment(x: tf.Tensor, seed: tf.Tensor, strength: float, prepared: list)
 
 @step("augmix", prepare=_operations)
 def _augmix(x: tf.Tensor, seed: tf.Tensor, strength: float, prepared: list) -> tf.Tensor:
-    """The photo blended with three chains of one to three random operations.
+    """A blend of the photo with three chains of one to three random operations.
 
     Hendrycks et al., 2019, https://arxiv.org/abs/1912.02781.
     """

@@ -24,6 +24,10 @@ from train.sources.merge import hold_back, merge
 log = logging.getLogger("flowers")
 
 TTA = ("none", "flips", "crops")
+TTA_HELP = (
+    "test-time augmentation: average over each photo and its mirror image (flips), or over several "
+    "crops as well (crops)"
+)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Runs that a tracking service follows: `train/run.py --track mlflow[:URI]`.
+"""Experiment tracking: `train/run.py --track mlflow[:URI]`.
 
 Another service takes a class with the three methods of `Tracker`, and a name in `TRACKERS`. A run's
 folder records who tracks it, so that a resumed run continues there:
@@ -151,8 +151,8 @@ class Mlflow:
 
 
 TRACK_HELP = (
-    "have MLflow follow: parameters, metrics by epoch, the bundle with its figures; on the server "
-    "at URI, else at $MLFLOW_TRACKING_URI, else in mlflow.db and mlruns/ here"
+    "log parameters, metrics per epoch and the bundle to MLflow: to the server at URI, else at "
+    "$MLFLOW_TRACKING_URI, else to mlflow.db and mlruns/ in this folder"
 )
 TRACKERS: dict[str, Callable[[str], Tracker]] = {"mlflow": Mlflow}
 

@@ -50,7 +50,7 @@ def explore(
         UserError: the source cannot be used, the folder is in use, or an augmentation is unknown.
     """
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
-        raise UserError(f"--output {str(folder)!r} is there already; give a new folder")
+        raise UserError(f"--output {str(folder)!r} exists already; give a new folder")
     check_output(folder / "index.html")
     policies = {name: augmentation(name) for name in augment}
     source = open_source(spec, seed, skip_bad=skip_bad)
