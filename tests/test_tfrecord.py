@@ -218,7 +218,7 @@ def test_the_names_of_tensorflow_are_read_and_hold_no_count(tmp_path, name, pack
     assert [train.read(i) for i in order] == [photos[i % 5] for i in order]
     assert train.names[9] == name.format(split="train", part="-00001-of-00002") + " record 5"
     os.remove(tmp_path / name.format(split="train", part="-00000-of-00002"))
-    assert "lacks 1 of its 2 shards (00000): copy them, too." in message(tmp_path)
+    assert "lacks 1 of its 2 shards (00000): copy them as well." in message(tmp_path)
 
 
 @pytest.mark.parametrize("packed", ["GZIP", "ZLIB"])
@@ -230,7 +230,7 @@ def test_a_damaged_compressed_shard_is_named_with_the_record(tmp_path, packed):
     )
     data = pathlib.Path(shard).read_bytes()
     pathlib.Path(shard).write_bytes(data[: len(data) // 2])
-    assert f"{shard} record 2 is cut short or damaged (truncated" in message(tmp_path)
+    assert f"{shard} record 2 is truncated or damaged (truncated" in message(tmp_path)
 
 
 def test_a_record_whose_length_looks_like_gzip_is_none(tmp_path):
@@ -276,16 +276,16 @@ def test_features_that_cannot_be_told_are_named(tmp_path):
         write_shard(tmp_path / split, made, "flowers.tfrecord")
     write_names(tmp_path, "rose", "iris")
     assert (
-        "flowers.tfrecord record 1 has no photo: one is needed as the bytes feature 'image', or "
+        "flowers.tfrecord record 1 has no photo in the bytes feature 'image': "
         "name another by ?image=FEATURE; it has genus (int64), photo (bytes), species (int64)."
     ) in message(tmp_path)
-    assert "'class', or name another by ?label=FEATURE" in message(f"{tmp_path}?image=photo")
+    assert "'class': name another by ?label=FEATURE" in message(f"{tmp_path}?image=photo")
     source = open_source(f"tfrecord:{tmp_path}?image=photo&label=species", 0)
     assert source.splits["train"].labels.tolist() == [0, 1]
     assert source.splits["train"].read(1) == JPEG
     assert "no option is called 'colour'" in message(f"{tmp_path}?colour=red")
     write_shard(tmp_path / "training", [record(label=1, **{"class": 0})], "flowers.tfrecord")
-    assert "several features that may be the label, 'class', 'label'" in message(tmp_path)
+    assert "several features that may be the label ('class', 'label')" in message(tmp_path)
 
 
 def test_what_macos_leaves_beside_files_is_passed_over(tmp_path, folder):
@@ -310,7 +310,7 @@ def test_a_truncated_shard_is_named_with_the_record(tmp_path, left):
     size = int(left * len(data))
     shard.write_bytes(data[:size])
     number = size // (len(data) // 3) + 1
-    assert f"{shard} record {number} is cut short or damaged (truncated" in message(tmp_path)
+    assert f"{shard} record {number} is truncated or damaged (truncated" in message(tmp_path)
 
 
 def test_a_damaged_byte_is_found_by_its_checksum(tmp_path):
@@ -319,7 +319,7 @@ def test_a_damaged_byte_is_found_by_its_checksum(tmp_path):
     data = bytearray(shard.read_bytes())
     data[len(data) // 2] ^= 1
     shard.write_bytes(data)
-    assert f"{shard} record 2 is cut short or damaged (corrupted" in message(tmp_path)
+    assert f"{shard} record 2 is truncated or damaged (corrupted" in message(tmp_path)
 
 
 @pytest.mark.parametrize("count", [2, 4])
@@ -327,17 +327,19 @@ def test_counts_come_from_names_and_are_checked(tmp_path, count):
     write_petals(tmp_path)
     train = tmp_path / "224x224/train"
     os.rename(train / "00-224x224-3.tfrec", train / f"00-224x224-{count}.tfrec")
-    assert f"00-224x224-{count}.tfrec holds 3 records, {count} by its name" in message(tmp_path)
+    assert f"00-224x224-{count}.tfrec has 3 records, but {count} according to its name" in message(
+        tmp_path
+    )
 
 
 @pytest.mark.parametrize(
     ("bad", "what"),
     [
-        (record(), "has no label: one is needed as the int64 feature 'class'"),
+        (record(), "has no label in the int64 feature 'class'"),
         (record(id=b"252d840db"), "has no label"),
         (record(**{"class": b"rose"}), "has no label"),
         (record(None, **{"class": 1}), "has no photo"),
-        (b"\xff not an Example", "is no tf.train.Example"),
+        (b"\xff not an Example", "is not a tf.train.Example"),
         (record(**{"class": 3}), "has the class 3: the classes of"),
         (record(**{"class": -1}), "has the class -1"),
     ],
@@ -379,28 +381,28 @@ def test_skip_bad_reads_a_shard_of_another_length(tmp_path, caplog, count):
     shard.rename(shard.with_name(f"00-224x224-{count}.tfrec"))
     source = open_source(f"tfrecord:{tmp_path}", 0, skip_bad=True)
     assert sizes(source) == {"train": 3, "valid": 3}
-    assert f"holds 3 records, {count} by its name" in caplog.text
+    assert f"has 3 records, but {count} according to its name" in caplog.text
 
 
 def test_a_split_without_a_good_record_is_refused_all_the_same(tmp_path):
     write_petals(tmp_path)
     shard = tmp_path / "224x224/val/00-224x224-3.tfrec"
     shard.write_bytes(shard.read_bytes()[:50])
-    with pytest.raises(SourceError, match=r"224x224/val has no record that can be used"):
+    with pytest.raises(SourceError, match=r"224x224/val has no usable record"):
         open_source(f"tfrecord:{tmp_path}", 0, skip_bad=True)
     write_names(tmp_path, "rose", "iris", "daisy")
     write_shard(tmp_path / "224x224/val", [record(**{"class": 3})] * 3)
-    with pytest.raises(SourceError, match=r"224x224/val has no record that can be used"):
+    with pytest.raises(SourceError, match=r"224x224/val has no usable record"):
         open_source(f"tfrecord:{tmp_path}", 0, skip_bad=True)
     write_shard(tmp_path / "224x224/val", [], "00-224x224-3.tfrec")
-    assert "00-224x224-3.tfrec holds 0 records, 3 by its name" in message(tmp_path)
+    assert "00-224x224-3.tfrec has 0 records, but 3 according to its name" in message(tmp_path)
 
 
 def test_a_damaged_first_record_of_test_is_named(tmp_path):
     write_petals(tmp_path)
     shard = tmp_path / "224x224/test/00-224x224-1.tfrec"
     shard.write_bytes(shard.read_bytes()[:50])
-    assert f"{shard} record 1 is cut short or damaged" in message(tmp_path)
+    assert f"{shard} record 1 is truncated or damaged" in message(tmp_path)
 
 
 def test_a_photo_that_does_not_decode_is_named_when_it_is_read(tmp_path):
@@ -440,7 +442,7 @@ def test_a_place_without_shards_is_said(tmp_path):
 def test_a_class_list_that_cannot_be_is_refused(tmp_path, text):
     write_petals(tmp_path)
     (tmp_path / "classes.txt").write_text(text)
-    assert "classes.txt needs two class names or more" in message(tmp_path)
+    assert "classes.txt needs two or more class names" in message(tmp_path)
 
 
 def test_a_class_list_that_is_none_is_refused(tmp_path):
@@ -597,9 +599,15 @@ def test_class_names_that_would_leave_the_folder_are_refused(tmp_path, capsys):
     [
         (["--data", "tfrecord:/nowhere", "--output", "x"], "There is no folder /nowhere"),
         (["--data", "quickstart"], "--output"),
-        (["--data", "quickstart", "--output", "x", "--shards", "0"], "'0' is no number of 1 or"),
+        (
+            ["--data", "quickstart", "--output", "x", "--shards", "0"],
+            "'0' is not a number of at least 1",
+        ),
         (["--data", "quickstart", "--output", "x", "--size", "big"], "'big' is no number"),
-        (["--data", "quickstart", "--output", "x", "--seed", "-1"], "'-1' is no number of 0"),
+        (
+            ["--data", "quickstart", "--output", "x", "--seed", "-1"],
+            "'-1' is not a number of at least 0",
+        ),
         (["--data", "quickstart", "--output", "x", "--shard", "2"], "did you mean --shards?"),
     ],
 )

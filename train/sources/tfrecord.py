@@ -1,15 +1,16 @@
 """Photos in TFRecords, laid out as in Kaggle's "Petals to the Metal", on disk or on `gs://`.
 
 ```
-PATH/classes.txt                            the class names in label order, one a line
+PATH/classes.txt                            class names in label order, one per line
 PATH/224x224/train/00-224x224-462.tfrec     462 records: `image` (JPEG), `class` (int64)
-PATH/224x224/val/…  PATH/224x224/test/…     test/ of Kaggle has `id` in the place of `class`
+PATH/224x224/val/…  PATH/224x224/test/…     Kaggle's test/ has `id` instead of `class`
 ```
 
-`tfrecords-jpeg-224x224` is as good a folder name as `224x224`, and `original` holds photos of any
-size (`train.convert` writes it). What TensorFlow's converters and TensorFlow Datasets write is
-read, too: `train-00000-of-00004` or `flowers-train.tfrecord-00000-of-00004` without folders, other
-features, GZIP and ZLIB. TensorFlow's file system layer does the reading.
+A resolution folder may also be called `tfrecords-jpeg-224x224`, or `original` for photos of any
+size (`train.convert` writes both). The output of TensorFlow's converters and of TensorFlow Datasets
+is read as well: shards without folders (`train-00000-of-00004`,
+`flowers-train.tfrecord-00000-of-00004`), other feature names, and GZIP or ZLIB compression. All
+files are read through TensorFlow's file system layer.
 """
 
 from __future__ import annotations
@@ -46,39 +47,39 @@ from train.sources.splits import some, split_named
 
 log = logging.getLogger("flowers")
 
-FOLDERS = {"train": "train", "valid": "val", "test": "test"}  # split -> folder, as Kaggle has it
+FOLDERS = {"train": "train", "valid": "val", "test": "test"}  # split -> Kaggle's folder
 ORIGINAL = "original"
 RESOLUTION = re.compile(rf"(?:tfrecords-jpeg-)?(?:(\d+)x\1|{ORIGINAL})")
 SHARD = re.compile(r".+?(\.tfrec(ords?)?(\.gz|\.zlib)?(-\d+-of-\d+)?|-\d+-of-\d+)", re.IGNORECASE)
-COUNTED = re.compile(rf"\d+-(?:\d+x\d+|{ORIGINAL})-(\d+)\.tfrec")  # NN-SIZE-COUNT, Kaggle's form
-NUMBERED = re.compile(r"(.*)-(\d+)-of-(\d+)(\D.*)?")  # TensorFlow's form, from 0
+COUNTED = re.compile(rf"\d+-(?:\d+x\d+|{ORIGINAL})-(\d+)\.tfrec")  # Kaggle: NN-SIZE-COUNT
+NUMBERED = re.compile(r"(.*)-(\d+)-of-(\d+)(\D.*)?")  # TensorFlow, counting from 0
 CLASS_FILES = (
     *("classes.txt", "class_names.txt", "label_names.json"),
-    *("labels.txt", "label.labels.txt"),  # of TensorFlow's converters, of TensorFlow Datasets
+    *("labels.txt", "label.labels.txt"),  # TensorFlow's converters, TensorFlow Datasets
 )
 IMAGES = ("image", "image/encoded")
 LABELS = ("class", "label", "image/class/label")
-TEXT = "image/class/text"  # TensorFlow's converters put the class name there
+TEXT = "image/class/text"  # the class name, in the output of TensorFlow's converters
 OPTIONS = ("image", "label")
 COMPRESSED = {b"\x1f\x8b": "GZIP", b"\x78\x01": "ZLIB", b"\x78\x9c": "ZLIB", b"\x78\xda": "ZLIB"}
-READERS = 16  # shards indexed at once; on gs:// most of them wait for the network
-FRAME = 12  # bytes before a record: its length and the length's checksum
-FRAMES = 16  # the same and the record's checksum behind it
+READERS = 16  # threads that index shards; on gs:// most of them wait for the network
+HEADER = 12  # bytes before a record: its length and the checksum of the length
+FOOTER = 4  # bytes after it: its checksum
 
 
 @dataclasses.dataclass(frozen=True)
 class Features:
-    """What the features of a record are called that hold its photo and its label."""
+    """The names of the features that hold a record's photo and its label."""
 
     image: str = IMAGES[0]
     label: str = LABELS[0]
 
 
 class Unpacked:
-    """The records of compressed shards, in a temporary file that goes when nothing uses it.
+    """The decompressed records of shards, in a temporary file that is deleted with this object.
 
-    Photos are read in any order, and in a compressed file all that lies before would be unpacked
-    each time. Threads may share it.
+    Photos are read in random order, and seeking in a compressed file decompresses everything before
+    the position. Thread-safe.
     """
 
     def __init__(self):
@@ -86,10 +87,10 @@ class Unpacked:
         self._lock = threading.Lock()
 
     def add(self, record: bytes) -> int:
-        """Keep a record; returns its offset.
+        """Append a record; returns its offset.
 
         Raises:
-            SourceError: the disk has no room.
+            SourceError: the disk is full.
         """
         with self._lock:
             try:
@@ -99,7 +100,7 @@ class Unpacked:
             except OSError as error:
                 raise SourceError(
                     f"Compressed shards cannot be unpacked in {tempfile.gettempdir()} "
-                    f"({error.strerror}): set TMPDIR to a folder with more room."
+                    f"({error.strerror}): set TMPDIR to a folder with more space."
                 ) from error
             return offset
 
@@ -112,12 +113,17 @@ class Unpacked:
 
 @dataclasses.dataclass(frozen=True)
 class Shard:
-    """Where the records of one file lie, and their labels.
+    """The index of one file: where its records are, and their labels.
 
-    `offsets` and `lengths`, int64 (N,), are the bytes of each record without its frame, in the file
-    or, of a compressed one, in `unpacked`; `labels` has None for a record that cannot be used, and
-    `texts` what the records call the labels. `faults` say what is wrong, and `total` is how many
-    records there should be.
+    Attributes:
+        path: the file.
+        offsets, lengths: int64 (N,), the position and size of each record in bytes, without header
+            and footer; in `unpacked` if the file is compressed.
+        labels: one per record; None if the record is bad.
+        texts: class names by label, if the records contain them.
+        faults: a sentence for each fault.
+        total: how many records there should be.
+        unpacked: the records of a compressed file.
     """
 
     path: str
@@ -130,30 +136,30 @@ class Shard:
     unpacked: Unpacked | None = None
 
     def record(self, i: int) -> str:
-        """What to call record `i` in a message; people count from 1."""
+        """The name of record `i` in messages, which count from 1."""
         return f"{self.path} record {i + 1}"
 
 
 def open_source(text: str, options: Options) -> Source:
-    """Open TFRecords of labelled photos; all of them are read once, for labels and checksums.
+    """Open TFRecords of labelled photos, and read every record once for labels and checksums.
 
-    A test split without labels, as Kaggle's, is left out. The class names are those of
-    `classes.txt`, or another of `CLASS_FILES`, in the folder or in the one around a resolution;
-    else those that the records bring along; else those of "Petals to the Metal", if the labels fit
-    and are called as there. Labels that count from 1 up to the number of names are taken so.
+    A test split without labels, such as Kaggle's, is left out. Class names come from one of
+    `CLASS_FILES`, in the folder or in the parent of a resolution folder; else from the records
+    themselves; else they are those of "Petals to the Metal", if the label feature has the name that
+    it has there and all labels are in its range. Labels may start at 0 or at 1.
 
     Args:
-        text: a folder of resolution folders, or one of these, or one that holds shards with names
-            of splits; local or gs://. At its end may stand `?image=FEATURE` and `label=FEATURE`,
-            joined by `&`, where these features have no name of `IMAGES` and `LABELS`.
-        options: of the resolutions, the smallest that is not below `image_size` is read, or the
-            largest there is. `skip_bad` leaves out bad records and what follows damage in a shard.
-            `seed` and `cut` do not matter: the records come with their splits.
+        text: a folder of resolution folders, a resolution folder, or a folder of shards named after
+            splits; local or gs://. `?image=FEATURE&label=FEATURE` at the end names the features
+            that are called neither as in `IMAGES` nor as in `LABELS`.
+        options: `image_size` selects the smallest resolution that is at least as large, or the
+            largest one. `skip_bad` leaves out bad records, and the rest of a shard after damage.
+            `seed` and `cut` have no effect: the records come with their splits.
 
     Raises:
-        SourceError: no shards, or a place that cannot be read; without `skip_bad` also a damaged or
-            a missing shard, one that holds another number of records than its name says, a record
-            without a photo or a label, or with a label outside the class list.
+        SourceError: if there are no shards, or a file cannot be read; without `skip_bad` also for a
+            damaged or missing shard, a shard whose record count is not the one in its name, and a
+            record without a photo or label or with a label outside the class list.
     """
     path, named = split_options(str(text), OPTIONS, "?image=FEATURE&label=FEATURE")
     path = path.rstrip("/") or "/"
@@ -173,9 +179,9 @@ def open_source(text: str, options: Options) -> Source:
     if class_file:
         class_names = _read_names(class_file)
     else:
-        class_names, class_file = _known_names(path, indexed, features.label)
+        class_names, class_file = _names_without_file(path, indexed, features.label)
     labels = {label for shard in indexed for label in shard.labels if label is not None}
-    # TensorFlow's converters leave 0 to the background.
+    # TensorFlow's converters reserve 0 for the background.
     first = int(bool(labels) and min(labels) == 1 and max(labels) == len(class_names))
     if first:
         log.info("%s: labels count from 1", root)
@@ -186,22 +192,22 @@ def open_source(text: str, options: Options) -> Source:
     }
     for split, found in splits.items():
         if lacking := len(class_names) - len(np.unique(found.labels)):
-            log.info("%s: %s has no photo of %d classes", root, split, lacking)
+            log.info("%s: %s has no photos of %d classes", root, split, lacking)
     name = os.path.basename(path)
     return Source(name=name, class_names=class_names, splits=splits, credits=f"Photos from {name}")
 
 
 def is_shard(name: str) -> bool:
-    """Whether a file is one of TFRecords, by its name; macOS leaves `._…` beside each."""
+    """Whether a name is that of a TFRecord file; macOS adds a `._…` file to each, which is not."""
     return not name.startswith(".") and SHARD.fullmatch(name) is not None
 
 
 def compression(path: str) -> str | None:
-    """How a shard is compressed, in TensorFlow's word; None: it is not."""
+    """The compression of a shard as TensorFlow calls it, or None."""
     with readable(path):
         with tf.io.gfile.GFile(path, "rb") as file:
             kind = COMPRESSED.get(file.read(2))
-        # The length of a first record may begin with the same bytes.
+        # The length of the first record may begin with the same bytes as a compressed file.
         with contextlib.suppress(tf.errors.DataLossError):
             if kind and next(tf.data.TFRecordDataset(path).take(1).as_numpy_iterator()):
                 return None
@@ -211,15 +217,15 @@ def compression(path: str) -> str | None:
 def index_shard(
     path: str, features: Features | None = None, unpacked: Unpacked | None = None
 ) -> Shard:
-    """Read a shard through once: where each record lies, its label, and what is wrong.
+    """Read a shard once and index its records.
 
     Args:
         path: a file, which may be compressed.
-        features: what to read; None: the features of Kaggle's layout.
-        unpacked: takes the records of a compressed file; None: one of its own does.
+        features: the features to read; None for those of Kaggle's layout.
+        unpacked: where to put the records of a compressed file; None for a new one.
 
     Raises:
-        SourceError: the shard cannot be read or unpacked.
+        SourceError: if the shard cannot be read or unpacked.
     """
     features = features or Features()
     kind = compression(path)
@@ -238,14 +244,16 @@ def index_shard(
             try:
                 record = next(records, None)
             except tf.errors.DataLossError as error:
-                # Behind a damaged length nothing can be found, so the rest of the shard is lost.
-                what = f"is cut short or damaged ({_reason(error)}): copy the file once more."
+                # After a damaged length no further record can be found.
+                what = f"is truncated or damaged ({_reason(error)}): copy the file again."
                 faults.append(f"{place} {what}")
                 break
             if record is None:
                 if counted and len(lengths) != int(counted[1]):
-                    what = f"holds {len(lengths)} records, {int(counted[1])} by its name"
-                    faults.append(f"{path} {what}: copy the file once more.")
+                    what = (
+                        f"has {len(lengths)} records, but {int(counted[1])} according to its name"
+                    )
+                    faults.append(f"{path} {what}: copy the file again.")
                 break
             try:
                 label, text = _label(record, features)
@@ -258,37 +266,43 @@ def index_shard(
             if unpacked:
                 places.append(unpacked.add(record))
     sizes = np.array(lengths, np.int64)
-    offsets = np.array(places) if unpacked else np.cumsum(sizes + FRAMES) - sizes - FRAMES + FRAME
+    offsets = np.array(places) if unpacked else np.cumsum(HEADER + sizes + FOOTER) - sizes - FOOTER
     total = max(int(counted[1]) if counted else 0, len(lengths))
     return Shard(path, offsets, sizes, labels, texts, faults, total, unpacked)
 
 
 def _label(record: bytes, named: Features) -> tuple[int, str]:
-    """The label of a record, and the name that it gives it; ValueError where it cannot be used."""
+    """The label of a record and its class name, if it has one.
+
+    Raises:
+        ValueError: if the record is bad; the message says why.
+    """
     try:
         features = tf.train.Example.FromString(record).features.feature
     except DecodeError as error:
-        raise ValueError("is no tf.train.Example: write image (JPEG) and class (int64)") from error
+        raise ValueError(
+            "is not a tf.train.Example: write image (JPEG) and class (int64)"
+        ) from error
     if named.image not in features or len(features[named.image].bytes_list.value) != 1:
-        what = f"has no photo: one is needed as the bytes feature {named.image!r}"
-        raise ValueError(f"{what}, or name another by ?image=FEATURE; {_listed(features)}")
+        what = f"has no photo in the bytes feature {named.image!r}"
+        raise ValueError(f"{what}: name another by ?image=FEATURE; {_list_features(features)}")
     label = features[named.label].int64_list.value if named.label in features else []
     if len(label) != 1:
-        what = f"has no label: one is needed as the int64 feature {named.label!r}"
-        raise ValueError(f"{what}, or name another by ?label=FEATURE; {_listed(features)}")
+        what = f"has no label in the int64 feature {named.label!r}"
+        raise ValueError(f"{what}: name another by ?label=FEATURE; {_list_features(features)}")
     text = features[TEXT].bytes_list.value if TEXT in features else []
     return label[0], text[0].decode("utf-8", "replace").strip() if text else ""
 
 
-def _listed(features: Mapping[str, tf.train.Feature]) -> str:
+def _list_features(features: Mapping[str, tf.train.Feature]) -> str:
     """The features of a record with their types, for a message."""
     kinds = ((name, features[name].WhichOneof("kind") or "empty") for name in sorted(features))
     found = some((f"{n} ({kind.removesuffix('_list')})" for n, kind in kinds), quote=False)
-    return f"it has {found or 'no feature'}"
+    return f"it has {found or 'no features'}"
 
 
 def resolution(path: str, image_size: int | None) -> str:
-    """The folder to read: `path` itself, or the resolution in it that suits the input."""
+    """The folder to read: `path` itself, or the resolution folder in it that fits `image_size`."""
     found = entries(path)
     if any(_split_of(name) == "train" for name in found):
         return path
@@ -309,7 +323,7 @@ def resolution(path: str, image_size: int | None) -> str:
 
 
 def _split_of(name: str) -> str | None:
-    """The split that a folder, or a word in a shard's name, stands for."""
+    """The split that a folder's name, or a word in a shard's name, stands for."""
     if not is_shard(name):
         return split_named(name)
     found = {split_named(word) for word in re.split(r"[^a-zA-Z]+", name)} - {None}
@@ -317,15 +331,15 @@ def _split_of(name: str) -> str | None:
 
 
 def _shard_paths(root: str, split: str) -> list[str]:
-    """The shards in the folder of a split, or with its name; of test there may be none.
+    """The shards in the folder of a split, or with the split in their names.
 
     Raises:
-        SourceError: there are none, or the split has two folders.
+        SourceError: if there are none of train or valid, or if the split has two folders.
     """
     names = [name for name in entries(root) if _split_of(name) == split]
     folders = [name for name in names if not is_shard(name)]
     if len(folders) > 1:
-        raise SourceError(f"{root} has two {split} folders, {some(folders)}: keep one.")
+        raise SourceError(f"{root} has several {split} folders ({some(folders)}): keep one.")
     if names and not folders:
         return [f"{root}/{name}" for name in names]
     folder = f"{root}/{folders[0] if folders else FOLDERS[split]}"
@@ -336,7 +350,7 @@ def _shard_paths(root: str, split: str) -> list[str]:
 
 
 def _missing(paths: list[str]) -> Iterator[str]:
-    """A sentence for each set of numbered shards that is not there whole."""
+    """A sentence for each set of numbered shards that is incomplete."""
     sets: dict[tuple[str, int], set[int]] = collections.defaultdict(set)
     for path in paths:
         if part := NUMBERED.fullmatch(path):
@@ -344,7 +358,7 @@ def _missing(paths: list[str]) -> Iterator[str]:
     for (name, count), numbers in sets.items():
         if lacking := sorted(set(range(count)) - numbers):
             which = some((f"{number:05}" for number in lacking), quote=False)
-            yield f"{name} lacks {len(lacking)} of its {count} shards ({which}): copy them, too."
+            yield f"{name} lacks {len(lacking)} of its {count} shards ({which}): copy them as well."
 
 
 def _index(split: str, paths: list[str], features: Features) -> list[Shard]:
@@ -357,26 +371,26 @@ def _index(split: str, paths: list[str], features: Features) -> list[Shard]:
 
 
 def _features(path: str, named: dict[str, str]) -> Features:
-    """What a shard's first record calls its photo and its label, where they are not `named`.
+    """The features to read: those that are `named`, else those found in a shard's first record.
 
     Raises:
-        SourceError: several may be the label.
+        SourceError: if several features may be the label.
     """
     features = first_record(path)
     images = [name for name in IMAGES if name in features]
     labels = [name for name in LABELS if name in features]
     if len(labels) > 1 and "label" not in named:
         raise SourceError(
-            f"{path} has several features that may be the label, {some(labels)}: name one by "
+            f"{path} has several features that may be the label ({some(labels)}): name one by "
             "?label=FEATURE."
         )
-    # Where there is none, `index_shard` says what is needed.
+    # If there is none, `index_shard` reports it.
     found = {"image": (*images, *IMAGES)[0], "label": (*labels, *LABELS)[0]}
     return Features(**found | named)
 
 
 def first_record(path: str) -> Mapping[str, tf.train.Feature]:
-    """The features of a shard's first record; none where it is bad or missing."""
+    """The features of a shard's first record; empty if there is none or it is bad."""
     kind = compression(path)
     with readable(path), contextlib.suppress(DecodeError, tf.errors.DataLossError):
         for record in tf.data.TFRecordDataset(path, kind).take(1).as_numpy_iterator():
@@ -385,18 +399,18 @@ def first_record(path: str) -> Mapping[str, tf.train.Feature]:
 
 
 def _is_unlabelled(path: str, named: Features) -> bool:
-    """Whether the first record has an `id` in the place of a label, or the label -1."""
+    """Whether the first record has an `id` instead of a label, or the label -1."""
     features = first_record(path)
     if named.label in features:
         return list(features[named.label].int64_list.value) == [-1]
     return "id" in features
 
 
-def _known_names(path: str, shards: list[Shard], label: str) -> tuple[tuple[str, ...], str]:
-    """The class names in label order, and where they are from, where no file lists them.
+def _names_without_file(path: str, shards: list[Shard], label: str) -> tuple[tuple[str, ...], str]:
+    """The class names in label order and their origin, if no file lists them.
 
     Raises:
-        SourceError: they are not known.
+        SourceError: if there are none.
     """
     texts: dict[int, str] = {}
     for shard in shards:
@@ -404,19 +418,21 @@ def _known_names(path: str, shards: list[Shard], label: str) -> tuple[tuple[str,
     labels = sorted({label for shard in shards for label in shard.labels if label is not None})
     largest = max(labels, default=0)
     names = tuple(texts.get(label, "") for label in labels)
-    if labels in (list(range(largest + 1)), list(range(1, largest + 1))) and _can_be_names(names):
+    if labels in (list(range(largest + 1)), list(range(1, largest + 1))) and _are_valid_names(
+        names
+    ):
         return names, TEXT
     if label == LABELS[0] and largest < len(flower_names.petals104()):
         log.info("%s has no %s: the classes are those of Petals to the Metal", path, CLASS_FILES[0])
         return flower_names.petals104(), "Petals to the Metal"
     raise SourceError(
-        f"{path} has labels up to {largest} and no class names: put them into "
-        f"{path}/{CLASS_FILES[0]}, one a line in label order."
+        f"{path} has labels up to {largest} and no class names: write them into "
+        f"{path}/{CLASS_FILES[0]}, one per line in label order."
     )
 
 
 def _place(root: str, paths: list[str]) -> str:
-    """What to call the shards of a split in a message."""
+    """The name of a split's shards in messages."""
     folder = os.path.dirname(paths[0])
     return folder if folder != root else f"{root}/{os.path.basename(paths[0])}"
 
@@ -430,8 +446,8 @@ def _split(
     for shard in shards:
         faults += shard.faults
         faults += [
-            f"{shard.record(i)} has the class {label}: the classes of {class_file} are "
-            f"{classes[0]} to {classes[-1]}."
+            f"{shard.record(i)} has the class {label}: those of {class_file} are {classes[0]} to "
+            f"{classes[-1]}."
             for i, label in enumerate(shard.labels)
             if label is not None and label not in classes
         ]
@@ -441,7 +457,7 @@ def _split(
     total = sum(shard.total for shard in shards)
     check_faults(faults, f"{total - len(places)} of {total} records of {place}", skip_bad)
     if not places:
-        raise SourceError(f"{place} has no record that can be used: put photos there.")
+        raise SourceError(f"{place} has no usable record: put photos there.")
     read_bytes = _reader()
 
     def read(i: int) -> bytes:
@@ -467,8 +483,8 @@ def _split(
 
 
 def _reader() -> Callable[[str, int, int], bytes]:
-    """`read(path, offset, length)`, which threads may share."""
-    # Each thread keeps its last file open: photos read in order come out of a file's buffer.
+    """A thread-safe `read(path, offset, length)`."""
+    # Each thread keeps its last file open: photos read in order then come from its buffer.
     mine = threading.local()
 
     def read(path: str, offset: int, length: int) -> bytes:
@@ -481,7 +497,7 @@ def _reader() -> Callable[[str, int, int], bytes]:
 
 
 def _class_file(path: str, root: str) -> str | None:
-    """The file of class names in `path`, `root` or the folder around a resolution."""
+    """The file of class names in `path`, in `root` or in the parent of a resolution folder."""
     folders = [path, root]
     if RESOLUTION.fullmatch(os.path.basename(path)):
         folders.append(os.path.dirname(path))
@@ -493,7 +509,7 @@ def _class_file(path: str, root: str) -> str | None:
 
 
 def _read_names(path: str) -> tuple[str, ...]:
-    """The class names of a text file, one a line, or of JSON: a list, or label -> name."""
+    """The class names in a text file (one per line) or in JSON (a list, or label -> name)."""
     try:
         with readable(path), tf.io.gfile.GFile(path, "rb") as file:
             text = file.read().decode("utf-8-sig")
@@ -507,32 +523,32 @@ def _read_names(path: str) -> tuple[str, ...]:
             if isinstance(names, dict):
                 names = [names[str(label)] for label in range(len(names))]
             if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-                raise ValueError("neither a list nor an object of names")
+                raise ValueError("neither a list of names nor an object")
         names = tuple(plain_name(name.strip()) for name in names)
     except (ValueError, KeyError) as error:
-        what = 'write ["rose", "iris"], UTF-8' if path.endswith(".json") else "one a line, UTF-8"
-        raise SourceError(f"{path} is no list of class names: {what}.") from error
-    if not _can_be_names(names):
-        raise SourceError(f"{path} needs two class names or more, each once, none of them empty.")
+        what = '["rose", "iris"]' if path.endswith(".json") else "one name per line"
+        raise SourceError(f"{path} is not a list of class names: write {what} in UTF-8.") from error
+    if not _are_valid_names(names):
+        raise SourceError(f"{path} needs two or more class names, each once, none of them empty.")
     return names
 
 
-def _can_be_names(names: tuple[str, ...]) -> bool:
+def _are_valid_names(names: tuple[str, ...]) -> bool:
     return len(names) > 1 and len(set(names)) == len(names) and "" not in names
 
 
 def entries(folder: str) -> list[str]:
-    """The names in a folder, sorted; none where there is no such folder."""
+    """The sorted names in a folder; empty if there is no such folder."""
     with readable(folder):
         if not tf.io.gfile.isdir(folder):
             return []
-        # gs:// lists folders with a slash behind.
+        # gs:// lists folders with a trailing slash.
         return sorted(name.rstrip("/") for name in tf.io.gfile.listdir(folder))
 
 
 @contextlib.contextmanager
 def readable(path: str) -> Iterator[None]:
-    """Make one line of what TensorFlow's file systems raise."""
+    """Turn the errors of TensorFlow's file systems into a `SourceError` of one line."""
     try:
         yield
     except tf.errors.OpError as error:
@@ -546,6 +562,6 @@ def readable(path: str) -> Iterator[None]:
 
 
 def _reason(error: tf.errors.OpError) -> str:
-    # The rest tells of TensorFlow's own nodes, or is the page that a server sent.
+    # The rest is about TensorFlow's own nodes, or is the page that a server sent.
     first = error.message.strip().splitlines()[0]
     return re.sub(r"^\{\{.*?\}\}\s*|'? failed with .*|\s*\[Op:.*", "", first)
