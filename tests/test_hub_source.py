@@ -145,8 +145,8 @@ def test_columns_are_named_where_types_do_not_tell(tmp_path):
     listed = "columns: id (string), photo (binary), flower (string), number (int64)."
     for query, said in {
         "": "has no image column: name one by ?image=COLUMN;",
-        "?image=photo": "2 columns that may be the label: name one by ?label=COLUMN;",
-        "?image=flower": "column 'flower' is no image;",
+        "?image=photo": "2 possible label columns: name one by ?label=COLUMN;",
+        "?image=flower": "column 'flower' does not hold images;",
         "?image=photo&label=photo": "column 'photo' holds no labels;",
         "?image=foto": "has no column 'foto';",
     }.items():
@@ -178,7 +178,7 @@ def test_a_path_in_a_table_is_not_followed(tmp_path):
     data = pa.table({"image": pa.array(columns["image"], struct), "label": columns["label"]})
     pyarrow.parquet.write_table(data, tmp_path / "train.parquet")
     source = open_source(f"hub:{tmp_path / 'train.parquet'}?image=image", 0)
-    with pytest.raises(OSError, match="holds no photo"):
+    with pytest.raises(OSError, match="has no photo"):
         source.splits["train"].read(0)
 
 
@@ -186,7 +186,7 @@ def test_a_readme_does_not_lead_elsewhere(tmp_path):
     write(tmp_path, {"secret/x.parquet": parquet(3)})
     card = f"---\nconfigs:\n- config_name: a\n  data_files: {tmp_path}/secret/*.parquet\n---\n"
     write(tmp_path, {"data/README.md": card.encode(), "data/y.parquet": parquet(3)})
-    assert "lies outside it" in refusal(f"hub:{tmp_path}/data")
+    assert "is outside of it" in refusal(f"hub:{tmp_path}/data")
 
 
 def test_a_test_split_without_labels_is_left_out(tmp_path, caplog):
@@ -196,7 +196,7 @@ def test_a_test_split_without_labels_is_left_out(tmp_path, caplog):
     files = {"train.parquet": parquet(4), "val.parquet": parquet(2)}
     write(tmp_path, {**files, "test.parquet": parquet(0, data=secret)})
     assert sizes(open_source(f"hub:{tmp_path}", 0)) == {"train": 12, "valid": 6}
-    assert "left out, as it has no labels: test" in caplog.text
+    assert "split test is left out, because it has no labels" in caplog.text
 
 
 def test_a_row_without_label_is_named(tmp_path):
@@ -244,11 +244,11 @@ def test_mistakes_get_one_line(tmp_path):
     write(tmp_path, {"lacking/val.parquet": parquet(2)})
     for spec, said in {
         "hub:": "write hub:USER/DATASET",
-        "hub:/nowhere/at/all": "neither a path here nor a Hub data set",
+        "hub:/nowhere/at/all": "neither an existing path nor a dataset",
         f"hub:{tmp_path}/cut.parquet": "cut.parquet cannot be read: ",
         f"hub:{tmp_path}/a.txt": "neither a folder nor a .parquet or .arrow file",
         f"hub:{tmp_path}/empty": "empty cannot be read: ",
-        f"hub:{tmp_path}/text": "holds csv data: known are parquet, arrow, imagefolder",
+        f"hub:{tmp_path}/text": "holds csv data: only parquet, arrow, imagefolder",
         f"hub:{tmp_path}/a.txt?colour=red": "no option is called 'colour'",
         f"hub:{tmp_path}/a.txt?image": "?image is not of the form",
         f"hub:{tmp_path}/lacking": "'train' lacks 'blue iris'",
@@ -412,7 +412,7 @@ def test_a_card_that_is_no_yaml_is_told_with_its_line(tmp_path):
     card = b"---\nlicense: mit\ntags: [a, b\n: x\n---\n# Mine\n"
     write(tmp_path, {"README.md": card, "data.parquet": parquet(3)})
     with pytest.raises(
-        SourceError, match=r"line \d of its README.md is no YAML \(.*\): mend"
+        SourceError, match=r"line \d of its README.md is not valid YAML \(.*\): correct"
     ) as said:
         open_source(f"hub:{tmp_path}", 0)
     assert "\n" not in str(said.value)
@@ -425,4 +425,4 @@ def test_a_name_that_no_row_has_is_no_class(tmp_path, caplog):
     source = open_source(f"hub:{tmp_path / 'data.parquet'}", 0)
     assert source.class_names == tuple(NAMES)
     assert {len(np.unique(split.labels)) for split in source.splits.values()} == {3}
-    assert "left out, as no row has them: 'never', 'nor this'" in caplog.text
+    assert "classes without any photo are left out: 'never', 'nor this'" in caplog.text

@@ -1,8 +1,8 @@
-"""Several processes, one a host, that train together under JAX.
+"""Multi-host training under JAX, with one process per host.
 
-Each makes its own rows of every batch, and so reads its share of the photos. Process 0 alone writes
-files. Whatever is called "collective" waits for the other processes, so all of them have to call
-it, in the same order. A process by itself is a group of one.
+Each process makes its own rows of every batch, so it reads only its share of the photos. Only
+process 0 writes files. A function called "collective" waits for the other processes: all of them
+must call it, in the same order. A single process is a group of one.
 """
 
 from __future__ import annotations
@@ -22,28 +22,28 @@ import numpy as np
 
 from flowers_model.errors import UserError
 
-HEARTBEAT = 20  # seconds after which a process that does not answer counts as dead
+HEARTBEAT = 20  # seconds without an answer after which a process counts as dead
 
 
 class GroupError(Exception):
-    """Another process of the group is gone, so training cannot continue."""
+    """Another process of the group has died, so training cannot continue."""
 
 
 class Preempted(Exception):  # noqa: N818  a request, not a mistake
-    """SIGTERM: the run has saved what it needs to resume."""
+    """SIGTERM arrived, and the run has saved what it needs to resume."""
 
 
 def join(coordinator: str | None, processes: int | None, process: int | None) -> None:
-    """Become one of the processes that train together; to be called before any computation.
+    """Join the group of processes that train together; must precede any computation.
 
     Args:
-        coordinator: HOST:PORT at which process 0 can be reached, or `auto` where JAX finds the
-            others by itself, as on TPU pods and under Slurm.
-        processes: how many there are.
-        process: which one this is, 0 to `processes - 1`.
+        coordinator: HOST:PORT of process 0, or `auto` where JAX finds the other processes by
+            itself, as on TPU pods and under Slurm; None to train alone.
+        processes: size of the group.
+        process: index of this process, 0 to `processes - 1`.
 
     Raises:
-        UserError: for settings that do not fit together, or where the others do not come.
+        UserError: if the settings do not fit together, or the other processes do not appear.
     """
     if coordinator is None:
         if processes is not None or process is not None:
@@ -52,7 +52,7 @@ def join(coordinator: str | None, processes: int | None, process: int | None) ->
     import keras
 
     if keras.backend.backend() != "jax":
-        raise UserError("several processes train together under KERAS_BACKEND=jax alone")
+        raise UserError("several processes can train together only with KERAS_BACKEND=jax")
     address, count = (None, None) if coordinator == "auto" else (coordinator, processes)
     if address is not None:
         if processes is None or process is None:
@@ -69,35 +69,35 @@ def join(coordinator: str | None, processes: int | None, process: int | None) ->
     except (RuntimeError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
         raise UserError(
-            f"the processes do not find each other at {coordinator}: {reason}"
+            f"the processes cannot find each other at {coordinator}: {reason}"
         ) from error
 
 
 def leave() -> None:
-    """Collective: wait for the others and go on alone."""
+    """Collective: wait for the other processes, then leave the group."""
     if processes() > 1:
         import jax
 
         with together():
             jax.distributed.shutdown()
-        signal.signal(signal.SIGTERM, stop)  # JAX had it tell the others
+        signal.signal(signal.SIGTERM, stop)  # in place of JAX's handler, which told the others
 
 
 def give_up(status: int) -> None:
-    """End this process at once where others wait for it, so that they notice."""
+    """End this process at once if other processes wait for it, so that they notice."""
     if processes() > 1:
         end_at_once(status)
 
 
 def end_at_once(status: int) -> NoReturn:
-    """End this process without taking the interpreter down, under threads that still work."""
+    """End this process without shutting down the interpreter, whose threads may still work."""
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)
 
 
 def processes() -> int:
-    """How many processes train together."""
+    """The number of processes that train together."""
     if "jax" not in sys.modules:
         return 1
     import jax
@@ -106,7 +106,7 @@ def processes() -> int:
 
 
 def process() -> int:
-    """Which of them this is; process 0 writes the files."""
+    """The index of this process."""
     if processes() == 1:
         return 0
     import jax
@@ -115,13 +115,13 @@ def process() -> int:
 
 
 def is_first() -> bool:
-    """Whether this process writes the files."""
+    """Whether this is process 0, which writes the files."""
     return process() == 0
 
 
 @contextlib.contextmanager
 def together() -> Iterator[None]:
-    """Inside, it is a GroupError where the other processes are gone."""
+    """A context in which the death of another process raises `GroupError`."""
     if processes() == 1:
         yield
         return
@@ -130,26 +130,26 @@ def together() -> Iterator[None]:
     try:
         yield
     except (jax.errors.JaxRuntimeError, ValueError) as error:
-        # What JAX's runtime says comes as either, and begins with a code such as UNAVAILABLE.
+        # JAX's runtime raises either, with a message that starts with a code like UNAVAILABLE.
         reason = str(error).strip().partition("\n")[0]
         if not re.match("[A-Z_]+: ", reason):
             raise
-        raise GroupError(f"the processes cannot go on together ({reason})") from error
+        raise GroupError(f"another process has died ({reason})") from error
 
 
 def share(count: int) -> np.ndarray:
-    """Which of `count` photos are this process's own, int64."""
+    """The indices of this process's share of `count` photos, int64."""
     return np.arange(count)[process() :: processes()]
 
 
 def own_rows(batches: np.ndarray, size: int) -> np.ndarray:
-    """Of batches one after another, each of `size` rows, those that this process makes."""
+    """The rows of consecutive batches, each of `size` rows, that this process makes."""
     parted = batches.reshape(-1, processes(), size // processes(), *batches.shape[1:])
     return parted[:, process()].reshape(-1, *batches.shape[1:])
 
 
 def gather(rows: np.ndarray, count: int) -> np.ndarray:
-    """Collective: from each process's rows, those of its `share(count)`, to all `count` of them."""
+    """Collective: join each process's rows, those of its `share(count)`, to all `count` rows."""
     if processes() == 1:
         return rows
     from jax.experimental import multihost_utils
@@ -160,7 +160,7 @@ def gather(rows: np.ndarray, count: int) -> np.ndarray:
 
 
 def whole(value) -> np.ndarray:
-    """Collective: a tensor as an array, also where no process has all of it."""
+    """Collective: a tensor as an array, even if no process holds all of it."""
     if processes() == 1 or value.is_fully_addressable or value.is_fully_replicated:
         return np.asarray(value)
     from jax.experimental import multihost_utils
@@ -169,7 +169,7 @@ def whole(value) -> np.ndarray:
 
 
 def wait() -> None:
-    """Collective: until all processes are here."""
+    """Collective: wait for all processes."""
     if processes() > 1:
         from jax.experimental import multihost_utils
 
@@ -177,42 +177,42 @@ def wait() -> None:
 
 
 def most(value: int) -> int:
-    """Collective: the largest of the processes' numbers."""
+    """Collective: the maximum of the processes' values."""
     return int(gather(np.array([value]), processes()).max())
 
 
 def padded(rows: np.ndarray, count: int) -> np.ndarray:
-    """The rows, and zeros behind them up to `count` rows."""
+    """The rows, padded with zeros to `count` rows."""
     return np.concatenate([rows, np.zeros((count - len(rows), *rows.shape[1:]), rows.dtype)])
 
 
-_STEPS = itertools.count()  # JAX wants the steps of a whole run numbered one after another
-_ASKED = threading.Event()
-_INTERRUPTED = threading.Event()
+_STEPS = itertools.count()  # JAX wants the steps of a run numbered consecutively
+_TERMINATED = threading.Event()  # SIGTERM arrived
+_INTERRUPTED = threading.Event()  # Ctrl-C arrived
 
 
 @contextlib.contextmanager
 def preemption() -> Iterator[None]:
-    """Inside, SIGTERM ends nothing; `preempted` says that it came. Ctrl-C is never lost.
+    """A context in which SIGTERM only makes `preempted` true, and Ctrl-C is never lost.
 
     Raises:
-        Preempted: at the end, where it came too late for a step to ask.
-        KeyboardInterrupt: so, too.
+        Preempted: at the end, if SIGTERM arrived after the last step had called `preempted`.
+        KeyboardInterrupt: at the end, if Python dropped one.
     """
-    _ASKED.clear()
+    _TERMINATED.clear()
     _INTERRUPTED.clear()
-    # Of several processes, JAX listens itself, and tells the others.
-    own = processes() == 1
-    before = signal.signal(signal.SIGTERM, lambda *_: _ASKED.set()) if own else None
-    heeded = signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    if heeded:
+    # With several processes, JAX itself listens to SIGTERM and tells the others.
+    alone = processes() == 1
+    before = signal.signal(signal.SIGTERM, lambda *_: _TERMINATED.set()) if alone else None
+    interruptible = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if interruptible:
         signal.signal(signal.SIGINT, _interrupt)
     try:
         yield
     finally:
-        if own:
+        if alone:
             signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
-        if heeded:
+        if interruptible:
             signal.signal(signal.SIGINT, signal.default_int_handler)
     raise_interrupt()
     if preempted():
@@ -220,7 +220,7 @@ def preemption() -> Iterator[None]:
 
 
 def stop(*_: object) -> NoReturn:
-    """For SIGTERM where no step has to be saved: leave at once, and in order.
+    """The handler of SIGTERM outside of training, where nothing needs to be saved.
 
     Raises:
         Preempted: always.
@@ -229,10 +229,10 @@ def stop(*_: object) -> NoReturn:
 
 
 def raise_interrupt() -> None:
-    """Interrupt where Ctrl-C came and Python dropped it, as it does with what a `__del__` raises.
+    """Raise the interrupt of Ctrl-C again if Python dropped it, as it does inside a `__del__`.
 
     Raises:
-        KeyboardInterrupt: where it came.
+        KeyboardInterrupt: if there was one.
     """
     if _INTERRUPTED.is_set():
         raise KeyboardInterrupt
@@ -244,12 +244,12 @@ def _interrupt(*_: object) -> NoReturn:
 
 
 def preempted() -> bool:
-    """Whether to save and to leave at this step.
+    """Collective: whether to save and stop at this step.
 
-    All processes ask at every step, and get the same answer, whichever of them the signal came to.
+    All processes get the same answer, whichever of them received SIGTERM.
     """
     if processes() == 1:
-        return _ASKED.is_set()
+        return _TERMINATED.is_set()
     from jax.experimental import multihost_utils
 
     return multihost_utils.reached_preemption_sync_point(next(_STEPS))

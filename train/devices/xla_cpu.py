@@ -1,13 +1,13 @@
-"""Convolutions in a form that XLA compiles well for the CPU.
+"""Convolutions written in a form that XLA compiles to fast CPU code.
 
-XLA's own code for depthwise convolutions, and for the weight gradients of all convolutions, is
-several times slower on a CPU than what it makes of the same sums written out as shifted slices and
-matrix products. `speed_up` changes how the layers of a network compute, in place: the layers, their
-names, their weights and what is saved stay those of the stock network, and so do its results, to
-rounding. `benchmarks/training.py` measures what it brings.
+On a CPU, XLA's code for depthwise convolutions, and for the weight gradients of all convolutions,
+is several times slower than its code for the same sums written as shifted slices and matrix
+products. `speed_up` changes in place how the layers of a network compute. Layers, names, weights
+and saved files do not change, and results change only by rounding. `benchmarks/training.py`
+measures the gain.
 
-Shapes: photos or features `x` (N, H, W, C), outputs and their gradients `y` and `dy`
-(N, Ho, Wo, D), kernels as Keras has them. Sums of bfloat16 and float16 are kept in float32.
+Shapes: inputs `x` (N, H, W, C), outputs `y` and their gradients `dy` (N, Ho, Wo, D), kernels as in
+Keras. bfloat16 and float16 are summed in float32.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ import keras
 
 from flowers_model.network import layers_of
 
-CACHE = 8 * 2**20  # bytes of features that the sums of a weight gradient work on at a time
-ROWS = 8  # rows that one pass over the features adds up; more make the program larger
+CACHE = 8 * 2**20  # bytes of features that a weight gradient sums at a time
+ROWS = 8  # rows that one pass over the features sums at most; more make the program larger
 
 Pads = tuple[tuple[int, int], tuple[int, int]]
 Pair = tuple[int, int]
 
 
 def speed_up(network: keras.Model) -> int:
-    """Change how the convolutions of `network` compute; the number of layers that it changed.
+    """Change how the convolutions of `network` compute; returns the number of changed layers.
 
-    `DepthwiseConv2D`, `SeparableConv2D` and ungrouped `Conv2D` layers with channels last change,
-    under JAX on a single CPU device. Everywhere else, as on GPU and TPU, nothing does.
+    These are `DepthwiseConv2D`, `SeparableConv2D` and ungrouped `Conv2D` layers with channels last,
+    under JAX on a single CPU device. Anywhere else, nothing changes.
     """
     if keras.backend.backend() != "jax":
         return 0
@@ -58,7 +58,7 @@ def speed_up(network: keras.Model) -> int:
 
 
 def depthwise_conv(x, kernel, strides: Pair = (1, 1), padding="valid", dilation: Pair = (1, 1)):
-    """`keras.ops.depthwise_conv` with channels last: kernel (kh, kw, C, M), output D = C * M."""
+    """`keras.ops.depthwise_conv` with channels last, kernel (kh, kw, C, M) and D = C * M."""
     import jax.numpy as jnp
 
     *size, channels, multiplier = kernel.shape
@@ -69,9 +69,9 @@ def depthwise_conv(x, kernel, strides: Pair = (1, 1), padding="valid", dilation:
 
 
 def conv(x, kernel, strides: Pair = (1, 1), padding="valid", dilation: Pair = (1, 1)):
-    """`keras.ops.conv` of photos with channels last: kernel (kh, kw, C, D)."""
+    """`keras.ops.conv` with channels last and kernel (kh, kw, C, D)."""
     size = kernel.shape[:2]
-    if size == (1, 1):  # a matrix product of the pixels
+    if size == (1, 1):  # a matrix product at every pixel
         x = x[:, :: strides[0], :: strides[1]]
         return (x.reshape(-1, x.shape[-1]) @ kernel[0, 0]).reshape(*x.shape[:3], -1)
     return _conv()(x, kernel, strides, _pads(x, size, strides, padding, dilation), dilation)
@@ -120,12 +120,12 @@ def _pad(x, pads: Pads):
 
 
 def _taps(size: Pair) -> Iterator[Pair]:
-    """The places of a kernel."""
+    """The positions (row, column) in a kernel."""
     return itertools.product(range(size[0]), range(size[1]))
 
 
 def _shifted(x, start: Pair, shape: Pair, steps: Pair):
-    """`shape` pixels of each photo, from `start` on, every `steps`."""
+    """A strided slice: `shape` pixels of each photo, starting at `start`, every `steps` pixels."""
     from jax import lax
 
     stop = [a + (n - 1) * step + 1 for a, n, step in zip(start, shape, steps, strict=True)]
@@ -136,44 +136,44 @@ def _sum(terms: Iterator):
     return functools.reduce(lambda a, b: a + b, terms)
 
 
-def _wide(x):
-    """In float32 where it is narrower."""
+def _upcast(x):
+    """Cast to float32, unless the type is wider."""
     import jax.numpy as jnp
 
     return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 
-def _over_blocks(total: Callable, x, dy):
-    """`total(x, dy)`, a sum over the photos, for as many at a time as the cache holds."""
+def _block_sum(total: Callable, x, dy):
+    """`total(x, dy)`, a sum over photos, computed block by block so that a block fits the cache."""
     import jax
     from jax import lax
 
     count = len(x)
-    # At least a photo for each core: the photos of a block are shared out among them.
+    # At least one photo per core: a block's photos are distributed over the cores.
     size = max(CACHE // (math.prod(x.shape[1:]) * x.dtype.itemsize), os.cpu_count() or 1)
     blocks = count // size
     if blocks < 2:
         return total(x, dy)
-    whole = blocks * size
+    covered = blocks * size
 
     def add(so_far, block):
         return so_far + total(*block), None
 
-    parts = [a[:whole].reshape(blocks, size, *a.shape[1:]) for a in (x, dy)]
+    parts = [a[:covered].reshape(blocks, size, *a.shape[1:]) for a in (x, dy)]
     zeros = jax.numpy.zeros_like(jax.eval_shape(total, x, dy))
     result, _ = lax.scan(add, zeros, tuple(parts))
-    return result if whole == count else result + total(x[whole:], dy[whole:])
+    return result if covered == count else result + total(x[covered:], dy[covered:])
 
 
 def _with_gradients(
     forward: Callable, input_gradient: Callable, kernel_gradient: Callable
 ) -> Callable:
-    """`forward(x, kernel, strides, pads, dilation)` with gradients of its own.
+    """`forward(x, kernel, strides, pads, dilation)` with custom gradients.
 
     Args:
-        input_gradient: from `x, kernel, dy` and the same settings to the gradient of `x`.
-        kernel_gradient: from `x`, the kernel's size and `dy` of some photos, and the same
-            settings, to their part of the kernel's gradient.
+        input_gradient: `f(x, kernel, dy, strides, pads, dilation)` returns the gradient of `x`.
+        kernel_gradient: `f(x, size, dy, strides, pads, dilation)` returns the part of the kernel's
+            gradient that comes from the photos of `x`; `size` is the kernel's height and width.
     """
     import jax
 
@@ -187,7 +187,7 @@ def _with_gradients(
     def gradients(strides, pads, dilation, kept, dy):
         x, kernel = kept
         setting = strides, pads, dilation
-        dkernel = _over_blocks(
+        dkernel = _block_sum(
             lambda x, dy: kernel_gradient(x, kernel.shape[:2], dy, *setting), x, dy
         )
         return input_gradient(x, kernel, dy, *setting), dkernel.astype(kernel.dtype)
@@ -202,23 +202,25 @@ def _depthwise() -> Callable:
     from jax import lax
 
     def forward(x, kernel, strides, pads, dilation):
-        padded, wide = _pad(x, pads), _wide(kernel)
+        padded, wide = _pad(x, pads), _upcast(kernel)
         reach = [(n - 1) * d + 1 for n, d in zip(kernel.shape[:2], dilation, strict=True)]
         shape = [
             (n - r) // s + 1 for n, r, s in zip(padded.shape[1:3], reach, strides, strict=True)
         ]
         y = _sum(
-            _wide(_shifted(padded, (i * dilation[0], j * dilation[1]), shape, strides)) * wide[i, j]
+            _upcast(_shifted(padded, (i * dilation[0], j * dilation[1]), shape, strides))
+            * wide[i, j]
             for i, j in _taps(kernel.shape[:2])
         )
         return y.astype(x.dtype)
 
     def input_gradient(x, kernel, dy, strides, pads, dilation):
-        """Pixel h of the input meets tap i in row (h + pad - i * dilation) / stride of the output.
+        """Sum over taps, phase by phase.
 
-        So the pixels of each phase, h modulo the stride, sum over the taps that divide.
+        Input row h contributes through tap i to output row (h + pad - i * dilation) / stride. So
+        for all rows of one phase, h modulo the stride, the same taps divide evenly.
         """
-        wide = _wide(kernel)
+        wide = _upcast(kernel)
 
         def phases(axis):
             stride = strides[axis]
@@ -240,10 +242,10 @@ def _depthwise() -> Callable:
         padded = _pad(dy, tuple(edges))
 
         def phase_sum(row, column):
-            if not row or not column:  # the stride is larger than the kernel
+            if not row or not column:  # no tap, as the stride exceeds the kernel
                 return jnp.zeros((len(dy), *shape, dy.shape[-1]), wide.dtype)
             return _sum(
-                _wide(_shifted(padded, (a + edges[0][0], b + edges[1][0]), shape, (1, 1)))
+                _upcast(_shifted(padded, (a + edges[0][0], b + edges[1][0]), shape, (1, 1)))
                 * wide[i, j]
                 for (i, a), (j, b) in itertools.product(row, column)
             )
@@ -256,8 +258,8 @@ def _depthwise() -> Callable:
         return dx[:, : x.shape[1], : x.shape[2]]
 
     def kernel_gradient(x, size, dy, strides, pads, dilation):
-        """The products of each tap, added up row by row in one pass for all taps."""
-        # Without the barrier the padding would be computed anew at each of the slices.
+        """Sum the products of all taps in one pass, several rows at a time."""
+        # Without the barrier, the padding would be recomputed for every slice.
         padded = lax.optimization_barrier(_pad(x, pads))
         height, width = dy.shape[1:3]
         together = max(n for n in range(1, ROWS + 1) if height % n == 0)
@@ -265,7 +267,7 @@ def _depthwise() -> Callable:
 
         def tap_rows(i, j):
             return _sum(
-                _wide(
+                _upcast(
                     _shifted(
                         padded,
                         (i * dilation[0] + row * strides[0], j * dilation[1]),
@@ -273,7 +275,7 @@ def _depthwise() -> Callable:
                         (together * strides[0], strides[1]),
                     )
                 )
-                * _wide(_shifted(dy, (row, 0), shape, (together, 1)))
+                * _upcast(_shifted(dy, (row, 0), shape, (together, 1)))
                 for row in range(together)
             )
 
@@ -304,7 +306,7 @@ def _conv() -> Callable:
         return pullback(dy)[0]
 
     def kernel_gradient(x, size, dy, strides, pads, dilation):
-        """For each tap a matrix product, (C, pixels) by (pixels, D)."""
+        """A matrix product per tap, (C, pixels) by (pixels, D)."""
         padded, pixels = _pad(x, pads), dy.reshape(-1, dy.shape[-1])
 
         def tap_product(i, j):
@@ -312,7 +314,10 @@ def _conv() -> Callable:
             shifted = _shifted(padded, start, dy.shape[1:3], strides).reshape(-1, x.shape[-1])
             over_pixels = (((0,), (0,)), ((), ()))
             return lax.dot_general(
-                shifted, pixels, over_pixels, preferred_element_type=_wide(pixels[0, 0]).dtype
+                shifted,
+                pixels,
+                over_pixels,
+                preferred_element_type=_upcast(pixels[0, 0]).dtype,
             )
 
         products = jnp.stack([tap_product(i, j) for i, j in _taps(size)])

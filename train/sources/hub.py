@@ -1,4 +1,4 @@
-"""Data sets of the Hugging Face Hub, and the same on disk, read through `datasets`."""
+"""Datasets from the Hugging Face Hub, or in the same formats on disk, read by `datasets`."""
 
 from __future__ import annotations
 
@@ -32,32 +32,31 @@ log = logging.getLogger("flowers")
 FORMATS = ("parquet", "arrow", "imagefolder")  # as `datasets` calls them
 STRINGS = ("string", "large_string")
 BINARY = ("binary", "large_binary")
-# The types of numbers that may be labels; a ClassLabel is an int64, too.
-WHOLE_NUMBERS = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
+# The number types that labels may have; a ClassLabel is an int64.
+INTEGERS = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
 OPTIONS = ("image", "label", "config")
 FORM = "hub:USER/DATASET[@REVISION] or hub:PATH, with ?image=COLUMN&label=COLUMN where needed"
 
 
 def open_source(text: str, options: Options) -> Source:
-    """Open a data set in a format of `datasets`: Parquet, Arrow or an imagefolder.
+    """Open a dataset in a format of `datasets`: Parquet, Arrow or an imagefolder.
+
+    The image column is the one of type `Image`; a column of raw bytes must be named. The label
+    column is the one of type `ClassLabel`, whose names and order are kept, or else the one of type
+    string; a column of integers must be named. The sorted values of strings or integers become the
+    classes. Splits other than train, valid and test (in their usual spellings) are left out, and so
+    are splits without any label, such as the test splits of competitions.
 
     Args:
-        text: `USER/DATASET` or `USER/DATASET@REVISION`, which is fetched into the cache of
-            huggingface_hub; or a path, which wins over a repo of the same name: a folder of
-            Parquet, Arrow or photos as `datasets.load_dataset` takes it, one that `save_to_disk`
-            wrote, or one `.parquet` or `.arrow` file. At its end may stand `?image=COLUMN`,
-            `label=COLUMN` and `config=NAME`, joined by `&`.
-        options: `skip_bad` leaves out rows without a label, or with one that is unknown in train.
-
-    The image column is the one of type `Image`; only one named may hold bare bytes. The label
-    column is the one of type `ClassLabel`, whose names and order are kept; else the one of
-    strings, or one of whole numbers that is named, whose sorted values become the classes.
-    Splits that are neither train, valid nor test, in any spelling, are left out, and so are those
-    without a single label, as test splits of competitions are.
+        text: `USER/DATASET` or `USER/DATASET@REVISION`, which is downloaded to the cache of
+            huggingface_hub; or a path, which takes precedence over a repo of the same name: a
+            folder that `datasets.load_dataset` can load, a folder written by `save_to_disk`, or a
+            `.parquet` or `.arrow` file. `?image=COLUMN&label=COLUMN&config=NAME` may follow.
+        options: `skip_bad` leaves out rows without a label, or with a label that train lacks.
 
     Raises:
-        SourceError: a data set that cannot be read, or whose columns, labels or splits do not fit.
-        HubError: a repo that cannot be fetched.
+        SourceError: if the dataset cannot be read, or if its columns, labels or splits do not fit.
+        HubError: if the repo cannot be downloaded.
     """
     place, named = split_options(text, OPTIONS, "?image=COLUMN&label=COLUMN")
     path, repo_id = _fetch(place)
@@ -83,13 +82,15 @@ def open_source(text: str, options: Options) -> Source:
 
 
 def _fetch(place: str) -> tuple[pathlib.Path, str | None]:
-    """The folder or file at `place`, and the repo's id where it comes from the Hub."""
+    """The folder or file at `place`, and the repo's id if it comes from the Hub."""
     path = expanded(place)
     if os.path.exists(path):
         return path, None
     parts = hub.split_name(place)
     if parts is None:
-        raise SourceError(f"{place!r} is neither a path here nor a Hub data set: write {FORM}.")
+        raise SourceError(
+            f"{place!r} is neither an existing path nor a dataset on the Hub: write {FORM}."
+        )
     return hub.fetch_dataset(*parts), parts[0]
 
 
@@ -112,14 +113,14 @@ def _load(path: pathlib.Path, config: str | None, place: str) -> datasets.Datase
             builder.download_and_prepare()
             data = builder.as_dataset()
             if builder.name == "imagefolder":
-                _tell_left_out(data, path, place)
+                _warn_of_left_out(data, path, place)
     except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 2  # a line of dashes stands before it
+        line = error.problem_mark.line + 2  # the YAML follows a line of dashes
         raise SourceError(
-            f"{place} cannot be read: line {line} of its README.md is no YAML ({error.problem}): "
-            "mend what stands between the dashes, or remove it."
+            f"{place} cannot be read: line {line} of its README.md is not valid YAML "
+            f"({error.problem}): correct the block between the dashes, or remove it."
         ) from error
-    # What may be wrong in the files has no class of its own: even ArrowInvalid is a ValueError.
+    # Faults in the files have no exception class of their own: even ArrowInvalid is a ValueError.
     except (datasets.exceptions.DatasetsError, OSError, ValueError, RuntimeError) as error:
         root: BaseException = error
         while root.__cause__ is not None:
@@ -130,24 +131,26 @@ def _load(path: pathlib.Path, config: str | None, place: str) -> datasets.Datase
 
 
 def _check_builder(builder: datasets.DatasetBuilder, folder: pathlib.Path, place: str) -> None:
-    """Refuse other formats, and files elsewhere, which a stranger's README.md could point to."""
+    """Reject other formats, and files outside the folder, to which a README.md could point."""
     if builder.name not in FORMATS:
-        raise SourceError(f"{place} holds {builder.name} data: known are {', '.join(FORMATS)}.")
+        raise SourceError(
+            f"{place} holds {builder.name} data: only {', '.join(FORMATS)} can be read."
+        )
     root = folder.resolve()
     for files in builder.config.data_files.values():
         for file in files:
             if not pathlib.Path(os.path.normpath(file)).is_relative_to(root):
                 raise SourceError(
-                    f"{place} lists {file}, which lies outside it: mend its README.md."
+                    f"{place} lists {file}, which is outside of it: correct its README.md."
                 )
 
 
 def _with_all_photos(
     builder: datasets.DatasetBuilder, folder: pathlib.Path, config: str | None
 ) -> datasets.DatasetBuilder:
-    """The same with all photos of an imagefolder.
+    """A builder that reads all photos of an imagefolder.
 
-    `datasets` takes words such as test in names of files for splits, and then drops the others.
+    `datasets` takes words such as "test" in file names for splits, and then drops all other files.
     """
     import datasets
 
@@ -156,15 +159,15 @@ def _with_all_photos(
     root = folder.resolve()
     files = {file for files in builder.config.data_files.values() for file in files}
     card = folder / "README.md"
-    chosen = card.is_file() and b"data_files" in card.read_bytes()
-    ours = any(split_named(inner.name) for inner in entries(root) if is_folder(inner))
-    if not chosen and not ours and any(str(file) not in files for file in photo_files(root)):
+    listed = card.is_file() and b"data_files" in card.read_bytes()
+    has_splits = any(split_named(inner.name) for inner in entries(root) if is_folder(inner))
+    if not listed and not has_splits and any(str(file) not in files for file in photo_files(root)):
         return datasets.load_dataset_builder(str(folder), config, data_files={"train": "**"})
     return builder
 
 
-def _tell_left_out(data: datasets.DatasetDict, folder: pathlib.Path, place: str) -> None:
-    """Log which photos of an imagefolder are in no row."""
+def _warn_of_left_out(data: datasets.DatasetDict, folder: pathlib.Path, place: str) -> None:
+    """Log which photos of an imagefolder are missing from its rows."""
     import datasets
 
     rows = set()
@@ -179,8 +182,8 @@ def _tell_left_out(data: datasets.DatasetDict, folder: pathlib.Path, place: str)
     photos = [str(file) for file in photo_files(root)]
     if rest := [file for file in photos if file not in rows]:
         log.warning(
-            "%s: datasets leaves out %d of %d photos, since they are in no split, in no row of the "
-            "metadata, or of a kind that it does not read: %s; folder:PATH takes all",
+            "%s: datasets leaves out %d of %d photos, because they are in no split, in no row of "
+            "the metadata, or in a format that it cannot read: %s; folder:PATH reads all",
             place,
             len(rest),
             len(photos),
@@ -204,7 +207,7 @@ def _map_splits(data: datasets.DatasetDict, place: str) -> dict[str, datasets.Da
     if "train" not in found:
         raise SourceError(f"{place} has no train split; there are {some(data)}.")
     if others:
-        log.warning("%s: left out, as neither train, valid nor test: %s", place, some(others))
+        log.warning("%s: left out, neither train, valid nor test: %s", place, some(others))
     return {name: data[found[name]] for name in ("train", "valid", "test") if name in found}
 
 
@@ -215,12 +218,14 @@ def _image_column(features: datasets.Features, named: str | None, place: str) ->
     if named is None:
         return _only(images, "image", features, place)
     feature = _named(named, features, place)
-    # Parquet of other programs holds the same bytes, without saying that they are an image.
+    # Parquet files of other programs hold the same bytes without marking them as an image.
     bare = getattr(feature, "dtype", None) in BINARY
     struct = isinstance(feature, dict) and "bytes" in feature
     if named in images or bare or struct:
         return named
-    raise SourceError(f"{place}: column {named!r} is no image; columns: {_columns(features)}.")
+    raise SourceError(
+        f"{place}: column {named!r} does not hold images; columns: {_columns(features)}."
+    )
 
 
 def _label_column(features: datasets.Features, named: str | None, place: str) -> str:
@@ -234,7 +239,7 @@ def _label_column(features: datasets.Features, named: str | None, place: str) ->
     if named is None:
         return _only(classes or strings, "label", features, place)
     _named(named, features, place)
-    if named in strings or kinds[named] in WHOLE_NUMBERS:
+    if named in strings or kinds[named] in INTEGERS:
         return named
     raise SourceError(f"{place}: column {named!r} holds no labels; columns: {_columns(features)}.")
 
@@ -248,7 +253,7 @@ def _named(name: str, features: datasets.Features, place: str) -> Any:
 def _only(found: list[str], what: str, features: datasets.Features, place: str) -> str:
     if len(found) == 1:
         return found[0]
-    count = f"{len(found)} columns that may be the {what}" if found else f"no {what} column"
+    count = f"{len(found)} possible {what} columns" if found else f"no {what} column"
     raise SourceError(
         f"{place} has {count}: name one by ?{what}=COLUMN; columns: {_columns(features)}."
     )
@@ -267,16 +272,16 @@ def _columns(features: datasets.Features) -> str:
 def _labels(
     splits: dict[str, datasets.Dataset], column: str, place: str, skip_bad: bool
 ) -> tuple[tuple[str, ...], dict[str, np.ndarray]]:
-    """The class names, and the labels of each split that has some; -1 for a row to leave out."""
+    """The class names, and the labels of each split that has any; -1 for rows to leave out."""
     import datasets
 
     feature = splits["train"].features[column]
     found = {name: data.select_columns(column)[:][column] for name, data in splits.items()}
     if isinstance(feature, datasets.ClassLabel):
-        # By convention -1 means that the label is kept secret.
+        # By convention, -1 stands for a withheld label.
         names = [*feature.names, None]
         found = {s: [None if v is None else names[v] for v in vs] for s, vs in found.items()}
-    # A blank cell is no label, and a name in either form of Unicode is one name.
+    # A blank cell is no label, and both Unicode forms of a name are the same name.
     found = {s: [_label(value) for value in values] for s, values in found.items()}
     classes = sorted({value for value in found["train"] if value is not None})
     if isinstance(feature, datasets.ClassLabel):  # whose order is kept
@@ -284,17 +289,17 @@ def _labels(
         named = list(dict.fromkeys(map(plain_name, feature.names)))
         classes = [name for name in named if name in used]
         if unused := [name for name in named if name not in used]:
-            log.warning("%s: left out, as no row has them: %s", place, some(unused))
+            log.warning("%s: classes without any photo are left out: %s", place, some(unused))
     names = [str(value) for value in classes]
     index = {value: i for i, value in enumerate(classes)}
     labels = {}
     for split, values in found.items():
         if split != "train" and all(value is None for value in values):
-            log.warning("%s: left out, as it has no labels: %s", place, split)
+            log.warning("%s: split %s is left out, because it has no labels", place, split)
             continue
         faults = [
             f"{place}: row {row} of {split} has "
-            + ("no label." if value is None else f"the label {value!r}, unknown in train.")
+            + ("no label." if value is None else f"the label {value!r}, which train lacks.")
             for row, value in enumerate(values)
             if value not in index
         ]
@@ -316,23 +321,23 @@ def _split(data: datasets.Dataset, name: str, column: str, labels: np.ndarray) -
     data = data.select_columns(column)
     if isinstance(data.features[column], datasets.Image):
         data = data.cast_column(column, datasets.Image(decode=False))
-    # Only of an imagefolder has `datasets` checked that its paths stay inside. In other formats
-    # a path may name any file of this computer; theirs is not followed.
-    follow = data.builder_name == "imagefolder"
+    # Only for an imagefolder does `datasets` check that paths stay inside. In other formats a path
+    # may name any file on this computer, so it is not opened.
+    trusted = data.builder_name == "imagefolder"
 
     def read(i: int) -> bytes:
         cell = data[int(i)][column]
         photo = cell.get("bytes") if isinstance(cell, dict) else cell
-        if photo is None and follow:
+        if photo is None and trusted:
             photo = pathlib.Path(cell["path"]).read_bytes()
         if photo is None:
-            raise OSError("the row holds no photo")
+            raise OSError("the row has no photo")
         return photo
 
     names = [f"{name}/{row:06}" for row in range(len(data))]
-    if follow:  # a bad photo is easier found by its file's name
+    if trusted:  # a bad photo is easier to find by its file name
         cells = data[:][column]
         files = [legible(pathlib.Path(cell["path"]).name) for cell in cells]
         names = [f"{name}/{file}" for name, file in zip(names, files, strict=True)]
-    whole = Split(names=tuple(names), labels=labels, read=read)
-    return whole.subset(np.flatnonzero(labels >= 0))
+    every = Split(names=tuple(names), labels=labels, read=read)
+    return every.subset(np.flatnonzero(labels >= 0))
