@@ -68,7 +68,7 @@ def test_photos_that_have_gone_are_said(data, run, caplog):
     file.unlink()
     after = contents(digests.begin(opened(data), run, begun=True))
     assert after == before | {"train": before["train"][1:]}
-    assert "0 photos are new and left out (a new run takes them), 1 are gone" in caplog.text
+    assert "0 photos are new and left out (a new run would use them), 1 are gone" in caplog.text
 
 
 def test_before_anything_is_trained_the_photos_may_change(data, run):
@@ -80,9 +80,7 @@ def test_before_anything_is_trained_the_photos_may_change(data, run):
 
 def test_a_run_is_not_gone_on_with_on_other_classes(data, run):
     (data / "poppy").rename(data / "tulip")
-    with pytest.raises(
-        SourceError, match=r"other classes than the run began with: 'poppy' is gone"
-    ):
+    with pytest.raises(SourceError, match=r"have changed since the run started: 'poppy' is gone"):
         digests.begin(opened(data), run, begun=True)
 
 
@@ -106,7 +104,7 @@ def test_a_model_is_not_measured_on_photos_that_it_was_trained_on(data, run, cap
     for name in before:
         assert set(after[name]) & known == set(before[name])
         assert set(after[name]) - known == set(cut[name]) - known
-    assert "12 are new to it and stay in theirs" in caplog.text
+    assert "12 are new to the model and stay where they are" in caplog.text
 
 
 def test_of_several_models_the_one_that_learned_from_a_photo_decides(data, run):

@@ -553,12 +553,12 @@ def test_shards_of_another_conversion_are_neither_mixed_nor_replaced(tmp_path, f
     before = {path: path.read_bytes() for path in (tmp_path / "a").rglob("*.*")}
     for change in (("--shards", 2), ("--shards", 3, "--seed", 5)):
         assert run(*command, *change) == 2
-        assert "of another conversion" in capsys.readouterr().err
+        assert "belongs to another conversion" in capsys.readouterr().err
     write_photo_folder(tmp_path / "other", {"train": 1, "valid": 1})
     os.rename(tmp_path / "other/train/poppy", tmp_path / "other/train/rose")
     os.rename(tmp_path / "other/valid/poppy", tmp_path / "other/valid/rose")
     assert run("--data", f"folder:{tmp_path / 'other'}", "--output", tmp_path / "a") == 2
-    assert "classes.txt names other classes" in capsys.readouterr().err
+    assert "classes.txt lists other classes" in capsys.readouterr().err
     assert {path: path.read_bytes() for path in (tmp_path / "a").rglob("*.*")} == before
 
 
@@ -603,7 +603,7 @@ def test_class_names_that_would_leave_the_folder_are_refused(tmp_path, capsys):
             ["--data", "quickstart", "--output", "x", "--shards", "0"],
             "'0' is not a number of at least 1",
         ),
-        (["--data", "quickstart", "--output", "x", "--size", "big"], "'big' is no number"),
+        (["--data", "quickstart", "--output", "x", "--size", "big"], "'big' is not a number"),
         (
             ["--data", "quickstart", "--output", "x", "--seed", "-1"],
             "'-1' is not a number of at least 0",

@@ -5,7 +5,7 @@ a resumed run sees the same photos. A step is a function with `@step(NAME)`; its
 help. The need for pure functions decides which library each step uses:
 
 - `tf.image.stateless_*`, seeded by nature: crops, brightness, contrast, saturation, hue.
-- keras-cv: equalization, contrast stretching, solarization, colour and sharpness of `randaugment`
+- keras-cv: equalization, contrast stretching, solarization, colour and sharpness in `randaugment`
   and `augmix`. Its layers' `augment_images` is a function of the photos and of numbers that are
   drawn here. Called as layers they draw for themselves: two `RandAugment` of one seed differ.
   Keras's own layers count their calls, which a resumed run could not restore, and its
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     Policy = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
     Mixing = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
 
-ZOOM_OUT_SHARE = 0.4  # of the photos; the others are cropped as the other steps say
-ZOOM_OUT = (1.2, 3.0)  # side of the square, in short sides of the photo
+ZOOM_OUT_SHARE = 0.4  # of the photos; the others are cropped
+ZOOM_OUT = (1.2, 3.0)  # side of the square, as a multiple of the photo's short side
 
 
 class Registered(NamedTuple):
@@ -58,11 +58,11 @@ def step(
         kind: what the function does:
 
             - `photo`: `f(x, seed, strength)` changes a float32 photo `(S, S, 3)` in 0..255;
-            - `crop`: the same, and the photo is cropped at random first; a policy has one at most;
-            - `first`: `f(crop, size)` returns what comes in place of the policy `crop`;
+            - `crop`: the same, after a random crop; a policy has at most one such step;
+            - `first`: `f(crop, size)` returns a policy that replaces the policy `crop`;
             - `batch`: `f(photos, labels, seed)` mixes the photos and labels of a batch.
 
-        prepare: makes the function's further argument, once for each policy.
+        prepare: makes the argument `prepared` of the function, once for each policy.
     """
 
     def register(function: Callable) -> Callable:
@@ -77,7 +77,7 @@ def steps(names: str) -> list[str]:
     """The steps of a comma-separated list; none for `none`.
 
     Raises:
-        UserError: a step that does not exist, is given twice, or crops after another that crops.
+        UserError: for a step that does not exist or is given twice, and for two that crop.
     """
     chosen = [] if names == "none" else names.split(",")
     for name in chosen:
@@ -85,7 +85,7 @@ def steps(names: str) -> list[str]:
             known = ", ".join(_REGISTRY)
             raise UserError(f"--augment has no step {name!r}; give none, or some of {known}")
         if chosen.count(name) > 1:
-            raise UserError(f"--augment has {name} twice; once is enough")
+            raise UserError(f"--augment has {name} twice; give it once")
     if len(crops := [name for name in chosen if _REGISTRY[name].kind == "crop"]) > 1:
         raise UserError(f"--augment has {' and '.join(crops)}, which both crop; choose one")
     return chosen
@@ -161,9 +161,9 @@ def mixing(names: str, share: float = 1.0) -> Mixing | None:
     """A function that mixes the photos of a batch, and their labels; None if no step mixes.
 
     It takes float32 photos `(B, S, S, 3)`, one-hot float32 labels `(B, C)` and an int32 seed
-    `(2,)`, and returns the same types. Neighbours are mixed with each other. With several
-    processes, each draws for the whole batch, so that the result is that of one process, if each
-    has an even number of rows.
+    `(2,)`, and returns mixed photos and labels. Neighbours in the batch are mixed with each other.
+    With several processes, each draws the random numbers of the whole batch, so the result is that
+    of a single process, provided that each process has an even number of rows.
 
     Args:
         share: fraction of the batches that is mixed, 0..1; the others stay as they are.
@@ -360,7 +360,7 @@ def _degrade(x: tf.Tensor, seed: tf.Tensor, strength: float) -> tf.Tensor:
 
 
 def _operations() -> list[Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]]:
-    """The operations of AutoAugment, each of a photo, an amount 0..1 and a sign, -1 or 1."""
+    """The operations of AutoAugment: functions of a photo, an amount in 0..1, and a sign."""
     # Keras 3.15 has these too, but equalizes slowly and inexactly, and sharpens the borders:
     # `benchmarks/operations.py`.
     import keras_cv
@@ -376,7 +376,7 @@ def _operations() -> list[Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]
         return layer.augment_images(x[None], numbers)[0]
 
     def fade(x, changed, amount):
-        # These have no amount of their own; at 0.3 and above they are applied in full.
+        # For operations without an amount; from 0.3 on they are applied in full.
         return x + tf.minimum(amount / 0.3, 1.0) * (changed - x)
 
     def solarize(x, amount, sign):
@@ -431,11 +431,11 @@ def _augmix(x: tf.Tensor, seed: tf.Tensor, strength: float, prepared: list) -> t
 
     seeds = tf.random.split(seed, 10)
     draws = tf.random.stateless_uniform((7,), seeds[9], minval=1e-6)
-    shares = -tf.math.log(draws[:3])  # Dirichlet(1, 1, 1), once they are divided by their sum
+    shares = -tf.math.log(draws[:3])  # divided by their sum, they are Dirichlet(1, 1, 1)
     shares /= tf.reduce_sum(shares)
     depths = 1 + tf.cast(3.0 * draws[3:6], tf.int32)
     chains = [
-        # The others are what the paper's corrupted test photos were made with.
+        # The paper leaves out the others, because its corrupted test photos were made with them.
         _chain(prepared[:9], x, seeds[3 * chain :], depths[chain], strength)
         for chain in range(3)
     ]
@@ -474,7 +474,7 @@ def _cutmix(photos: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor) -> tuple[tf.T
 
 
 def _partners(x: tf.Tensor) -> tf.Tensor:
-    """Each row's neighbour in the batch; the last of an odd number is its own."""
+    """Each row's neighbour in the batch; the last row of an odd number is its own neighbour."""
     import tensorflow as tf
 
     rows = tf.range(tf.shape(x)[0])
@@ -486,7 +486,7 @@ def _blend(x: tf.Tensor, share: tf.Tensor) -> tf.Tensor:
 
 
 def _drawn(draw: Callable[[tf.Tensor], tf.Tensor], labels: tf.Tensor) -> tf.Tensor:
-    """This process's rows of what is drawn for the whole batch."""
+    """This process's rows of random numbers drawn for the whole batch."""
     import tensorflow as tf
 
     rows = tf.shape(labels)[0]
@@ -502,7 +502,13 @@ def _tint(
     saturation: float = 1.0,
     hue: float = 0.0,
 ) -> tf.Tensor:
-    """Colours changed by up to so much: added, multiplied or divided by; hue as a turn, 0..1."""
+    """Change colours at random, by at most these amounts at strength 1.
+
+    Args:
+        brightness: added or subtracted, on the scale 0..255.
+        contrast, saturation: factors, multiplied or divided by.
+        hue: part of a full turn, 0..1.
+    """
     import tensorflow as tf
 
     draws = tf.unstack(strength * tf.random.stateless_uniform((4,), seed, -1.0, 1.0))
@@ -510,7 +516,7 @@ def _tint(
     if contrast != 1:
         x = tf.image.adjust_contrast(x, contrast ** draws[1])
     if saturation != 1 or hue:
-        # Hue and saturation are defined within 0..1 alone.
+        # Hue and saturation are defined only within 0..1.
         x = tf.clip_by_value(x, 0.0, 255.0) / 255.0
         x = tf.image.adjust_saturation(x, saturation ** draws[2])
         if hue:
@@ -529,7 +535,14 @@ def _geometry(
     shift: float = 0.0,
     mirror: tuple[bool, bool] = (False, False),
 ) -> tf.Tensor:
-    """Turned, sheared, zoomed and moved by up to so much, in turns and in shares of the side."""
+    """Rotate, shear, zoom and shift at random, by at most these amounts at strength 1.
+
+    Args:
+        turn: part of a full turn.
+        shear, shift: fractions of the side.
+        zoom: natural logarithm of the factor.
+        mirror: whether to mirror half of the photos, across and down.
+    """
     import tensorflow as tf
 
     seeds = tf.random.split(seed, 2)
@@ -551,11 +564,11 @@ def _warp(
     scale: tuple | tf.Tensor = (1.0, 1.0),
     shift: tuple | tf.Tensor = (0.0, 0.0),
 ) -> tf.Tensor:
-    """All at once about the middle; what lies beyond the border is the photo mirrored.
+    """Apply all at once, about the centre; beyond its borders the photo is continued mirrored.
 
     Args:
         x: `(S, S, 3)`.
-        turn: in turns, counter-clockwise.
+        turn: part of a full turn, counter-clockwise.
         shear, scale, shift: `(2,)`, across and down; a negative scale mirrors.
     """
     import tensorflow as tf
@@ -580,14 +593,18 @@ def _warp(
 
 
 def _hide(x: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
-    """The photo with its mean colour where the mask, bool `(S, S)`, is."""
+    """Fill the mask, bool `(S, S)`, with the photo's mean colour."""
     import tensorflow as tf
 
     return tf.where(mask[..., None], tf.reduce_mean(x, axis=(0, 1)), x)
 
 
 def _boxes(size: int, top: tf.Tensor, left: tf.Tensor, side: tf.Tensor) -> tf.Tensor:
-    """Squares about `(top, left)`, all `(B,)` in shares of the photo's side, bool `(B, S, S)`."""
+    """Masks of squares centred at `(top, left)`, bool `(B, S, S)`.
+
+    Args:
+        top, left, side: `(B,)`, fractions of the photo's side.
+    """
     import tensorflow as tf
 
     places = (tf.range(size, dtype=tf.float32) + 0.5) / size
@@ -599,7 +616,7 @@ def _boxes(size: int, top: tf.Tensor, left: tf.Tensor, side: tf.Tensor) -> tf.Te
 def _one_of(
     operations: list[Callable], x: tf.Tensor, seed: tf.Tensor, strength: float
 ) -> tf.Tensor:
-    """A random one of the operations, by an amount of 0.3 on average at strength 1."""
+    """Apply a random operation, with an average amount of 0.3 at strength 1."""
     import tensorflow as tf
 
     which, amount, side = tf.unstack(tf.random.stateless_uniform((3,), seed))
@@ -613,16 +630,16 @@ def _one_of(
 def _chain(
     operations: list[Callable], x: tf.Tensor, seeds: tf.Tensor, depth: tf.Tensor, strength: float
 ) -> tf.Tensor:
-    """So many random operations, one after the other."""
+    """Apply `depth` random operations, one after another."""
     import tensorflow as tf
 
-    def longer(place: tf.Tensor, x: tf.Tensor):
+    def apply_next(place: tf.Tensor, x: tf.Tensor):
         return place + 1, _one_of(operations, x, seeds[place], strength)
 
-    return tf.while_loop(lambda place, x: place < depth, longer, (0, x))[1]
+    return tf.while_loop(lambda place, x: place < depth, apply_next, (0, x))[1]
 
 
-# What `--augment` and its help list, in the order of the functions above.
+# The steps and their help, in the order of the functions above.
 STEPS = {name: one.about for name, one in _REGISTRY.items()}
 PHOTO_STEPS = tuple(name for name, one in _REGISTRY.items() if one.kind != "batch")
 BATCH_STEPS = tuple(name for name, one in _REGISTRY.items() if one.kind == "batch")

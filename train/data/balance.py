@@ -1,31 +1,31 @@
-"""Classes of unequal size: weights of their photos in the loss, and how often they are drawn."""
+"""Unbalanced classes: class weights in the loss, and oversampling."""
 
 from __future__ import annotations
 
 import numpy as np
 
 SCHEMES = ("none", "balanced", "inverse-sqrt", "effective-number")
-BETA = 0.999  # of the effective number: what a class gains from photos beyond a thousand is little
+BETA = 0.999  # of the effective number, which hardly grows beyond a thousand photos
 
 
 def class_counts(labels: np.ndarray, class_count: int) -> np.ndarray:
-    """Photos per class, int64 `(C,)`, from int labels `(N,)`; outliers (-1) do not count."""
+    """Photos per class, int64 `(C,)`, from int labels `(N,)`; outliers (-1) are not counted."""
     return np.bincount(labels[labels >= 0], minlength=class_count)
 
 
 def class_weights(scheme: str, counts: np.ndarray) -> np.ndarray | None:
     """The weight of each class in the loss; None for `none`.
 
-    - `balanced`: one over the class's photos, so that all classes count the same;
-    - `inverse-sqrt`: one over their square root, half-way there;
+    - `balanced`: `1 / n` for a class of n photos, so that all classes count equally;
+    - `inverse-sqrt`: `1 / sqrt(n)`, a compromise;
     - `effective-number`: one over `(1 - 0.999^n) / (1 - 0.999)`, which grows ever more slowly with
-      the class's n photos (Cui et al., 2019, https://arxiv.org/abs/1901.05555).
+      n (Cui et al., 2019, https://arxiv.org/abs/1901.05555).
 
     Args:
         counts: training photos per class, int `(C,)`, each at least 1.
 
     Returns:
-        float32 `(C,)`, 1 on average over the photos, so that a learning rate keeps its meaning.
+        float32 `(C,)`, 1 on average over the photos, so that the learning rate keeps its scale.
     """
     if scheme == "none":
         return None
@@ -40,20 +40,20 @@ def class_weights(scheme: str, counts: np.ndarray) -> np.ndarray | None:
 
 
 def even_draws(labels: np.ndarray, seed: int, first: int, last: int) -> np.ndarray:
-    """The photos of draws `first` to `last - 1` of a run, when classes take turns.
+    """The photos of draws `first` to `last - 1` of a run, if the classes take turns.
 
-    Each class goes through its own photos in an order that is reshuffled every time all were
-    drawn: photos of rare classes are repeated, and none of a common class is left out.
+    Each class cycles through its photos, reshuffled for every cycle: photos of rare classes are
+    repeated, and every photo of a common class is drawn sooner or later.
 
     Args:
-        labels: int `(N,)`; classes without photos are skipped, and outliers (-1) are a tenth of
+        labels: int `(N,)`; classes without photos are skipped, and outliers (-1) are one tenth of
             the draws.
 
     Returns:
         int64 `(last - first,)`, in 0..N-1.
     """
     classes = np.unique(labels).tolist()
-    if -1 in classes:  # outliers take one turn of ten
+    if -1 in classes:  # outliers take one of ten turns
         classes += [-1] * (round((len(classes) - 1) / 9) - 1)
     turns = np.array(classes)
     draws = np.arange(first, last)

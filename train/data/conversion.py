@@ -1,4 +1,4 @@
-"""Convert any source to TFRecords in Kaggle's Petals layout, or to folders."""
+"""Convert a photo source to TFRecords in the layout of "Petals to the Metal", or to folders."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from train.sources import Source, Split
 SIZE = 224
 SHARD_SIZE = 150  # megabytes
 QUALITY = 95  # of JPEG, 0..100
-SAMPLE = 64  # photos whose mean size tells how many shards a split needs
+SAMPLE = 64  # photos whose mean size decides how many shards a split needs
 
 
 def to_tfrecords(
@@ -33,22 +33,22 @@ def to_tfrecords(
     shard_size: float = SHARD_SIZE,
     seed: int = 0,
 ) -> pathlib.Path:
-    """Write a source as TFRecords, shuffled by the seed; complete shards that exist are kept.
+    """Write a source as shuffled TFRecords; complete shards that exist are kept.
 
     Args:
         source: the photos.
         output: a folder, which may hold other resolutions of the same classes.
-        size: side in pixels of the centre squares that photos are reduced to; a JPEG that has
-            this size stays as it is. None: all JPEGs stay as they are.
-        shards: files per split; None: as many as `shard_size` needs.
-        shard_size: about how large a file may become, in megabytes (10**6 bytes).
-        seed: of the order of the photos.
+        size: photos are cropped and reduced to centre squares of this side in pixels; a JPEG of
+            this size is copied unchanged. None: all JPEGs are copied unchanged.
+        shards: files per split; None for as many as `shard_size` requires.
+        shard_size: approximate size of a file in megabytes (10**6 bytes).
+        seed: random seed of the order.
 
     Returns:
         The folder of the resolution, `output / "224x224"` or `output / "original"`.
 
     Raises:
-        UserError: a photo cannot be read, or `output` holds something else.
+        UserError: if a photo cannot be read, or `output` holds another conversion.
     """
     from train.sources.tfrecord import FOLDERS, ORIGINAL, entries, is_shard
 
@@ -69,7 +69,7 @@ def to_tfrecords(
         there = [folder / name for name in entries(str(folder)) if is_shard(name)]
         if others := [path for path in there if path not in paths]:
             raise UserError(
-                f"{others[0]} is of another conversion; give an --output without shards"
+                f"{others[0]} belongs to another conversion; give an --output without shards"
             )
         with progress(None, f"writing {title}", len(split), "photos") as bar:
             for path, part in paths.items():
@@ -84,17 +84,17 @@ def to_tfrecords(
 def to_folder(source: Source, output: pathlib.Path, *, size: int | None = None) -> None:
     """Write a source as `output/SPLIT/CLASS/NUMBER.jpg`; a split that exists is kept.
 
-    The arguments and what is raised are those of `to_tfrecords`.
+    Arguments and errors are those of `to_tfrecords`.
     """
     for name in source.class_names:
-        # What the source `folder` ignores, and what would not stay in its folder.
+        # Names that the source `folder` ignores, and names that would leave the folder.
         if re.match(r"[.@]|__", name) or re.search(r"[/\\\0]", name):
-            raise UserError(f"the class name {name!r} cannot be the name of a folder; change it")
+            raise UserError(f"the class name {name!r} cannot be the name of a folder; rename it")
     for title, split in source.splits.items():
         folder = output / title
         if folder.exists():
             if sum(1 for _ in folder.glob("*/*.jpg")) != len(split):
-                raise UserError(f"{folder} holds something else; give another --output")
+                raise UserError(f"{folder} holds other photos; give another --output")
             continue
         photos = _encoded(split, np.arange(len(split)), size)
         with replacing(folder) as room:
@@ -120,21 +120,21 @@ def _write_shard(path: pathlib.Path, split: Split, part: np.ndarray, size: int |
 
 
 def _check_shard(path: pathlib.Path, labels: np.ndarray) -> None:
-    """Check that a shard that exists is complete and, by its labels, of these photos."""
+    """Check that an existing shard is complete and has the labels of these photos."""
     from train.sources.tfrecord import index_shard
 
     shard = index_shard(str(path))
     if shard.faults:
         raise UserError(shard.faults[0])
     if shard.labels != labels.tolist():
-        raise UserError(f"{path} is of another conversion; give an --output without shards")
+        raise UserError(f"{path} belongs to another conversion; give an --output without shards")
 
 
 def _encoded(split: Split, indices: np.ndarray, size: int | None) -> Iterator[bytes]:
     """The JPEGs of some photos, in order.
 
     Raises:
-        UserError: one cannot be read.
+        UserError: if one cannot be read.
     """
 
     def encode(data: bytes) -> bytes:
@@ -156,13 +156,13 @@ def _encoded(split: Split, indices: np.ndarray, size: int | None) -> Iterator[by
 
 
 def _write_names(path: pathlib.Path, class_names: tuple[str, ...]) -> None:
-    # Names of folders may end in blanks, as `cyclamen ` of some copies of Oxford 102 does.
+    # Folder names may end in blanks, as `cyclamen ` does in some copies of Oxford 102.
     names = [name.strip() for name in class_names]
     text = "".join(f"{name}\n" for name in names)
     if text.splitlines() != names or len(set(names)) < len(names):
-        raise UserError("the class names differ in blanks alone or hold line breaks; rename them")
+        raise UserError("class names differ only in blanks, or contain line breaks; rename them")
     if not path.exists():
         with replacing(path) as temporary:
             temporary.write_text(text, "utf-8", newline="\n")
     elif path.read_text("utf-8") != text:
-        raise UserError(f"{path} names other classes; give another --output")
+        raise UserError(f"{path} lists other classes; give another --output")

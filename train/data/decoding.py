@@ -1,4 +1,4 @@
-"""Decode the photos of a split once, in parallel, by the functions that serve."""
+"""Decode the photos of a split once, in parallel, with the functions that serving uses."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from train.sources import SourceError, Split
 
 log = logging.getLogger("flowers")
 
-UNREADABLE_LIMIT = 0.05  # share of a split's photos that may be skipped
+UNREADABLE_LIMIT = 0.05  # fraction of a split's photos that may be skipped
 MARGIN = 1.25  # training keeps photos this much larger than the input, for random crops
 CHUNK = 64  # photos that are decoded ahead
 IN_MEMORY = 4 * 2**30  # bytes of a split's decoded photos that are kept in memory, at most
-# Where the kernel says how much memory a container may use, by version of control groups.
+# The memory limit of a container, for control groups v2 and v1.
 LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 
 
@@ -35,9 +35,10 @@ class Photos:
 
     Attributes:
         labels: int32 `(N,)`, -1 for an outlier.
+        names: one per photo, those of the split.
         read: `read(i)` returns photo i, uint8 `(H, W, 3)`.
-        array: for evaluation, all of them at the network's input size, uint8 `(N, S, S, 3)`.
-        origins: those of the split.
+        array: for evaluation, all photos at the network's input size, uint8 `(N, S, S, 3)`.
+        origins: those of the split, for photos of a merged source.
     """
 
     names: list[str]
@@ -55,12 +56,12 @@ def decode_each(
     indices: Sequence[int],
     make: Callable[[Any], Any] = decode,
 ) -> Iterator[tuple[int, Any, PhotoError | OSError | None]]:
-    """Read and decode photos on all cores; what a photo that cannot be read means is the caller's.
+    """Read and decode photos on all cores; errors are yielded, not raised.
 
     Args:
         read: returns the bytes or the path of photo `i`.
-        indices: which photos, in this order.
-        make: what is made of them.
+        indices: the photos, in order.
+        make: decodes a photo, from what `read` returned.
 
     Yields:
         The index, what `make` returned, and None; or the index, None, and the error.
@@ -73,7 +74,7 @@ def decode_each(
             return i, None, error
 
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        # In chunks, since what is decoded ahead waits in memory.
+        # In chunks, because photos that are decoded ahead wait in memory.
         for start in range(0, len(indices), CHUNK):
             yield from pool.map(one, indices[start : start + CHUNK])
 
@@ -84,7 +85,7 @@ def evaluation_photos(
     """Decode a split exactly as serving does.
 
     Raises:
-        SourceError: no photo can be read or, without `skip_bad`, more than 5 % cannot.
+        SourceError: if no photo can be read or, without `skip_bad`, more than 5 % cannot.
     """
     array = allocate((len(split), size, size, 3))
 
@@ -105,7 +106,7 @@ def evaluation_photos(
 def training_photos(split: Split, title: str, size: int, skip_bad: bool = False) -> Photos:
     """Decode a split without cropping; photos much larger than the input are reduced.
 
-    They stay in memory if they fit; else each is decoded again whenever it is read.
+    They stay in memory if they fit; otherwise each is decoded again whenever it is read.
 
     Raises:
         SourceError: as `evaluation_photos`.
@@ -125,7 +126,7 @@ def training_photos(split: Split, title: str, size: int, skip_bad: bool = False)
         if i in photos:
             return photos[i]
         photo = reduced(split.read(i))
-        if fits:  # one of another process's share, which checked it
+        if fits:  # it is in the share of another process, which has checked it
             photos[i] = photo
         return photo
 
@@ -143,10 +144,10 @@ def together(first: Photos, second: Photos) -> Photos:
 
 
 def readable(split: Split, title: str) -> Split:
-    """The photos of a split that can be decoded; how many cannot is logged.
+    """The photos of a split that can be decoded; the number of the others is logged.
 
     Raises:
-        SourceError: none can be.
+        SourceError: if none can be decoded.
     """
     kept = _decode(split, title, decode, lambda i, photo: None, skip_bad=True)
     return split.subset(np.array(kept))
@@ -159,9 +160,9 @@ def _decode(
     keep: Callable[[int, np.ndarray], None],
     skip_bad: bool,
 ) -> list[int]:
-    """Read every photo and make an array of it; returns the indices of the readable ones.
+    """Read and decode every photo; returns the indices of the readable ones.
 
-    With several processes, each reads its share, and all learn which photos are unreadable.
+    With several processes, each reads its share, and all get the same indices.
     """
     own = processes.share(len(split))
     reasons = {}
@@ -177,10 +178,10 @@ def _decode(
         some = "; ".join(list(failures.values())[:3])
         what = f"{len(failures)} of {len(split)} {title} photos cannot be read ({some})"
         if len(failures) == len(split):
-            raise SourceError(f"{what}, so none is left: mend the data first")
+            raise SourceError(f"{what}, so none is left: repair the dataset first")
         if len(failures) > UNREADABLE_LIMIT * len(split) and not skip_bad:
             raise SourceError(
-                f"{what}; more than {UNREADABLE_LIMIT:.0%}, so mend the data first, or use the "
+                f"{what}, more than {UNREADABLE_LIMIT:.0%}: repair the dataset first, or use the "
                 "rest with --skip-bad"
             )
         log.info("skipped: %s", what)
@@ -188,7 +189,7 @@ def _decode(
 
 
 class _OnDemand:
-    """Decoded photos `array[kept]`, of which those not yet `done` are made when they are read."""
+    """Decoded photos `array[kept]`; those not in `done` are decoded when they are first read."""
 
     def __init__(
         self,
@@ -223,10 +224,10 @@ def _reduce(photo: np.ndarray, short_side: int) -> np.ndarray:
 
 
 def in_memory() -> int:
-    """How many bytes of a split's decoded photos are kept in memory.
+    """The limit, in bytes, up to which a split's decoded photos are kept in memory.
 
-    A sixth of what the machine or container has, since up to three splits are kept beside the
-    network and its training; at most `IN_MEMORY`.
+    A sixth of the memory of the machine or container, because up to three splits are in memory
+    together with the network and its training; at most `IN_MEMORY`.
     """
     memory = [6 * IN_MEMORY]
     if hasattr(os, "sysconf"):  # not on Windows

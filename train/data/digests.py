@@ -1,8 +1,8 @@
-"""Which photos are in which split, by a digest of their bytes, even if the data changes.
+"""The split of each photo, by a digest of its bytes, so that it survives changes of the dataset.
 
-Random splits follow from the seed and the number of photos, so one more photo changes them all, and
-photos that a network was trained on may become test photos. A run and its bundle therefore keep
-`splits.json`; resuming the run and evaluating the bundle use it.
+Random splits depend on the seed and on the number of photos, so a single new photo changes all of
+them, and training photos may become test photos. A run and its bundle therefore keep `splits.json`,
+which is used when the run is resumed and when the bundle is evaluated.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from train.sources.base import picked
 log = logging.getLogger("flowers")
 
 READERS = 16
-ORDER = ("train", "valid", "test")  # from what a network learns from most to what it never sees
+ORDER = ("train", "valid", "test")  # by decreasing influence on the network
 
 
 def digests(split: Split, title: str) -> list[str | None]:
-    """The digest of each photo, in hexadecimal; None for one that cannot be read.
+    """The digest of each photo in hexadecimal; None if it cannot be read.
 
-    Collective: each process reads its share of the photos, and gets all digests.
+    Collective: each process reads its share of the photos and gets all digests.
     """
 
     def one(i: int) -> bytes:
@@ -51,18 +51,18 @@ def digests(split: Split, title: str) -> list[str | None]:
 
 
 def begin(source: Source, folder: pathlib.Path, begun: bool) -> Source:
-    """The photos of a run, in the splits and the order that it started with.
+    """The photos of a run, in the splits and in the order that it started with.
 
-    Photos that were added to the data since are left out. As long as nothing is trained,
+    Photos that were added to the dataset later are left out. Before anything is trained,
     `splits.json` is written.
 
     Args:
-        folder: the run's.
-        begun: whether anything is trained yet.
+        folder: the folder of the run.
+        begun: whether anything has been trained.
 
     Raises:
-        UserError: for a damaged `splits.json`, for data with other classes than the run began
-            with, and where a split has no photo left.
+        UserError: if `splits.json` is damaged, if the dataset has other classes than when the run
+            started, or if a split has no photos left.
     """
     if source.drawn:
         return source
@@ -81,9 +81,9 @@ def begin(source: Source, folder: pathlib.Path, begun: bool) -> Source:
 def _as_begun(source: Source, found: dict[str, list[str | None]], kept: bundle.Splits) -> Source:
     if changed := sorted(set(source.class_names) ^ set(kept.class_names)):
         raise SourceError(
-            f"{source.name} has other classes than the run began with: {changed[0]!r} is "
-            f"{'new' if changed[0] in source.class_names else 'gone'}; give it the classes that it "
-            "had, or begin a new run"
+            f"the classes of {source.name} have changed since the run started: {changed[0]!r} is "
+            f"{'new' if changed[0] in source.class_names else 'gone'}; restore the classes, or "
+            "start a new run"
         )
     places = collections.defaultdict(collections.deque)
     unreadable = collections.defaultdict(list)
@@ -101,8 +101,8 @@ def _as_begun(source: Source, found: dict[str, list[str | None]], kept: bundle.S
     gone = sum(map(len, kept.photos.values())) - sum(map(len, splits.values()))
     if new or gone:
         log.warning(
-            "%s has changed since the run began: %d photos are new and left out (a new run takes "
-            "them), %d are gone; the others keep their splits",
+            "%s has changed since the run started: %d photos are new and left out (a new run would "
+            "use them), %d are gone; the others keep their splits",
             source.name,
             new,
             gone,
@@ -110,18 +110,18 @@ def _as_begun(source: Source, found: dict[str, list[str | None]], kept: bundle.S
     for name, photos in splits.items():
         if not photos:
             raise SourceError(
-                f"{source.name} has none of the {name} photos left that the run began with: give "
-                "them back, or begin a new run"
+                f"{source.name} has none of the {name} photos left that the run started with: "
+                "restore them, or start a new run"
             )
     return _with_splits(source, {name: splits[name] + unreadable[name] for name in splits})
 
 
 def as_trained(source: Source, records: Sequence[bundle.Splits | None]) -> Source:
-    """Put photos that a model was trained with back into the split that they had then.
+    """Move photos back into the split that they were in when a model was trained.
 
     Args:
-        records: of each network that is measured. Of several, a photo is in the split of the one
-            that learned most from it.
+        records: the splits of each model that is evaluated. With several models, a photo goes into
+            its split in the model that learned most from it: train before valid before test.
     """
     known = [_splits_by_digest(record) for record in records if record is not None]
     if not known or source.drawn:
@@ -130,7 +130,7 @@ def as_trained(source: Source, records: Sequence[bundle.Splits | None]) -> Sourc
     moved = new = seen = 0
     for name, split in source.splits.items():
         for i, digest in enumerate(digests(split, name)):
-            # Where there are copies of a photo in several splits, each stays where it is.
+            # If several splits have copies of a photo, each copy stays where it is.
             theirs = [of[digest] for of in known if digest in of]
             own = [name if name in of else min(of, key=ORDER.index) for of in theirs]
             to = min(own, key=ORDER.index, default=name)
@@ -140,8 +140,8 @@ def as_trained(source: Source, records: Sequence[bundle.Splits | None]) -> Sourc
             seen += bool(theirs)
     if moved or (new and seen):
         log.warning(
-            "%s: %d photos are put back into the splits that they had when the model was trained, "
-            "%d are new to it and stay in theirs",
+            "%s: %d photos are moved back into the splits that they were in when the model was "
+            "trained; %d are new to the model and stay where they are",
             source.name,
             moved,
             new,

@@ -1,4 +1,4 @@
-"""Photos that a collection holds twice: the same bytes, the same pixels, or nearly the same."""
+"""Duplicates: photos with the same bytes, the same pixels, or nearly the same content."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import scipy.sparse
 from PIL import Image
 
 # The perceptual hash proposes pairs that differ in at most this many of its 64 bits; the thumbnails
-# confirm them. Chosen by looking at the pairs of Oxford Flowers 102: there, looser limits add
-# white flowers on dark ground, tighter ones lose other crops of a photo.
+# confirm them. The limits were chosen by inspecting pairs in Oxford 102 Flowers: looser ones add
+# white flowers on dark backgrounds, tighter ones miss other crops of the same photo.
 MAX_DISTANCE = 8
 MIN_CORRELATION = 0.7
 THUMBNAIL = 64
@@ -21,10 +21,11 @@ _BLOCK = 16  # rows of the distance matrix at a time, few enough for a processor
 
 @dataclasses.dataclass(frozen=True)
 class Pair:
-    """Two photos that are one, by their numbers, `first < second`.
+    """Two duplicates, by their numbers, `first < second`.
 
     Attributes:
-        kind: "bytes" for identical files, "pixels" for files that decode to the same, "near".
+        kind: "bytes" for identical files, "pixels" for files that decode to the same photo, "near"
+            for nearly the same photos.
         distance: bits in which the perceptual hashes differ, 0..64.
         correlation: of the thumbnails, -1..1.
     """
@@ -37,7 +38,7 @@ class Pair:
 
 
 def perceptual_hash(photo: np.ndarray) -> int:
-    """The 64-bit pHash of a photo, uint8 `(H, W, 3)`: which low frequencies exceed their median.
+    """The 64-bit pHash of a photo, uint8 `(H, W, 3)`: a bit per low frequency above the median.
 
     Re-encoding, resizing and light changes of colour flip few of the 64 bits.
     """
@@ -60,14 +61,14 @@ def find_pairs(
 ) -> list[Pair]:
     """All duplicates among N photos.
 
-    Of several identical photos each is paired with the first, and only the first is compared
-    with others, so a photo that exists a thousand times makes 999 pairs.
+    Identical photos are paired with the first of them, and only that one is compared with other
+    photos, so a photo that exists a thousand times makes 999 pairs.
 
     Args:
-        byte_hashes: N, of the files.
-        pixel_hashes: N, of the decoded photos, their shape included.
+        byte_hashes: N hashes of the files.
+        pixel_hashes: N hashes of the decoded photos, including their shapes.
         perceptual_hashes: uint64 `(N,)`.
-        thumbnails: N, see `thumbnail`.
+        thumbnails: N photos made by `thumbnail`.
     """
     pairs = []
     rest: Iterable[int] = range(len(byte_hashes))
@@ -93,7 +94,7 @@ def find_pairs(
 
 
 def groups(pairs: Iterable[Pair]) -> list[list[int]]:
-    """The photos that are one by any chain of pairs, each group sorted."""
+    """Groups of duplicates, sorted: photos that are connected by pairs."""
     edges = np.array([(pair.first, pair.second) for pair in pairs], np.int64).reshape(-1, 2)
     numbers, places = np.unique(edges, return_inverse=True)
     first, second = places.reshape(-1, 2).T
@@ -103,6 +104,6 @@ def groups(pairs: Iterable[Pair]) -> list[list[int]]:
 
 
 def _correlation(a: np.ndarray, b: np.ndarray) -> float:
-    """Pearson's, over all pixels and colours."""
+    """Pearson correlation over all pixels and colours."""
     a, b = (x.astype(np.float32).ravel() - x.mean() for x in (a, b))
     return float(a @ b / np.sqrt((a @ a) * (b @ b)))

@@ -1,8 +1,8 @@
-"""Out-of-distribution photos, to choose and to measure the refusal score, and to train on.
+"""Out-of-distribution photos: to train on, to choose the refusal score, and to measure it.
 
-Some are drawn here, others are pictures that come inside this project's requirements. They form two
-groups that share no kind and no picture: one to choose the score by, one to measure it. Real photos
-come from folders (`outliers`), of which a third part is for training.
+Some are drawn here, and some come with packages that this project requires. They form two groups
+that have no kind of picture in common: one to choose the score, one to measure it. Real photos come
+from folders (`outliers`); 6 of 10 are for training, 2 to choose and 2 to measure.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ SIDE = 256  # pixels of a drawn picture
 DRAWN = 40  # pictures of each drawn kind
 CUT = 20  # squares cut out of each picture that comes with a package
 
-# Package, path inside it. A picture that a version of a package lacks is left out.
+# Package and path inside it. A picture that the installed version lacks is left out.
 PICTURES = {
     "choose": {
         "city": ("sklearn", "datasets/images/china.jpg"),
@@ -44,16 +44,16 @@ PICTURES = {
 
 
 def outliers(folders: Sequence[str]) -> dict[str, Split]:
-    """The photos of these folders, at any depth, split into train (6 of 10), choose and measure.
+    """The photos of folders, at any depth, split into train (6 of 10), choose and measure.
 
-    A photo's bytes decide its part, so that it stays there when photos are added, and its copies
-    are in the same part.
+    The bytes of a photo decide its split, so photos that are added change nothing for the others,
+    and copies of a photo are in the same split.
 
     Returns:
         `train`, `choose` and `measure`; all labels are -1, the origins are the folders' names.
 
     Raises:
-        SourceError: a folder without photos, or with too few for three parts.
+        SourceError: if a folder has no photos, or too few for three splits.
     """
     found = [open_photos(folder) for folder in folders]
     parts: dict[str, list[tuple[int, int]]] = {"train": [], "choose": [], "measure": []}
@@ -64,16 +64,16 @@ def outliers(folders: Sequence[str]) -> dict[str, Split]:
     for part, places in parts.items():
         if folders and not places:
             raise SourceError(
-                f"--outliers: {', '.join(folders)} has too few photos to cut {', '.join(parts)} "
-                f"from: none is left for {part}."
+                f"--outliers: {', '.join(folders)} has too few photos to split into "
+                f"{', '.join(parts)}: none is left for {part}."
             )
     return {part: _chosen(found, places) for part, places in parts.items()}
 
 
 def outlier_pictures(folders: Sequence[str], manifest: Manifest) -> dict[str, list[np.ndarray]]:
-    """The photos of folders that a model has to refuse, decoded, by the folder's name.
+    """The decoded photos of folders that a model should refuse, by the folder's name.
 
-    Of a folder that the model was trained on, only the photos held out for measuring.
+    If the model was trained on a folder, these are only the photos held out to measure.
     """
     found: dict[str, list[np.ndarray]] = {}
     for folder in folders:
@@ -82,8 +82,8 @@ def outlier_pictures(folders: Sequence[str], manifest: Manifest) -> dict[str, li
         if name in manifest.provenance.outliers:
             count, split = len(split), outliers([folder])["measure"]
             log.info(
-                "%s: the model was trained on this folder; of its %d photos, the %d held out for "
-                "measuring are used",
+                "%s: the model was trained on this folder; of its %d photos, the %d held out to "
+                "measure are used",
                 folder,
                 count,
                 len(split),
@@ -93,7 +93,7 @@ def outlier_pictures(folders: Sequence[str], manifest: Manifest) -> dict[str, li
 
 
 def pictures(split: Split) -> dict[str, list[np.ndarray]]:
-    """The photos of a split by origin, decoded; unreadable ones are named in the log."""
+    """The decoded photos of a split by origin; unreadable ones are named in the log."""
     found: dict[str, list[np.ndarray]] = {}
     for i, photo, error in decode_each(split.read, range(len(split))):
         if error is None:
@@ -117,11 +117,11 @@ def _chosen(found: Sequence[Split], places: Sequence[tuple[int, int]]) -> Split:
 
 
 def ood_pictures(group: str, flowers: np.ndarray | None = None) -> dict[str, list[np.ndarray]]:
-    """Out-of-distribution pictures by kind, uint8 `(H, W, 3)` each; the same ones every time.
+    """Out-of-distribution pictures by kind, uint8 `(H, W, 3)` each; always the same ones.
 
     Args:
         group: `"choose"` or `"measure"`.
-        flowers: photos of flowers, uint8 `(N, S, S, 3)`, to scramble, if there are any.
+        flowers: photos of flowers to scramble, uint8 `(N, S, S, 3)`; None for none.
     """
     random = np.random.default_rng(0)
     kinds: dict[str, list[np.ndarray]] = {}
@@ -215,7 +215,7 @@ def _text(random: np.random.Generator) -> np.ndarray:
 
 
 def _scrambled(photo: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """A photo cut into 16 by 16 tiles that change places."""
+    """A photo cut into 16 by 16 tiles in random order."""
     side = len(photo) // 16
     if not side:
         return random.permutation(photo.reshape(-1, 3)).reshape(photo.shape)
@@ -225,7 +225,7 @@ def _scrambled(photo: np.ndarray, random: np.random.Generator) -> np.ndarray:
 
 
 def _cut(picture: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """A square of 40 to 100 % of the short side from anywhere, mirrored half of the time."""
+    """A random square of 40 to 100 % of the short side, mirrored half of the time."""
     height, width = picture.shape[:2]
     side = round(min(height, width) * random.uniform(0.4, 1))
     top, left = random.integers(height - side + 1), random.integers(width - side + 1)

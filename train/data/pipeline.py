@@ -1,7 +1,7 @@
 """From decoded photos to batches: augment and batch with tf.data.
 
-The order of photos (`Order`) and what training sees of them (`Views`) are functions of the seed and
-the epoch alone, so a resumed run goes on with the same batches.
+The order of photos (`Order`) and their augmentation (`Views`) depend only on the seed and the
+epoch, so a resumed run sees the same batches as one that was not interrupted.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class Views:
-    """What training sees of photos: a new view each time, a function of photo, seed and number.
+    """The augmented views of photos: a new one each time, a function of photo, seed and count.
 
     Attributes:
         augment: a policy of `train.data.augment`.
         size: side of the views, pixels.
-        seed: of the random draws.
-        plain: the policy of photos whose class is not rare, if only rare classes are augmented.
-        rare: bool `(C,)`, the rare classes, if there is `plain`.
+        seed: random seed.
+        plain: the policy for photos of other than rare classes, if only rare ones are augmented.
+        rare: bool `(C,)`, which classes are rare; given together with `plain`.
     """
 
     augment: Policy
@@ -44,9 +44,9 @@ class Views:
     rare: np.ndarray | None = None
 
     def of(self, photos: Photos) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
-        """A function of a photo's index and of the number of photos that training saw before.
+        """A function that returns a view, float32 `(S, S, 3)` in 0..255.
 
-        It returns float32 `(S, S, 3)` in 0..255.
+        It takes the photo's index and the number of photos that training has seen before.
         """
         import tensorflow as tf
 
@@ -74,11 +74,11 @@ class Order:
     """The order in which training reads photos, a function of the seed and the epoch.
 
     Attributes:
-        batch_size: photos per step, over all devices and processes together.
-        seed: of the shuffles.
+        batch_size: photos per step, over all devices and processes.
+        seed: random seed of the shuffles.
         oversample: draw all classes equally often.
-        first_epoch, epochs: from which epoch, and up to which one (exclusive).
-        first_step: how many batches of the first epoch are left out.
+        first_epoch, epochs: the first epoch, and the end of the range (exclusive).
+        first_step: number of batches that are skipped in the first epoch.
     """
 
     batch_size: int
@@ -89,13 +89,13 @@ class Order:
     first_step: int = 0
 
     def of_epoch(self, labels: np.ndarray, epoch: int) -> np.ndarray:
-        """The indices of an epoch's photos, int64, all of its batches one after another.
+        """The indices of an epoch's photos, int64, batch after batch.
 
-        Each photo comes at most once; with `oversample` there are as many, but equally many of
-        each class.
+        Each photo comes at most once. With `oversample` there are as many indices, but equally
+        many of each class.
 
         Args:
-            labels: of the photos, int `(N,)`.
+            labels: labels of the photos, int `(N,)`.
         """
         taken = steps(len(labels), self.batch_size) * min(self.batch_size, len(labels))
         photos = np.arange(len(labels))
@@ -104,10 +104,10 @@ class Order:
         return np.random.default_rng([self.seed, epoch]).permutation(photos)[:taken]
 
     def of_run(self, labels: np.ndarray) -> tf.data.Dataset:
-        """The index of the next photo, int64, and the number of photos before it, int32.
+        """A dataset of each photo's index, int64, and the number of photos before it, int32.
 
-        With several processes, each gets its rows of every batch. One epoch is in memory at a
-        time.
+        With several processes, each gets its rows of every batch. Only one epoch is in memory at
+        a time.
         """
         import tensorflow as tf
 
@@ -166,19 +166,19 @@ def training_batches(
 ) -> tf.data.Dataset:
     """Batches of float32 photos `(B, S, S, 3)` in 0..255 and float32 labels `(B, C)`.
 
-    Labels are one-hot; those of outliers are spread evenly over all classes (outlier exposure:
+    Labels are one-hot; those of outliers are uniform over all classes (outlier exposure:
     Hendrycks et al., 2018, https://arxiv.org/abs/1812.04606).
 
     Each epoch has `steps(len(photos), order.batch_size)` batches. With several processes, each
     makes its rows of every batch (`train.devices.processes`).
 
     Args:
-        views: what training sees of each photo; None: the decoded photo, which then has the
+        views: augmented views of the photos; None for the decoded photos, which must then have the
             network's input size.
-        mix: mixes the photos of a batch and their labels.
-        teach: makes labels from a batch's photos and labels.
-        weights: of each class in the loss, float32 `(C,)`; batches then have a third part, float32
-            `(B,)`: the weights averaged by each photo's label.
+        mix: mixes the photos and labels of a batch.
+        teach: returns new photos and labels of a batch, for distillation.
+        weights: class weights in the loss, float32 `(C,)`; batches then have a third part, float32
+            `(B,)`, the class weights averaged by each photo's label.
     """
     import tensorflow as tf
 
@@ -236,7 +236,7 @@ def feature_batches(
 
 
 def steps(count: int, batch_size: int) -> int:
-    """Steps per epoch; photos that do not fill a batch wait for the next epoch's shuffle."""
+    """Steps per epoch; an incomplete last batch is dropped."""
     return max(count // batch_size, 1)
 
 
