@@ -131,5 +131,5 @@ def test_devices_that_are_not_here_are_told(platform):
     )
     if not done.stdout:
         pytest.skip(f"this machine has {platform}")
-    assert done.stdout.startswith(f"JAX_PLATFORMS is '{platform}', and JAX cannot use that here")
+    assert done.stdout.startswith(f"JAX_PLATFORMS is '{platform}', which JAX cannot use here")
     assert done.stdout.count("\n") == 1

@@ -391,7 +391,7 @@ def test_classes_that_differ_in_case_or_blanks_alone_are_said(tmp_path, caplog):
     (tmp_path / "poppy").rename(tmp_path / "Blue  Iris")
     open_source(f"folder:{tmp_path}", 0)
     [record] = caplog.records
-    assert "'Blue  Iris', 'blue iris' differ in case or blanks alone" in record.getMessage()
+    assert "'Blue  Iris', 'blue iris' differ only in case or blanks" in record.getMessage()
 
 
 def test_names_are_one_in_either_form_of_unicode_and_blank_cells_are_no_labels(tmp_path):

@@ -63,8 +63,8 @@ def test_a_dry_run_says_what_would_be_asked_and_the_price(server, capsys):
             ["--on-hub", "cpu-basic", "--output", "x"],
             "--output needs a folder of this machine: leave it out",
         ),
-        (["--on-hub", "cpu-basic", "--data", "folder:/tmp"], "'/tmp' is on this machine alone"),
-        (["--on-hub", "cpu-basic", "--hours", "0"], "--hours is above 0"),
+        (["--on-hub", "cpu-basic", "--data", "folder:/tmp"], "'/tmp' exists only on this machine"),
+        (["--on-hub", "cpu-basic", "--hours", "0"], "--hours must be above 0"),
         (["--dry-run"], "--dry-run needs --on-hub FLAVOR"),
     ],
 )

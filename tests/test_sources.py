@@ -234,8 +234,8 @@ BOTH = [*photos("train/rose", 3), *photos("train/daisy", 3)]
         (["readme.txt"], ["no class folders"]),
         (["a.jpg", "b.jpg"], ["no class folders"]),
         (["docs/a.txt", "notes/b.csv"], ["without photos", "'docs', 'notes'"]),
-        (photos("rose", 9), ["two classes or more, not 'rose'"]),
-        (photos("train/rose", 9), ["two classes or more, not 'rose'"]),
+        (photos("rose", 9), ["two or more classes, not 'rose'"]),
+        (photos("train/rose", 9), ["two or more classes, not 'rose'"]),
         ([*photos("rose", 9), *photos("daisy", 9), "iris/a.txt"], ["without photos", "'iris'"]),
         ([*photos("rose", 9), *photos("daisy", 2)], ["too few", "'daisy' with 2", "3 or more"]),
         (

@@ -1,14 +1,14 @@
-"""Devices and processes: how one training runs on many of them.
+"""Training on several devices and processes.
 
-Under JAX this is `keras.distribution`: the variables are copied to all devices and a batch is
-divided among them (`data`), or wide layers are divided, too (`model`). Keras 3.15 has no
-`keras.distribution` for TensorFlow (its file says not to use it), so there it is `tf.distribute`.
+Under JAX this is `keras.distribution`: variables are copied to all devices and each batch is
+divided among them (`data`); optionally, wide layers are divided as well (`model`). Keras 3.15 has
+no working `keras.distribution` for TensorFlow, so there it is `tf.distribute`.
 
-The batch size is that of all devices together. It and the learning rate stay as they are set on
-any number of devices, and so do the order of photos, their augmentation and dropout under JAX: the
-same run on more devices gives the same losses to rounding.
+The batch size counts the photos on all devices. Batch size, learning rate, order of photos,
+augmentation and (under JAX) dropout do not depend on the number of devices: the same run on more
+devices gives the same losses, up to rounding.
 
-`train.devices.processes` says what "collective" means.
+For "collective", see `train.devices.processes`.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ from train.devices.processes import (
 
 log = logging.getLogger("flowers")
 
-# How `model` divides wide layers: patterns of whole variable paths, and the mesh's axis of each of
-# the variable's. The last axis of a kernel is that of its outputs. InceptionV3
-# names none, so of it the head alone is divided.
+# How `model` divides wide layers: patterns of full variable paths, and the mesh axis of each axis
+# of the variable. The last axis of a kernel is that of its outputs. InceptionV3 does not name its
+# layers, so only its head is divided.
 _OUTPUTS, _DENSE_OUTPUTS, _DENSE_INPUTS = (
     (None, None, None, "model"),
     (None, "model"),
@@ -70,26 +70,27 @@ LAYOUTS = {
 HEAD_LAYOUTS = {
     "head_dense_[0-9]+/kernel": _DENSE_OUTPUTS,
     "head_dense_[0-9]+/bias": ("model",),
-    # By its inputs, the outputs of the layer before: the number of classes need not divide.
+    # Divided by its inputs: the number of classes need not be a multiple of the devices.
     "logits/kernel": _DENSE_INPUTS,
 }
 
 
 @contextlib.contextmanager
 def scope(kind: str, model_devices: int, backbone: str) -> Iterator[None]:
-    """Networks that are built inside train on the devices that `kind` says.
+    """A context in which networks are built to train on several devices.
 
-    - `none`: the first device;
-    - `data`: each device takes its part of a batch;
-    - `model`: each group of `model_devices` devices does, which divide the wide layers;
-    - `auto`: `data` where there are several devices, else `none`.
+    - `none`: only the first device;
+    - `data`: each device computes its part of a batch;
+    - `model`: each group of `model_devices` devices computes its part of a batch, with wide layers
+      divided among them;
+    - `auto`: `data` if there are several devices, else `none`.
 
     Args:
         backbone: decides which layers `model` divides; see `LAYOUTS`.
 
     Raises:
-        UserError: the backend or the number of devices does not allow it.
-        GroupError: another process is gone.
+        UserError: if the backend or the number of devices does not allow it.
+        GroupError: if another process has died.
     """
     jax = keras.backend.backend() == "jax"
     chosen = _distribution(kind, model_devices, backbone) if jax else _strategy(kind)
@@ -116,7 +117,7 @@ def has_accelerator() -> bool:
 
 
 def parts() -> int:
-    """Into how many equal parts a batch is divided."""
+    """The number of equal parts into which a batch is divided."""
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
@@ -126,10 +127,10 @@ def parts() -> int:
 
 
 def batch_size(wanted: int, photos: int) -> int:
-    """The batch of all devices together: as wanted, rounded down to what they can divide.
+    """The batch size over all devices: `wanted`, rounded down to a multiple of the devices.
 
     Raises:
-        UserError: not every device would get a photo.
+        UserError: if not every device would get a photo.
     """
     size = min(wanted, photos) // parts() * parts()
     if not size:
@@ -141,7 +142,7 @@ def batch_size(wanted: int, photos: int) -> int:
 
 
 def synchronize_norms(network: keras.Model) -> None:
-    """Synchronize BatchNormalization over devices; under JAX it always is."""
+    """Synchronize BatchNormalization over devices; under JAX it is always synchronized."""
     if keras.backend.backend() == "tensorflow" and parts() > 1:
         for layer in layers_of(network):
             if isinstance(layer, keras.layers.BatchNormalization):
@@ -152,7 +153,7 @@ def synchronize_norms(network: keras.Model) -> None:
 
 
 def place(rows: np.ndarray):
-    """This process's rows of a batch, divided among the devices; collective."""
+    """Collective: divide this process's rows of a batch among its devices."""
     distribution = keras.distribution.distribution()
     if distribution is None:
         return rows
@@ -163,15 +164,16 @@ def place(rows: np.ndarray):
 
 
 def predictor(network: keras.Model, batch: int) -> Callable[..., np.ndarray]:
-    """Inference in full float32 on any number of photos, whether or not the devices divide it.
+    """Inference in full float32 on any number of photos, a multiple of the devices or not.
 
     Args:
-        network: gives one tensor, `(N, D)`.
-        batch: photos per step on all devices together; rounded up to a multiple of the devices.
+        network: a network with one output, `(N, D)`.
+        batch: photos per step over all devices; rounded up to a multiple of the devices.
 
     Returns:
-        Collective `predict(inputs, which=None, steps=range)`, which gives `(len(which), D)` of the
-        rows `which` of `inputs`, or of all. `steps(n)` yields 0..n-1, and may show how it goes.
+        A collective `predict(inputs, which=None, steps=range)`, which returns the outputs for the
+        rows `which` of `inputs` (None for all), `(len(which), D)`. `steps(n)` yields 0..n-1, and
+        may show progress.
     """
     rows = math.ceil(batch / parts()) * parts() // processes()
     forward = _forward_jax(network) if keras.backend.backend() == "jax" else _forward_tf(network)
@@ -181,7 +183,7 @@ def predictor(network: keras.Model, batch: int) -> Callable[..., np.ndarray]:
 def by_batches(
     forward: Callable[[np.ndarray], np.ndarray], rows: int, width: int
 ) -> Callable[..., np.ndarray]:
-    """`predictor`'s answer for `forward`, which turns exactly `rows` rows into `(rows, width)`."""
+    """`predictor` for a function that maps exactly `rows` rows to `(rows, width)`."""
 
     def predict(inputs, which=None, steps: Callable[[int], Iterable[int]] = range) -> np.ndarray:
         which = np.arange(len(inputs)) if which is None else np.asarray(which, np.int64)
@@ -200,11 +202,11 @@ def evaluate(
     inputs: np.ndarray,
     labels: np.ndarray,
 ) -> dict[str, float]:
-    """Collective: `val_loss` and `val_accuracy` on photos, exact for any number of them.
+    """Collective: exact `val_loss` and `val_accuracy` on any number of photos.
 
     Args:
-        predict: of `predictor`, to logits `(N, C)`.
-        inputs: what the network takes, `(N, ...)`.
+        predict: from `predictor`, returns logits `(N, C)`.
+        inputs: inputs of the network, `(N, ...)`.
         labels: int `(N,)`.
     """
     logits = gather(predict(inputs, share(len(labels))), len(labels))
@@ -231,7 +233,7 @@ def _forward_jax(network: keras.Model) -> Callable[[np.ndarray], np.ndarray]:
         trainable = [variable.value for variable in network.trainable_variables]
         non_trainable = [variable.value for variable in network.non_trainable_variables]
         outputs = call(trainable, non_trainable, place(rows))
-        # Of a model's parts that share a row, each has all of it.
+        # Devices that divide a layer all have the complete rows.
         shards = {shard.index[0].start or 0: shard.data for shard in outputs.addressable_shards}
         return np.concatenate([np.asarray(shards[start]) for start in sorted(shards)])
 
@@ -262,12 +264,12 @@ def _forward_tf(network: keras.Model) -> Callable[[np.ndarray], np.ndarray]:
 
 
 def whole_weights(network: keras.Model) -> list[np.ndarray]:
-    """Collective: `network.get_weights()`, also where no process has all of them."""
+    """Collective: `network.get_weights()`, even if no process has all weights."""
     return [whole(variable.value) for variable in network.weights]
 
 
 def save_weights(model: keras.Model, path: pathlib.Path) -> None:
-    """Collective: `model.save_weights` with the optimizer's, by process 0, whole or not at all."""
+    """Collective: process 0 saves the weights of the model and of its optimizer, atomically."""
     if keras.backend.backend() == "jax":
         model.jax_state_sync()  # during an epoch, Keras keeps the values outside the variables
     with _alone(model) if processes() > 1 else contextlib.nullcontext():
@@ -279,7 +281,7 @@ def save_weights(model: keras.Model, path: pathlib.Path) -> None:
 
 @contextlib.contextmanager
 def _alone(model: keras.Model) -> Iterator[None]:
-    """Inside, all values are this process's own: whatever it computes, it needs no other for it."""
+    """A context in which all variables are local to this process and no distribution is set."""
     variables = {id(v): v for v in [*model.variables, *model.optimizer.variables]}.values()
     values = [variable._value for variable in variables]
     own = [keras.ops.convert_to_tensor(whole(value)) for value in values]
@@ -295,11 +297,11 @@ def _alone(model: keras.Model) -> Iterator[None]:
         keras.distribution.set_distribution(distribution)
 
 
-# What to distribute over
+# Devices and layouts
 
 
 class _ModelParallel(keras.distribution.ModelParallel):
-    """Says which variable cannot be divided, and by what."""
+    """`ModelParallel` that reports a variable that cannot be divided."""
 
     def get_variable_layout(self, variable):
         layout = super().get_variable_layout(variable)
@@ -314,7 +316,7 @@ class _ModelParallel(keras.distribution.ModelParallel):
 
 
 def layout_map(mesh: keras.distribution.DeviceMesh, backbone: str) -> keras.distribution.LayoutMap:
-    """What `model` divides over the axis `model` of a mesh; all other variables are copied."""
+    """The variables that `model` divides over the axis `model` of a mesh; others are copied."""
     family = max((name for name in LAYOUTS if backbone.startswith(name)), key=len, default=None)
     layouts = keras.distribution.LayoutMap(mesh)
     layouts.update(LAYOUTS.get(family, {}) | HEAD_LAYOUTS)
@@ -326,7 +328,7 @@ def _distribution(
 ) -> keras.distribution.Distribution | None:
     import jax
 
-    # Those of a process beside each other: it makes rows of a batch that lie together.
+    # Ordered by process, because each process makes consecutive rows of a batch.
     devices = sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
     if kind == "auto":
         kind = "data" if len(devices) > 1 else "none"
@@ -354,7 +356,7 @@ def _strategy(kind: str):
     if "TF_CONFIG" in os.environ:
         # Keras 3.15's fit fails under MultiWorkerMirroredStrategy (keras-team/keras#20585).
         raise UserError(
-            "several hosts train together under KERAS_BACKEND=jax alone; unset TF_CONFIG"
+            "several hosts can train together only with KERAS_BACKEND=jax; unset TF_CONFIG"
         )
     if kind == "none":
         return None

@@ -1,4 +1,4 @@
-"""The environment that malloc, XLA and JAX start in, and the card that it leaves unused."""
+"""Environment variables for malloc, XLA and JAX, and a warning about an unused GPU."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from flowers_model.installation import install_line
 
 BACKENDS = ("jax", "tensorflow")
 
-# The convolutions of YNNPACK, with which XLA replaces its own on CPUs, are slower for the few
-# channels that photos and first layers have. `benchmarks/training.py` measures it.
+# On CPUs, XLA replaces its own convolutions with those of YNNPACK, which are slower for the few
+# channels of photos and first layers. `benchmarks/training.py` measures it.
 _XLA_FLAG = "--xla_cpu_experimental_ynn_fusion_type=-INDIVIDUAL_CONVOLUTION"
-# XLA asks for gigabytes at each step and gives them back. In pages of 2 MB instead of 4 kB, the
-# kernel hands them out several times faster.
+# XLA allocates and frees gigabytes in each step. With pages of 2 MB instead of 4 kB, the kernel
+# allocates them several times faster.
 _MALLOC = "glibc.malloc.hugetlb=1"
 
 
-# Which JAX itself asks for; XLA knows it in all versions.
+# Flags that every version of XLA knows: JAX itself and `prepare` set them.
 _KNOWN_FLAGS = ("--xla_force_host_platform_device_count=", _XLA_FLAG)
 
 
 def check() -> None:
-    """Check what the environment says to Keras and XLA, before they start.
+    """Check the environment variables of Keras and XLA before they are imported.
 
     Raises:
         UserError: for a backend that cannot train, and for flags that XLA does not know.
@@ -39,7 +39,7 @@ def check() -> None:
         )
     flags = os.environ.get("XLA_FLAGS", "").split()
     if backend == "jax" and not all(flag.startswith(_KNOWN_FLAGS) for flag in flags):
-        # At a flag that it does not know, XLA aborts the process.
+        # XLA aborts the process at an unknown flag.
         done = subprocess.run(
             [sys.executable, "-c", "import jax; jax.devices()"],
             env=os.environ | {"JAX_PLATFORMS": "cpu"},
@@ -49,16 +49,16 @@ def check() -> None:
         said = [line for line in done.stderr.splitlines() if "XLA_FLAGS" in line]
         if done.returncode and said:
             raise UserError(
-                f"XLA does not take XLA_FLAGS={os.environ['XLA_FLAGS']!r} "
+                f"XLA does not accept XLA_FLAGS={os.environ['XLA_FLAGS']!r} "
                 f"({said[0].partition('] ')[2]}): correct it, or unset it"
             )
 
 
 def check_devices() -> None:
-    """Check that JAX finds the devices that JAX_PLATFORMS asks for, where it asks for some.
+    """Check that JAX finds the devices that JAX_PLATFORMS names, if it is set.
 
     Raises:
-        UserError: where it does not.
+        UserError: if JAX does not find them.
     """
     platforms = os.environ.get("JAX_PLATFORMS")
     if not platforms or os.environ.get("KERAS_BACKEND", BACKENDS[0]) != "jax":
@@ -67,22 +67,22 @@ def check_devices() -> None:
 
     try:
         jax.devices()
-    except (RuntimeError, AssertionError) as error:  # the latter where CUDA is not there
+    except (RuntimeError, AssertionError) as error:  # the latter without CUDA
         reason = f" ({str(error).strip().splitlines()[0]})" if str(error).strip() else ""
         raise UserError(
-            f"JAX_PLATFORMS is {platforms!r}, and JAX cannot use that here{reason}: unset it to "
-            "use what there is"
+            f"JAX_PLATFORMS is {platforms!r}, which JAX cannot use here{reason}: unset it to use "
+            "the devices that exist"
         ) from error
 
 
 def prepare() -> None:
-    """Set what the user has not set; restart the program if malloc's settings need it."""
+    """Set variables that the user has not set; restart the program if malloc requires it."""
     if os.environ.get("KERAS_BACKEND", BACKENDS[0]) == "jax":
         flags = os.environ.get("XLA_FLAGS", "")
         if "ynn_fusion_type" not in flags:
             os.environ["XLA_FLAGS"] = f"{flags} {_XLA_FLAG}".strip()
         os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache_folder() / "jax"))
-        # As it comes, JAX takes three quarters of a card at once, whoever else uses it.
+        # By default, JAX allocates three quarters of a GPU's memory at once.
         os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     if sys.platform == "linux" and "GLIBC_TUNABLES" not in os.environ:
         os.environ["GLIBC_TUNABLES"] = _MALLOC
@@ -90,12 +90,12 @@ def prepare() -> None:
 
 
 def unused_card(backend: str) -> str | None:
-    """What to tell who computes on the CPU of a machine with an NVIDIA card; None without a card.
+    """A message for training on the CPU of a machine with an NVIDIA GPU; None without a GPU.
 
-    Nothing is said where the card was hidden on purpose.
+    There is no message if the GPU is hidden on purpose.
 
     Args:
-        backend: Keras's.
+        backend: the Keras backend.
     """
     if os.environ.get("JAX_PLATFORMS") == "cpu" or os.environ.get("CUDA_VISIBLE_DEVICES") == "":
         return None

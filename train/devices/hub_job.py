@@ -1,7 +1,7 @@
-"""The same training on one of the Hub's machines: `python train/run.py … --on-hub FLAVOR`.
+"""Training on a machine of the Hub: `python train/run.py --on-hub FLAVOR --push-to USER/MODEL`.
 
-A job (https://huggingface.co/docs/hub/jobs) finds the project in a private dataset repo,
-installs what it needs, trains, and publishes the bundle. All else is gone when it ends.
+A job (https://huggingface.co/docs/hub/jobs) takes the project from a private dataset repo, installs
+its requirements, trains, and publishes the bundle. Nothing else is kept when it ends.
 """
 
 from __future__ import annotations
@@ -17,39 +17,38 @@ from flowers_model.hub import jobs
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 FILES = ["flowers_model/*.py", "train/*.py", "train/*.json", "train/*.csv", "requirements*.txt"]
-REPO = "flowers-training"  # of the user's, for the project
-IMAGE = "python:3.12"  # of the Docker Hub
-HERE = "/project"  # where a job finds the project, which it cannot write to
+REPO = "flowers-training"  # the user's dataset repo for the project
+IMAGE = "python:3.12"  # on the Docker Hub
+HERE = "/project"  # where the job has the project, read-only
 HOURS = 12.0
 
 
 def start(
     arguments: Sequence[str], flavor: str, push_to: str | None, hours: float, dry: bool
 ) -> None:
-    """Run the training as a job, and print its log; or print what would be asked of the Hub.
+    """Run the training as a job and print its log; with `dry`, only print the job and its price.
 
     Args:
-        arguments: of `train/run.py`, without those that are of the job itself.
-        flavor: the machine.
-        push_to: where the bundle goes, `USER/MODEL`.
-        hours: after so many the Hub stops it.
-        dry: ask the Hub for nothing but the machine's price.
+        arguments: the arguments of `train/run.py`, without those of the job itself.
+        flavor: name of the machine.
+        push_to: where to publish the bundle, `USER/MODEL`.
+        hours: time limit, after which the Hub stops the job.
 
     Raises:
-        UserError: for a training that has to happen here.
-        HubError: for what the Hub does not do.
+        UserError: if the job cannot do this training, for example because it needs local files.
+        HubError: if the Hub rejects the job.
     """
     if not push_to:
         raise UserError("--on-hub needs --push-to USER/MODEL: the machine keeps nothing")
     if not (ROOT / "requirements.txt").is_file():
         raise UserError("--on-hub needs a clone of the project, whose files it uploads")
     if not 0 < hours <= 24 * 7:
-        raise UserError(f"--hours is above 0 and at most {24 * 7}, not {hours:g}")
+        raise UserError(f"--hours must be above 0 and at most {24 * 7}, not {hours:g}")
     for argument in arguments:
         for part in (argument, argument.partition("=")[2], argument.partition(":")[2]):
             if os.sep in part and os.path.exists(part):
                 raise UserError(
-                    f"{part!r} is on this machine alone: publish it, and give its name on the Hub"
+                    f"{part!r} exists only on this machine: publish it and give its Hub name"
                 )
     hub.check_may_write(push_to)
     machine = jobs.find_machine(flavor)

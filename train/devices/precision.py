@@ -1,8 +1,8 @@
-"""What networks compute in: fast while they train, in full float32 wherever a figure is made.
+"""Precision: fast in training, full float32 wherever results are measured.
 
-Accelerators have faster ways than float32, some of which nobody asks for: NVIDIA's cards compute
-convolutions and matrix products of float32 in TF32 (10 bits of mantissa), TPUs in bfloat16 (7),
-which moves probabilities by thousandths. That is fine for gradients, and not for what is published.
+By default, accelerators do not compute float32 in full precision: NVIDIA GPUs compute convolutions
+and matrix products in TF32 (10 bits of mantissa), TPUs in bfloat16 (7 bits), which changes
+probabilities by thousandths. That is good enough for gradients, but not for published results.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ import keras
 def policy(name: str) -> str:
     """The dtype policy of a network in training.
 
-    `auto` is bfloat16 on TPU and on NVIDIA's cards that have it (compute capability 8.0 and up),
-    float16 with a scaled loss on those before that have tensor cores (7.0 and up), else float32.
+    `auto` is mixed bfloat16 on TPUs and on NVIDIA GPUs that support it (compute capability 8.0 and
+    up), mixed float16 with a scaled loss on older GPUs with tensor cores (7.0 and up), and float32
+    elsewhere.
     """
     if name != "auto":
         return name
@@ -30,11 +31,11 @@ def policy(name: str) -> str:
 
 
 def compute_capability() -> tuple[int, int] | None:
-    """The lowest compute capability of the NVIDIA cards in use; None without such cards."""
+    """The lowest compute capability of the NVIDIA GPUs in use; None if there is none."""
     if keras.backend.backend() == "jax":
         import jax
 
-        # AMD's cards have a name there, such as gfx942.
+        # For AMD GPUs this is a name, such as gfx942.
         found = [str(getattr(device, "compute_capability", "")) for device in jax.devices()]
         numbers = [text.split(".") for text in found]
         found = [tuple(map(int, two)) for two in numbers if len(two) == 2]
@@ -49,9 +50,9 @@ def compute_capability() -> tuple[int, int] | None:
 
 @contextlib.contextmanager
 def full_float32(network: keras.Model) -> Iterator[None]:
-    """Inside, whatever `network` computes is float32 to the last bit, on every device.
+    """A context in which `network` computes in full float32 on every device.
 
-    That holds for its parts, too, and for what is compiled of it here.
+    This includes its layers, and functions of it that are compiled inside.
     """
     layers = list(_all_layers(network))
     policies = [layer.dtype_policy for layer in layers]
@@ -71,7 +72,7 @@ def _exact_products() -> Iterator[None]:
     if keras.backend.backend() == "jax":
         import jax
 
-        with jax.default_matmul_precision("highest"):  # of convolutions, too
+        with jax.default_matmul_precision("highest"):  # convolutions as well
             yield
         return
     import tensorflow as tf
@@ -85,7 +86,7 @@ def _exact_products() -> Iterator[None]:
 
 
 def _all_layers(network: keras.Model) -> Iterator[keras.layers.Layer]:
-    """The network, its layers, and those of the networks among them."""
+    """The network and its layers, including those of nested networks."""
     yield network
     for layer in network.layers:
         if isinstance(layer, keras.Model):

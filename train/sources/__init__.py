@@ -1,6 +1,7 @@
-"""Photo sources for training, opened by name: see `open_source`.
+"""Photo sources, opened by name with `open_source`.
 
-Each source is a module of this package with `open_source(path, options)`, and a line of `FORMS`.
+Each source is a module of this package with a function `open_source(path, options)`, and an entry
+of `FORMS`.
 """
 
 import importlib
@@ -20,8 +21,7 @@ __all__ = [
     "train_on_valid",
 ]
 
-# How each source is written after `--data`: the name of its module, and the path that it takes,
-# in brackets if the path may be left out.
+# The forms of `--data`: the name of a module, and its path, in brackets if it is optional.
 FORMS = (
     "quickstart",
     "folder:PATH",
@@ -32,7 +32,7 @@ FORMS = (
 
 
 def forms() -> str:
-    """The sources as `--data` takes them, for messages and help."""
+    """The forms of `--data`, for messages and help."""
     return f"{', '.join(FORMS[:-1])} or {FORMS[-1]}"
 
 
@@ -49,10 +49,10 @@ def open_source(
         seed, image_size, skip_bad, cut: see `train.sources.base.Options`.
 
     Raises:
-        SourceError: an unknown name, a path that is missing or not wanted, or photos that cannot
+        SourceError: if the name is unknown, a path is missing or superfluous, or the photos cannot
             be used.
     """
-    # Only the first colon: a Windows path has one of its own.
+    # Only at the first colon: Windows paths have another.
     name, _, path = spec.partition(":")
     form = next((form for form in FORMS if re.match(r"\w+", form)[0] == name), None)
     if form is None:
@@ -61,7 +61,7 @@ def open_source(
         raise SourceError(f"{name} takes no path: drop ':{path}'.")
     if form.startswith(f"{name}:") and not path:
         raise SourceError(f"{name} needs a path: write {form}.")
-    # A source is imported when it is opened: some of them need TensorFlow or pyarrow.
+    # A source is imported only when it is opened: some need TensorFlow or pyarrow.
     module = importlib.import_module(f"{__name__}.{name}")
     source = module.open_source(path, Options(seed, image_size, skip_bad, cut))
     tell_alike(source)
@@ -76,15 +76,15 @@ def open_sources(
     skip_bad: bool = False,
     valid_share: float = 1.0,
 ) -> Source:
-    """Open one photo source, or several as one: see `open_source` and `merge.merge`.
+    """Open one photo source, or merge several: see `open_source` and `merge.merge`.
 
     Args:
-        valid_share: as in `train_on_valid`, for the first source, before the others are merged
-            with it, which hold out few photos anyway.
+        valid_share: see `train_on_valid`; applies only to the first source, because the others
+            hold out few photos anyway.
     """
     from train.sources.merge import merge
 
-    # Further sources of `first` and `known` may have few photos of a class, or none.
+    # With `first` and `known`, further sources may have few photos of a class, or none.
     added = ("first", "known")
     sources = [
         open_source(spec, seed, image_size, skip_bad, cut=number == 0 or classes not in added)

@@ -18,7 +18,7 @@ log = logging.getLogger("flowers")
 
 
 class SourceError(UserError):
-    """A photo source that cannot be used; the message is one line that says what would be right."""
+    """A photo source cannot be used; the message, a single line, says how to correct it."""
 
 
 @dataclass(frozen=True)
@@ -26,14 +26,13 @@ class Options:
     """How a source is opened.
 
     Attributes:
-        seed: decides what a source draws, and every split that its photos do not come with.
-        image_size: side of the network's input, pixels, where there are several resolutions to
-            choose from; None: the largest.
-        skip_bad: leave out records and rows that cannot be used; they are counted in the log, and
-            the first three named.
-        cut: make the splits that are missing. Without it, a source is taken as it is, to be added
-            to another or to be measured on: it has the splits that it comes with, only train if it
-            comes with none, and splits need not have every class.
+        seed: random seed of drawn photos and of random splits.
+        image_size: side of the network's input in pixels, to choose among several resolutions;
+            None for the largest.
+        skip_bad: leave out bad records and rows; the log counts them and names the first three.
+        cut: make missing splits at random. Without it, a source keeps the splits that it comes
+            with, or has only train if it comes with none, and splits need not have every class:
+            for sources that are merged into another, or that a model is evaluated on.
     """
 
     seed: int
@@ -49,9 +48,9 @@ class Split:
     Attributes:
         names: one per photo, unique within the source: its relative path if there is one.
         labels: int32 (N,), indices into `Source.class_names`.
-        read: `read(i)` gives the encoded bytes of photo `i`, 0 <= i < N; nothing is decoded. It
-            raises OSError where the file has gone or must not be read. Threads may share it.
-        origins: of a merged source, the name of the source that each photo comes from; else empty.
+        read: `read(i)` returns the encoded bytes of photo `i`, 0 <= i < N. It raises OSError if the
+            file is gone or must not be read. Thread-safe.
+        origins: for a merged source, the name of the source of each photo; else empty.
     """
 
     names: tuple[str, ...]
@@ -63,7 +62,7 @@ class Split:
         return len(self.names)
 
     def subset(self, indices: np.ndarray) -> Split:
-        """The photos `indices`, int64 (n,), in that order."""
+        """A split of the photos `indices`, int64 (n,), in that order."""
         return Split(
             names=tuple(self.names[i] for i in indices),
             labels=self.labels[indices],
@@ -87,18 +86,18 @@ def picked(photos: Sequence[tuple[Split, int]]) -> Split:
 
 @dataclass(frozen=True)
 class Source:
-    """A labelled photo collection.
+    """A labelled dataset.
 
-    Every split has at least one photo of every class; TFRecords, and what is added to another
-    source or only measured on, are only asked to have some.
+    Every split has at least one photo of every class. Exceptions are TFRecords and sources opened
+    without `Options.cut`.
 
     Attributes:
-        name: what the collection is called in reports, e.g. `oxford_flowers102`.
+        name: its name in reports, such as `oxford_flowers102`.
         class_names: one per class, in label order.
-        splits: "train" and "valid" always, "test" where the collection has test photos.
-        credits: one line: where the photos come from, under what terms.
-        drawn: whether the photos are drawn from the seed, so that they are always the same.
-        datasets: the Hub repos that the photos come from, `USER/DATASET` each.
+        splits: always "train" and "valid", and "test" if the dataset has test photos.
+        credits: one line with the photos' origin and terms.
+        drawn: whether the photos are drawn by this project, so that the seed determines them.
+        datasets: the dataset repos on the Hub that the photos come from, `USER/DATASET` each.
     """
 
     name: str
@@ -113,11 +112,11 @@ def split_options(text: str, known: Sequence[str], form: str) -> tuple[str, dict
     """The place and the options of `PLACE?NAME=VALUE&NAME=VALUE`.
 
     Args:
-        known: the names that options may have.
-        form: what would be right, for the message.
+        known: the names of the options.
+        form: the right form, for the message.
 
     Raises:
-        SourceError: another form, or another name.
+        SourceError: if the form is another, or an option is unknown.
     """
     place, mark, query = text.rpartition("?")
     if not mark or os.path.exists(expanded(text)):
@@ -137,9 +136,9 @@ def split_options(text: str, known: Sequence[str], form: str) -> tuple[str, dict
 
 
 def train_on_valid(source: Source, share: float, seed: int) -> Source:
-    """Keep `share` (0..1) of each class's valid photos, at least one, and append the rest to train.
+    """Keep a random `share` (0..1) of each class's valid photos, and move the rest to train.
 
-    The seed decides which.
+    At least one photo per class stays in valid.
     """
     if share == 1:
         return source
@@ -161,22 +160,22 @@ def plain_name(name: str) -> str:
 
 
 def tell_alike(source: Source) -> None:
-    """Log classes whose names differ in case or blanks alone, for they may be meant as one."""
+    """Log classes whose names differ only in case or blanks: they may be meant as one."""
     alike: dict[str, list[str]] = {}
     for name in source.class_names:
         alike.setdefault(" ".join(name.casefold().split()), []).append(name)
     for names in alike.values():
         if len(names) > 1:
             log.warning(
-                "%s: the classes %s differ in case or blanks alone: if they are one, give them one "
-                "name",
+                "%s: the classes %s differ only in case or blanks: if they are the same, give them "
+                "the same name",
                 source.name,
                 ", ".join(map(repr, names)),
             )
 
 
 def nameless(name: str) -> str | None:
-    """Why a text cannot be a class name; None if it can."""
+    """The reason why a text cannot be a class name; None if it can."""
     if not name.strip():
         return "is blank"
     try:
@@ -187,17 +186,16 @@ def nameless(name: str) -> str | None:
 
 
 def check_faults(faults: Sequence[str], what: str, skip_bad: bool) -> None:
-    """Refuse what is wrong in a source, or log it where the photos concerned are left out.
+    """Raise the first fault in a source, or with `skip_bad` log what is left out.
 
     Args:
-        faults: a sentence each, that names the photo or the file.
+        faults: a sentence for each fault, which names the photo or file.
         what: what is left out, with the count, for the log.
-        skip_bad: whether it is left out.
 
     Raises:
-        SourceError: the first fault, where there are some and `skip_bad` is off.
+        SourceError: the first fault, unless `skip_bad`.
     """
     if faults and not skip_bad:
-        raise SourceError(f"{faults[0]} With --skip-bad the rest is used.")
+        raise SourceError(f"{faults[0]} Or use the rest with --skip-bad.")
     if faults:
         log.warning("skipped: %s (%s)", what, " ".join(faults[:3]))

@@ -11,7 +11,7 @@ from flowers_model.files import expanded, is_clutter, legible
 from train.sources.base import Options, Source, SourceError, Split, nameless, plain_name
 from train.sources.splits import add_missing_splits, check_classes, some, split_named
 
-# What flowers_model.photo decodes. Other files beside the photos are ignored.
+# The formats that flowers_model.photo decodes. Other files are ignored.
 # fmt: off
 PHOTO_SUFFIXES = (
     ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".avif", ".heic", ".heif", ".gif",
@@ -21,21 +21,21 @@ PHOTO_SUFFIXES = (
 
 
 def open_source(path: str, options: Options) -> Source:
-    """Open a folder that holds one folder per class, or split folders that hold those.
+    """Open a folder that contains a folder per class, or split folders that contain those.
 
-    Split folders are recognised in many spellings: `Training`, `val`, `validation`, `test_set`,
-    and `images` where it stands beside a validation or test folder and no train folder does.
-    Without split folders the seed splits each class about 70 / 15 / 15. With a test folder but no
-    validation folder, 15 % of train become valid; with a validation folder but no test folder,
-    there is no test split. A single folder around everything, as in archives, is skipped.
+    Split folders are recognised in many spellings: `Training`, `val`, `validation`, `test_set`. A
+    folder `images` next to a validation or test folder is train if there is no train folder.
+    Without split folders, each class is split at random, about 70 / 15 / 15. With a test folder but
+    no validation folder, 15 % of train become valid; with a validation folder but no test folder,
+    there is no test split. A single folder around everything, as in many archives, is skipped.
 
-    Without `options.cut`, splits stay as they are: some may be missing, train among them, and a
-    split need not have every class; class folders without split folders are all train.
-    Files that are not photos, hidden files, and photos outside class folders are ignored.
+    Without `options.cut`, splits stay as they are: any of them may be missing, and a split need not
+    have every class; class folders without split folders are train. Files that are not photos,
+    hidden files, and photos outside class folders are ignored.
 
     Raises:
-        SourceError: wrong layout, one class only, a class without photos or with too few to cut,
-            splits that differ in their classes.
+        SourceError: if the layout is wrong, there is only one class, a class has no photos or too
+            few to split, or splits have different classes.
     """
     root = find_root(path)
     folders = split_folders(root, needs_train=options.cut)
@@ -50,7 +50,7 @@ def open_photos(path: str | os.PathLike) -> Split:
     """All photos anywhere in a folder, by relative path; all labels are -1.
 
     Raises:
-        SourceError: there is no such folder, it cannot be read, or holds no photo.
+        SourceError: if there is no such folder, it cannot be read, or it has no photos.
     """
     root = expanded(path)
     if not root.is_dir():
@@ -58,16 +58,16 @@ def open_photos(path: str | os.PathLike) -> Split:
 
     names = [file.relative_to(root).as_posix() for file in photo_files(root)]
     if not names:
-        raise SourceError(f"{root} holds no photos, nor do the folders in it.")
+        raise SourceError(f"{root} has no photos, and neither have its subfolders.")
     split = files_split(root, names, np.full(len(names), -1))
     return dataclasses.replace(split, origins=(root.resolve().name,) * len(names))
 
 
 def find_root(path: str | os.PathLike) -> pathlib.Path:
-    """The folder whose subfolders are classes or splits: `path`, or what is wrapped in it.
+    """The folder whose subfolders are classes or splits: `path`, or the single folder inside it.
 
     Raises:
-        SourceError: there is no such folder, or it cannot be read.
+        SourceError: if there is no such folder, or it cannot be read.
     """
     root = expanded(path)
     if not os.path.exists(root):
@@ -76,17 +76,17 @@ def find_root(path: str | os.PathLike) -> pathlib.Path:
         raise SourceError(f"{root} is a file: give a folder (unpack an archive first).")
     while len(inner := _folders(root)) == 1 and _folders(inner[0]):
         if split_named(inner[0].name) in ("valid", "test"):
-            break  # it holds one split, and all of that is meant
+            break  # the folder contains a single split
         root = inner[0]
     return root
 
 
 def split_folders(root: pathlib.Path, needs_train: bool = True) -> dict[str, pathlib.Path]:
-    """The split folders in `root` by split name; {} where `root` holds class folders.
+    """The split folders in `root` by split name; empty if `root` contains class folders.
 
     Raises:
-        SourceError: two folders for one split, folders that are no split beside ones that are,
-            or no train folder among them where it is needed.
+        SourceError: if a split has two folders, if split folders are mixed with other folders, or
+            if a required train folder is missing.
     """
     found: dict[str, pathlib.Path] = {}
     others: list[pathlib.Path] = []
@@ -111,7 +111,7 @@ def split_folders(root: pathlib.Path, needs_train: bool = True) -> dict[str, pat
         elif needs_train:
             raise SourceError(
                 f"{root} has {some(folder.name for folder in found.values())} but no train "
-                "folder: add one, or put class folders alone there."
+                "folder: add one, or put only class folders there."
             )
     if others:
         raise SourceError(
@@ -127,12 +127,12 @@ def read_splits(
     """The class names, sorted, and the splits, whose photo names are relative to `root`.
 
     Args:
-        root: a folder around all the photos.
-        folders: split name -> the folder that holds its class folders.
-        whole: whether every split needs every class, and there have to be two.
+        root: a folder that contains all photos.
+        folders: the folder of class folders of each split, by split name.
+        whole: whether every split must have every class, and at least two.
 
     Raises:
-        SourceError: see `open_source`.
+        SourceError: as `open_source`.
     """
     listings = {split: _photos_by_class(folder) for split, folder in folders.items()}
     class_names = tuple(sorted(set().union(*listings.values())))
@@ -154,8 +154,8 @@ def files_split(root: pathlib.Path, names: list[str], labels: np.ndarray) -> Spl
 
     def read(i: int) -> bytes:
         path = root / names[i]
-        if not path.is_file() and path.exists():  # pipes and devices need never end
-            raise OSError(f"{path} is no file")
+        if not path.is_file() and path.exists():  # a pipe or a device may never end
+            raise OSError(f"{path} is not a file")
         return path.read_bytes()
 
     return Split(tuple(map(legible, names)), labels.astype(np.int32), read)
@@ -164,10 +164,10 @@ def files_split(root: pathlib.Path, names: list[str], labels: np.ndarray) -> Spl
 def photo_files(
     folder: pathlib.Path, above: frozenset[str] = frozenset()
 ) -> Iterator[pathlib.Path]:
-    """All photos anywhere in a folder, sorted; links are followed, but not in a circle.
+    """All photos anywhere in a folder, sorted; links are followed, but not in circles.
 
     Raises:
-        SourceError: a folder cannot be read.
+        SourceError: if a folder cannot be read.
     """
     above |= {os.path.realpath(folder)}
     for entry in entries(folder):
@@ -185,13 +185,13 @@ def is_photo(name: str) -> bool:
 
 
 def entries(folder: pathlib.Path) -> list[os.DirEntry]:
-    """What lies in a folder, sorted, without what is hidden and what systems leave behind.
+    """The entries of a folder, sorted, without hidden files and the clutter of operating systems.
 
     Raises:
-        SourceError: the folder cannot be read.
+        SourceError: if the folder cannot be read.
     """
     try:
-        # scandir knows files from folders without asking the disk about every photo.
+        # scandir tells files from folders without a system call per photo.
         with os.scandir(folder) as found:
             kept = [entry for entry in found if not is_clutter(entry.name, is_folder(entry))]
     except OSError as error:
@@ -200,7 +200,7 @@ def entries(folder: pathlib.Path) -> list[os.DirEntry]:
 
 
 def is_folder(entry: os.DirEntry) -> bool:
-    """Whether it is a folder, or a link to one; links that lead to themselves are none."""
+    """Whether an entry is a folder or a link to one; a link to itself is not."""
     try:
         return entry.is_dir()
     except OSError:

@@ -30,27 +30,27 @@ class _Part(NamedTuple):
 
 
 def merge(sources: Sequence[Source], classes: str = "union", seed: int = 0) -> Source:
-    """Merge several sources, and log a table of what came from where.
+    """Merge several sources, and log a table of the photos that each contributes.
 
-    Classes are the same if their names differ in spelling only: case, accents, blanks, underscores,
-    hyphens, apostrophes, and a plural s, es or ies at the end. The first source that has a class
-    gives it its name and its place in the order.
+    Two classes are the same if their names differ only in case, accents, blanks, underscores,
+    hyphens, apostrophes, or a plural ending (s, es, ies). The first source with a class determines
+    its name and its position in the order.
 
     Args:
         sources: two or more.
         classes: `union` keeps all classes and `intersection` those that all sources have; splits
             are merged by name. `first` keeps the classes, valid and test of the first source; the
-            others add photos to train, from all their splits. `known` also keeps the classes of
-            the first, but merges splits by name: photos of each source are held out, 15 % of those
-            of a source that has neither valid nor test. Photos of other classes are left out.
-        seed: of those 15 %.
+            other sources add photos to train, from all of their splits. `known` also keeps the
+            classes of the first source, but merges splits by name, and holds out 15 % of a source
+            that has neither valid nor test. Photos of other classes are left out.
+        seed: random seed of these 15 %.
 
     Returns:
-        A source whose photo names begin with the name of the source that each came from, which
-        is also their origin.
+        A source whose photo names start with the name of the source that the photo comes from,
+        which is also its origin.
 
     Raises:
-        SourceError: fewer than two classes are left, or a class has no photos in a split.
+        SourceError: if fewer than two classes are left, or a class has no photos in a split.
     """
     titles = _titles(sources)
     if classes == "known":
@@ -88,9 +88,7 @@ def merge(sources: Sequence[Source], classes: str = "union", seed: int = 0) -> S
         if lone := sorted(set(column) - others):
             what = "kept" if lone[0] in kept else "left out"
             listed = ", ".join(repr(names[i]) for i in lone)
-            lines.append(
-                f"only in {title}, matched with nothing and {what} ({len(lone)}): {listed}"
-            )
+            lines.append(f"only in {title}, {what} ({len(lone)}): {listed}")
     log.info("merged by class name:\n%s", textwrap.indent("\n".join(lines), "  "))
     _check(parts, class_names)
     return Source(
@@ -103,7 +101,7 @@ def merge(sources: Sequence[Source], classes: str = "union", seed: int = 0) -> S
 
 
 def hold_back(source: Source, seed: int) -> Source:
-    """The source with `SHARE` of its photos as valid, if it has only train."""
+    """Move `SHARE` of the photos of a source that has only train to valid."""
     if source.splits.keys() != {"train"}:
         return source
     train = source.splits["train"]
@@ -116,7 +114,7 @@ def hold_back(source: Source, seed: int) -> Source:
 
 
 def _titles(sources: Sequence[Source]) -> list[str]:
-    """The sources' names, numbered where they repeat."""
+    """The names of the sources, numbered if they repeat."""
     names = [source.name for source in sources]
     again = [names[:i].count(name) + 1 for i, name in enumerate(names)]
     return [f"{name}#{n}" if n > 1 else name for name, n in zip(names, again, strict=True)]
@@ -125,10 +123,14 @@ def _titles(sources: Sequence[Source]) -> list[str]:
 def _match(
     sources: Sequence[Source], titles: Sequence[str]
 ) -> tuple[list[str], list[list[int]], list[str]]:
-    """All class names, the number of each source's classes among them, and what was matched.
+    """Match the classes of all sources.
 
-    No two classes of one source become one: where both could be matched with the same name, the
-    one that is closer in spelling is.
+    Two classes of the same source are never matched: if both fit the same name, the one with the
+    closer spelling is matched.
+
+    Returns:
+        All class names, the index among them of each source's classes, and a line for the log for
+        each match of different spellings.
     """
     names: list[str] = []
     columns: list[list[int]] = []
@@ -145,7 +147,7 @@ def _match(
                 if number is not None:
                     column[label] = number
                     if name != names[number]:
-                        said.append(f"taken for one: {names[number]!r} and {name!r} of {title}")
+                        said.append(f"same class: {names[number]!r} and {name!r} of {title}")
         for label, name in enumerate(source.class_names):
             if label not in column:
                 column[label] = len(names)
@@ -168,7 +170,7 @@ def _same_but_plural(a: str, b: str) -> bool:
 
 
 def _spelling(name: str) -> str:
-    """The name without what spellings differ in."""
+    """The name in lower case, without accents, apostrophes and different separators."""
     letters = unicodedata.normalize("NFKD", name.casefold())
     letters = "".join(c for c in letters if not unicodedata.combining(c) and c not in "'`\u2019")
     return re.sub("[\\s_\\-\u2010\u2013]+", " ", letters).strip()
@@ -205,8 +207,8 @@ def _check(parts: dict[str, list[_Part]], class_names: tuple[str, ...]) -> None:
         if lacking := [class_names[i] for i in np.flatnonzero(counts == 0)]:
             given = ", ".join(dict.fromkeys(part.title for part in found))
             raise SourceError(
-                f"merged, {name} has no photos of {some(lacking)}, for only {given} gives {name} "
-                "photos: give --classes first or intersection, or such photos to every source."
+                f"merged, {name} has no photos of {some(lacking)}, because only {given} has {name} "
+                "photos: give --classes first or intersection, or add such photos to every source."
             )
 
 

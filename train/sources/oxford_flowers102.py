@@ -1,8 +1,8 @@
-"""Oxford 102 Flowers, with its official classes, class order and splits.
+"""Oxford 102 Flowers, with the official classes, class order and splits.
 
 Nilsback and Zisserman, "Automated flower classification over a large number of classes" (ICVGIP
-2008), https://www.robots.ox.ac.uk/~vgg/data/flowers/102/: 102 classes; train and valid of 1020
-photos each, 10 a class; test of 6149.
+2008), https://www.robots.ox.ac.uk/~vgg/data/flowers/102/: 102 classes; train and valid have 10
+photos per class, 1020 each; test has 6149.
 """
 
 import hashlib
@@ -24,7 +24,7 @@ from train.sources.base import Options, Source, SourceError, Split
 
 BASE_URL = "https://www.robots.ox.ac.uk/~vgg/data/flowers/102/"
 PHOTOS, LABELS, SPLITS = "102flowers.tgz", "imagelabels.mat", "setid.mat"
-# MD5, as the authors' files have been known by for years; torchvision checks the same.
+# The MD5 checksums that torchvision checks, too.
 CHECKSUMS = {
     PHOTOS: "52808999861908f626f3c1f4e79d11fa",
     LABELS: "e0620be6f572b9609742df49c70aed4d",
@@ -39,18 +39,20 @@ TIMEOUT = 30  # seconds without a byte
 
 
 def open_source(path: str, options: Options) -> Source:
-    """Open Oxford 102 Flowers; classes are in the official order, whatever the form.
+    """Open Oxford 102 Flowers, always with the official order of classes.
 
     Args:
-        path: a folder with `imagelabels.mat`, `setid.mat` and either `102flowers.tgz`, which is
-            unpacked once, beside itself, or the `jpg/` from it: the official splits.
-            Or a folder with train, valid and test folders (see `folder.split_folders`) of 102
-            class folders, named by class or by label 1..102: the splits are what the folders say.
-            Empty: the official files, downloaded once from the authors' site (350 MB) into
-            `$FLOWERS_DATA/oxford_flowers102`, where FLOWERS_DATA defaults to `~/.cache/flowers`.
+        path: one of
+
+            - a folder with `imagelabels.mat`, `setid.mat` and `102flowers.tgz` or its unpacked
+              `jpg/`: the official splits. The archive is unpacked once, into the same folder;
+            - a folder with train, valid and test folders (see `folder.split_folders`) of 102 class
+              folders, named by class or by label 1..102: the splits of these folders;
+            - empty: the official files, downloaded once from the authors' site (350 MB) into
+              `$FLOWERS_DATA/oxford_flowers102`; FLOWERS_DATA defaults to `~/.cache/flowers`.
 
     Raises:
-        SourceError: the files are not there, not the official ones, or cannot be downloaded.
+        SourceError: if files are missing, are not the official ones, or cannot be downloaded.
     """
     root = folder_source.find_root(path) if path else _downloaded()
     if (root / "jpg").is_dir() or (root / PHOTOS).exists():
@@ -66,12 +68,12 @@ def open_source(path: str, options: Options) -> Source:
 
 
 def _official_splits(root: pathlib.Path) -> dict[str, Split]:
-    # scipy.io takes a while to import, and the folder form does without.
+    # scipy.io takes a while to import, and folders do not need it.
     from scipy.io import loadmat
 
     for file in (LABELS, SPLITS):
         if not (root / file).is_file():
-            raise SourceError(f"{root} lacks {file}: put it there, it is at {BASE_URL}{file}.")
+            raise SourceError(f"{root} lacks {file}: download it from {BASE_URL}{file}.")
         _check(root / file)
     labels = loadmat(root / LABELS)["labels"].ravel().astype(np.int32) - 1
     numbers = loadmat(root / SPLITS)
@@ -86,7 +88,7 @@ def _official_splits(root: pathlib.Path) -> dict[str, Split]:
         files = [f"image_{i:05d}.jpg" for i in ids]
         if missing := [file for file in files if file not in there]:
             raise SourceError(
-                f"{root / 'jpg'} lacks {len(missing)} photos of the {split} split, the first is "
+                f"{root / 'jpg'} lacks {len(missing)} photos of the {split} split, such as "
                 f"{missing[0]}: unpack {PHOTOS} again."
             )
         names = [f"jpg/{file}" for file in files]
@@ -99,7 +101,7 @@ def _folder_splits(root: pathlib.Path) -> dict[str, Split]:
     if len(folders) < 3:
         raise SourceError(
             f"{root} is not Oxford 102 Flowers: it needs {PHOTOS} (or jpg/) with {LABELS} and "
-            f"{SPLITS}, or train/, valid/ and test/; photos of your own are folder:PATH."
+            f"{SPLITS}, or train/, valid/ and test/; for your own photos use folder:PATH."
         )
     found, splits = folder_source.read_splits(root, folders)
     official = flower_names.oxford_flowers102()
@@ -108,8 +110,8 @@ def _folder_splits(root: pathlib.Path) -> dict[str, Split]:
     order = [index.get(name.lstrip("0")) for name in found]
     if strange := [name for name, i in zip(found, order, strict=True) if i is None]:
         raise SourceError(
-            f"{root} is not Oxford 102 Flowers: {strange[0]!r} is none of its classes, which are "
-            "named as in the official list or by their labels 1 to 102."
+            f"{root} is not Oxford 102 Flowers: {strange[0]!r} is not one of its classes, which "
+            "are named as in the official list or by their labels 1 to 102."
         )
     if sorted(order) != list(range(len(official))):
         raise SourceError(
@@ -124,7 +126,7 @@ def _folder_splits(root: pathlib.Path) -> dict[str, Split]:
 
 
 def _unpack(root: pathlib.Path) -> None:
-    """Unpack the photos beside their archive; `jpg/` is there whole or not at all."""
+    """Unpack the photos next to their archive; `jpg/` appears only when it is complete."""
     archive = root / PHOTOS
     _check(archive)
     try:
@@ -143,20 +145,20 @@ def _unpack(root: pathlib.Path) -> None:
         ):
             room.mkdir()
             for member in members:
-                # Only what belongs there, under a name of our making: no member gets out.
+                # Only known names are extracted, so that no member leaves the folder.
                 if member.isreg() and (m := re.fullmatch(r"jpg/(image_\d{5}\.jpg)", member.name)):
                     member.name = m[1]
                     members.extract(member, room, filter="data")
     except (OSError, EOFError, tarfile.TarError, zlib.error) as error:
         raise SourceError(
-            f"{archive} cannot be unpacked beside itself ({error}): "
-            "unpack it yourself, or copy it to where there is room and permission."
+            f"{archive} cannot be unpacked into its folder ({error}): "
+            "unpack it yourself, or copy it to a writable folder with enough space."
         ) from error
 
 
 def _downloaded() -> pathlib.Path:
     root = cache_folder() / "oxford_flowers102"
-    # The small ones first: without a network one learns so at once.
+    # The small files first, so that a missing network is noticed at once.
     for file in (LABELS, SPLITS, PHOTOS):
         unpacked = file == PHOTOS and (root / "jpg").is_dir()
         if not unpacked and not (root / file).exists():
@@ -165,7 +167,7 @@ def _downloaded() -> pathlib.Path:
 
 
 def _download(url: str, path: pathlib.Path) -> None:
-    """Download a file whose checksum is known; what an earlier try got is not fetched again."""
+    """Download a file and check it; an interrupted download is continued."""
     part = path.with_name(path.name + ".part")
     for attempt in range(ATTEMPTS):
         try:
@@ -176,27 +178,27 @@ def _download(url: str, path: pathlib.Path) -> None:
             if attempt == ATTEMPTS - 1:
                 raise SourceError(
                     f"{url} could not be downloaded ({error}): check the network and run again, "
-                    f"or give the path of a folder that holds it."
+                    f"or give the path of a folder that contains it."
                 ) from error
     if not _matches(part, path.name):
         part.unlink()
         raise SourceError(
-            f"{url} did not arrive as the official file (its checksum differs) and was removed: "
-            "run again, or give the path of a folder that holds it."
+            f"the download of {url} is damaged (its checksum differs) and was removed: "
+            "run again, or give the path of a folder that contains the file."
         )
     with replacing(path) as temporary:
         part.rename(temporary)
 
 
 def _fetch(url: str, part: pathlib.Path) -> None:
-    """Add to `part` what it lacks of `url`."""
+    """Append the missing bytes of `url` to `part`."""
     got = part.stat().st_size if part.exists() else 0
     request = urllib.request.Request(url, headers={"Range": f"bytes={got}-"} if got else {})
     try:
         response = urllib.request.urlopen(request, timeout=TIMEOUT)
     except urllib.error.HTTPError as error:
         if error.code == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
-            return  # Nothing is lacking; the checksum tells whether it is the right file.
+            return  # nothing is missing; the checksum decides whether it is the right file
         raise
     with response:
         if response.status != http.HTTPStatus.PARTIAL_CONTENT:
@@ -212,7 +214,7 @@ def _fetch(url: str, part: pathlib.Path) -> None:
             while block := response.read(1 << 16):
                 file.write(block)
                 progress.update(len(block))
-        # http.client takes the end of a connection for the end of the file.
+        # http.client takes a dropped connection for the end of the file.
         if total is not None and part.stat().st_size < total:
             raise ConnectionError(f"the connection dropped after {part.stat().st_size} bytes")
 
@@ -226,6 +228,6 @@ def _matches(path: pathlib.Path, name: str) -> bool:
 def _check(path: pathlib.Path) -> None:
     if not _matches(path, path.name):
         raise SourceError(
-            f"{path} is not the official file (its checksum differs): remove it and take "
+            f"{path} is not the official file (its checksum differs): remove it and download "
             f"{BASE_URL}{path.name}."
         )

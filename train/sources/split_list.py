@@ -1,8 +1,8 @@
-"""Split lists: text files that say which photos of a source to use, and in which split.
+"""Split lists: text files that list the photos of a source to use, and their splits.
 
-Each line has a split and a photo's name, separated by a tab and quoted as CSV if the name has tabs,
-quotes or line breaks. Lines that begin with # are comments. `train.explore --clean` writes
-such lists, and `--data-list` of `train/run.py` reads them.
+Each line has a split and a photo's name, separated by a tab and quoted as in CSV if the name
+contains tabs, quotes or line breaks. Lines that start with # are comments. `train.explore --clean`
+writes such lists, and `--data-list` of `train/run.py` reads them.
 """
 
 import csv
@@ -21,7 +21,7 @@ SPLITS = ("train", "valid", "test")
 def write_split_list(
     path: str | os.PathLike, photos: Iterable[tuple[str, str]], comments: Iterable[str] = ()
 ) -> None:
-    """Write a list of (split, name), below comments."""
+    """Write a list of (split, name) pairs, after some comments."""
     with (
         replacing(path) as temporary,
         open(temporary, "w", encoding="utf-8", newline="") as file,
@@ -32,7 +32,7 @@ def write_split_list(
 
 
 def split_line(split: str, name: str) -> str:
-    """The line of a photo in such a list."""
+    """The line of a photo in a split list."""
     file = io.StringIO()
     csv.writer(file, delimiter="\t", lineterminator="\n").writerow((split, name))
     return file.getvalue()
@@ -42,8 +42,8 @@ def apply_split_list(source: Source, path: str | os.PathLike) -> Source:
     """The photos of `source` that the list names, in the list's splits.
 
     Raises:
-        SourceError: the list cannot be read, names a photo twice or one that the source does not
-            have, or leaves a split without photos of some class.
+        SourceError: if the list cannot be read, names a photo twice or one that the source does
+            not have, or leaves a split without photos of some class.
     """
     path = expanded(path)
     places = {
@@ -53,14 +53,12 @@ def apply_split_list(source: Source, path: str | os.PathLike) -> Source:
     seen = set()
     for line, row in _rows(path):
         if len(row) != 2 or row[0] not in SPLITS:
-            raise SourceError(
-                f"Line {line} of {path} is no photo: write train, valid or test, a tab and a name."
-            )
+            raise SourceError(f"Line {line} of {path} is not a split, a tab and a photo's name.")
         split, name = row[0], legible(row[1])
         if name not in places:
             raise SourceError(
                 f"Line {line} of {path} names {name!r}, which {source.name} does not have: "
-                "give the list that was made from this --data."
+                "give a list that was made from this --data."
             )
         if name in seen:
             raise SourceError(f"Line {line} of {path} names {name!r} a second time: keep one.")
@@ -82,9 +80,9 @@ def apply_split_list(source: Source, path: str | os.PathLike) -> Source:
 
 
 def _rows(path: pathlib.Path) -> list[tuple[int, list[str]]]:
-    """The rows of the list with the numbers of their lines."""
+    """The rows of the list with their line numbers."""
     try:
-        # Editors on Windows put a byte order mark before the first line.
+        # Editors on Windows may write a byte order mark.
         with open(path, encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
             reader = csv.reader(file, delimiter="\t")
             rows = [(reader.line_num, row) for row in reader]
@@ -92,4 +90,4 @@ def _rows(path: pathlib.Path) -> list[tuple[int, list[str]]]:
     except OSError as error:
         raise SourceError(f"The list {path} cannot be read: {error.strerror}.") from error
     except csv.Error as error:
-        raise SourceError(f"{path} is no list of photos ({error}).") from error
+        raise SourceError(f"{path} is not a list of photos ({error}).") from error

@@ -1,4 +1,4 @@
-"""Helpers for every source: names of splits, missing splits, and classes that each split needs."""
+"""Splits: their spellings, cutting missing ones, and checking that each has every class."""
 
 from __future__ import annotations
 
@@ -21,13 +21,12 @@ SPLIT_SPELLINGS = {
     "testing": "test",
 }
 
-# The share of a class that each missing split gets; train keeps the rest.
-SHARE = 0.15
+SHARE = 0.15  # fraction of a class that each missing split gets; train keeps the rest
 
 
 def split_named(name: str) -> str | None:
-    """The split that is meant by `name`, in whatever spelling; None for what is no split."""
-    # "Training_set", "val images" and the like: the last word says nothing.
+    """The split that `name` stands for, in any usual spelling; None for other names."""
+    # "Training_set", "val images" and the like: the last word does not matter.
     spelling = re.sub(r"[ _-]?(set|data|images)$", "", name.strip().casefold())
     return SPLIT_SPELLINGS.get(spelling)
 
@@ -35,10 +34,10 @@ def split_named(name: str) -> str | None:
 def add_missing_splits(
     splits: dict[str, Split], class_names: tuple[str, ...], seed: int
 ) -> dict[str, Split]:
-    """Cut what is missing from train: valid and test where it is alone, else valid.
+    """Cut missing splits from train: valid and test if train is the only split, else valid.
 
     Raises:
-        SourceError: a class of train has too few photos for that.
+        SourceError: if a class has too few photos.
     """
     if "valid" in splits:
         return splits
@@ -50,14 +49,14 @@ def add_missing_splits(
 def check_classes(
     title: str | os.PathLike, class_names: tuple[str, ...], splits: dict[str, Split]
 ) -> None:
-    """Check that there are two classes or more, and photos of each in each split.
+    """Check that there are two or more classes, and that each split has photos of each.
 
     Raises:
-        SourceError: see above; the message begins with `title`.
+        SourceError: if not; the message starts with `title`.
     """
     if len(class_names) < 2:
         found = some(class_names) or "none"
-        raise SourceError(f"{title}: a classifier needs two classes or more, not {found}.")
+        raise SourceError(f"{title}: a classifier needs two or more classes, not {found}.")
     said = []
     for name, split in splits.items():
         counts = np.bincount(split.labels, minlength=len(class_names))
@@ -70,18 +69,17 @@ def check_classes(
 def _cut(
     split: Split, parts: tuple[str, ...], class_names: tuple[str, ...], seed: int
 ) -> dict[str, Split]:
-    """Cut one split into `parts`: `SHARE` of each class for all but the first.
+    """Cut a split into `parts`: all but the first get `SHARE` of each class, at least one photo.
 
-    Class by class and with at least one photo each, where scikit-learn's stratified
-    `train_test_split` may leave a small class out of a split.
+    The stratified `train_test_split` of scikit-learn may leave a small class out of a split.
     """
     counts = np.bincount(split.labels, minlength=len(class_names))
     if few := [
         f"{name!r} with {n}" for name, n in zip(class_names, counts, strict=True) if n < len(parts)
     ]:
         raise SourceError(
-            f"Too few photos to cut {', '.join(parts)} from, which takes {len(parts)} or more a "
-            f"class: {some(few, quote=False)}."
+            f"Too few photos to split into {', '.join(parts)}, which takes {len(parts)} per class: "
+            f"{some(few, quote=False)}."
         )
     rng = np.random.default_rng(seed)
     chosen: dict[str, list[np.ndarray]] = {part: [] for part in parts}
@@ -98,7 +96,7 @@ def _cut(
 
 
 def some(names: Iterable[str], quote: bool = True) -> str:
-    """The first names of many, for a message; quoted, so that a trailing blank shows."""
+    """The first five names, for a message; quoted, so that trailing blanks are visible."""
     names = [repr(name) if quote else name for name in names]
     more = f" and {len(names) - 5} more" if len(names) > 5 else ""
     return ", ".join(names[:5]) + more

@@ -1,12 +1,11 @@
-"""The `quickstart` source: flower photos drawn by this code, so a first training run needs no data.
+"""The `quickstart` source: photos of flowers drawn by this code, for a first run without a dataset.
 
-A photo is drawn the way a shader would. Everything, from a sunflower's seeds to a blade of grass,
-is a batch of stamps with coordinates of their own: `u` from base (0) to tip (1), `v` across (-1 to
-1). A small function says how far inside the outline a pixel lies; divided by how fast that changes
-it is a distance in pixels, which gives smooth edges, edges out of focus, and soft shadows on what
-lies beneath. Behind the flower stands a scene drawn at a third of the size, which blurs as it is
-enlarged; in front come leaves and grass; then light, lens and sensor. Every class is drawn in every
-colour: what tells flowers apart is how they are built.
+Photos are drawn as a shader would. Everything, from the seeds of a sunflower to a blade of grass,
+is a batch of stamps with their own coordinates: `u` from base (0) to tip (1), `v` across (-1 to 1).
+A small function gives how far inside the outline a pixel is; divided by its gradient, that is a
+distance in pixels, which gives smooth edges, edges out of focus, and soft shadows. The background
+is drawn at a third of the size, and enlarging blurs it; in front are leaves and grass; light, lens
+and sensor come last. Every class is drawn in every colour, so only their shapes tell flowers apart.
 """
 
 import io
@@ -37,7 +36,7 @@ from train.sources.quickstart.canvas import (
 from train.sources.quickstart.flowers import BACKGROUNDS, CENTRES, FLOWERS, PETALS, front
 
 PER_CLASS = {"train": 120, "valid": 24, "test": 32}  # photos
-# Drawing is many short array operations; threads that share them only wait for one another.
+# Drawing consists of many short array operations, in which threads only wait for one another.
 _DRAWING = threading.Lock()
 CREDITS = "Drawn by this project's own code (Apache-2.0)."
 
@@ -49,7 +48,7 @@ def pick_colours(rng: np.random.Generator) -> Colours:
 
 
 def background(scene: Scene, plant: Callable, view: Callable, colours: Colours) -> None:
-    """What lies behind: a surface, its lights, leaves, and sometimes another flower."""
+    """Draw the background: a surface, its lights, leaves, and sometimes another flower."""
     rng, size = scene.rng, scene.size
     stops, (across, down), lights = BACKGROUNDS[rng.integers(len(BACKGROUNDS))]
     noise = clouds(rng, size, across, down) + 0.6 * clouds(rng, size, 3 * across, 3 * down)
@@ -69,7 +68,7 @@ def background(scene: Scene, plant: Callable, view: Callable, colours: Colours) 
 
 
 def foreground(scene: Scene) -> None:
-    """Leaves and blades of grass that cross in front, mostly out of focus."""
+    """Draw leaves and blades of grass in front of the flower, mostly out of focus."""
     rng = scene.rng
     frame = Place(scene, np.zeros(2), np.eye(2) * scene.size)
     for _ in range(rng.choice(4, p=[0.25, 0.35, 0.25, 0.15])):
@@ -86,7 +85,7 @@ def foreground(scene: Scene) -> None:
 
 
 def photograph(scene: Scene) -> bytes:
-    """Light, lens, sensor, JPEG."""
+    """Apply light, lens and sensor; returns a JPEG."""
     rng, size = scene.rng, scene.size
     ramp = np.linspace(-1, 1, size, dtype=np.float32)
     x, y = ramp, ramp[:, None]
@@ -129,17 +128,17 @@ def draw_photo(seed: int, split: int, label: int, number: int) -> bytes:
 
 
 def open_source(path: str, options: Options) -> Source:
-    """See `quickstart`; it takes no path."""
+    """Open the source; it takes no path. See `quickstart`."""
     return quickstart(options.seed)
 
 
 def quickstart(seed: int) -> Source:
     """Flowers drawn on demand: 192 x 192 JPEGs, `PER_CLASS` per class in each split.
 
-    The same seed gives the same bytes, photo by photo, in whatever order they are read.
+    The same seed gives the same bytes, whatever the order in which photos are read.
 
     Raises:
-        SourceError: a negative seed.
+        SourceError: if the seed is negative.
     """
     if seed < 0:
         raise SourceError(f"The seed must be 0 or larger, not {seed}.")
