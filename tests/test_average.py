@@ -82,8 +82,8 @@ def test_a_network_that_does_not_fit_is_refused_before_it_trains(others, data, t
     (damaged / "config.json").write_text("{}")
     for name, settings, reason in (
         (str(damaged), {}, "no network can be read from .*damaged"),
-        (others[0], {"filters": (4, 6)}, "has another architecture than the trained network"),
-        (str(renamed), {}, "knows other classes than the data has"),
+        (others[0], {"filters": (4, 6)}, "does not have the architecture of the trained network"),
+        (str(renamed), {}, "does not have the classes of --data"),
         ("/nowhere", {}, "nowhere"),
     ):
         with pytest.raises(UserError, match=reason):

@@ -112,7 +112,7 @@ def network_in(folder):
 
 
 def bundle_in(folder):
-    return f"the bundle is whole in {folder / 'bundle'}"
+    return f"the bundle in {folder / 'bundle'} is complete"
 
 
 @pytest.mark.usefixtures("quick")
@@ -193,7 +193,7 @@ def test_a_damaged_checkpoint_leaves_the_others(main, folder, tmp_path, capsys):
     assert main(["--resume", str(copy)]) == 1
     line = capsys.readouterr().out.strip().splitlines()[-1]
     assert line.startswith(f"stopped: {path} cannot be read (")
-    assert line.endswith("take another epoch with --resume and another --monitor")
+    assert line.endswith("choose another epoch with --resume and another --monitor")
 
 
 def test_a_hub_that_forbids_to_publish(main, at_once, folder, monkeypatch, capsys, repo_id):
@@ -239,7 +239,7 @@ def test_a_disk_that_is_nearly_full_is_told_before_training(
     monkeypatch.setattr(stages, "train", failing(AssertionError("trained")))
     assert main(["--resume", str(tmp_path)]) == 2
     line = capsys.readouterr().out.strip().splitlines()[-1]
-    assert line.startswith(f"error: the disk of {tmp_path} has 0 MB left, and the run needs about")
+    assert line.startswith(f"error: the disk of {tmp_path} has 0 MB left, but the run needs about")
 
 
 class Away(tracking.Mlflow):
@@ -255,9 +255,7 @@ class Away(tracking.Mlflow):
 def test_a_tracker_that_is_away_to_the_end(main, at_once, folder, monkeypatch, capsys):
     monkeypatch.setitem(tracking.TRACKERS, "mlflow", Away)
     status = main(["--resume", str(folder), "--track", "mlflow"])
-    check_line(
-        capsys, status, "mlflow was not told of all", bundle_in(folder), f"--resume {folder}"
-    )
+    check_line(capsys, status, "mlflow has not tracked", bundle_in(folder), f"--resume {folder}")
 
 
 def test_ctrl_c(main, quick, folder, monkeypatch, capsys):

@@ -182,7 +182,7 @@ def test_a_damaged_point_of_interruption_begins_the_epoch_anew(tmp_path, caplog,
     (tmp_path / journal.INTERRUPTED).write_text(text, "latin-1")
     [stage, _] = task.stages(TINY)
     assert journal.read_interrupted(tmp_path, stage, 0, 4) is None
-    assert "interrupted.json is damaged; the epoch starts again" in caplog.text
+    assert "interrupted.json is damaged; the epoch starts over" in caplog.text
 
 
 def test_an_optimizer_of_another_precision_is_not_left_behind_in_silence(data, tmp_path):
@@ -200,7 +200,7 @@ def test_an_optimizer_of_another_precision_is_not_left_behind_in_silence(data, t
 def test_a_damaged_history_is_one_line(data, tmp_path):
     for text in ('[{"stage": "head",', "3", "null", '[{"stage": "head"}]', "\xff"):
         (tmp_path / "history.json").write_text(text, "latin-1")
-        with pytest.raises(UserError, match=r"history\.json is damaged: put a copy"):
+        with pytest.raises(UserError, match=r"history\.json is damaged: restore it"):
             read_history(tmp_path)
 
 

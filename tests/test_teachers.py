@@ -102,7 +102,7 @@ def test_a_network_learns_what_its_teacher_says(teacher, data, tmp_path):
 def test_teachers_that_do_not_fit_are_refused_with_a_reason(teacher):
     with pytest.raises(UserError, match=r"has an input size of 32 pixels; .* not 24"):
         teaching([teacher], CLASSES, 24)
-    with pytest.raises(UserError, match="does not know 'rose', a class of the data"):
+    with pytest.raises(UserError, match="does not know 'rose', a class of --data"):
         teaching([teacher], [*CLASSES, "rose"], 32)
     with pytest.raises(UserError, match="nowhere"):
         teaching(["/nowhere"], CLASSES, 32)

@@ -161,13 +161,13 @@ def test_a_server_that_is_away_costs_a_warning_and_tells_no_password(
 ):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", AWAY.replace("//", "//ada:opensesame@"))
     folder = tmp_path / "run"
-    with caplog.at_level(logging.INFO), pytest.raises(UnfinishedError, match="not told of all"):
+    with caplog.at_level(logging.INFO), pytest.raises(UnfinishedError, match="not tracked"):
         job.run(experiment(data), folder, preset="quickstart", command="", track="mlflow")
     assert bundle.check(folder / "bundle")
     warnings = [record for record in caplog.records if record.levelno >= logging.WARNING]
     assert [record.name for record in warnings] == ["flowers"] * 2  # as it begins, as it ends
     for record in warnings:
-        assert "mlflow does not follow this run" in record.message
+        assert "mlflow does not track this run" in record.message
         assert "refused" in record.message
         assert "\n" not in record.message
     assert "opensesame" not in caplog.text
@@ -206,7 +206,7 @@ def test_another_tracker_is_told_in_the_end_what_it_missed(data, tmp_path, monke
         follower.end(rows, tmp_path)
     assert diary.lines == [*rows, tmp_path]
     [warning] = [one.getMessage() for one in caplog.records if one.levelname == "WARNING"]
-    assert warning == "warning: diary:of/ada does not follow this run: away: http://diary"
+    assert warning == "warning: diary:of/ada does not track this run: away: http://diary"
 
     with tracking.following(tmp_path, about(data), None) as follower:
         assert (follower.spec, follower.id) == ("diary:of/ada", "new")
@@ -215,7 +215,7 @@ def test_another_tracker_is_told_in_the_end_what_it_missed(data, tmp_path, monke
 @pytest.mark.parametrize(
     ("spec", "says"),
     [
-        ("http://ada:opensesame@host", "--track knows no 'http'; there is mlflow"),
+        ("http://ada:opensesame@host", "--track does not know 'http'; give mlflow"),
         ("mlflow:http://ada:opensesame@host", "no passwords"),
         ("mlflow:https://host?token=opensesame", "no passwords"),
     ],

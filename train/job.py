@@ -28,7 +28,7 @@ log = logging.getLogger("flowers")
 
 @dataclasses.dataclass(frozen=True)
 class Publication:
-    """Where a bundle is published on the Hub: `USER/MODEL`, for whom, and with which tag."""
+    """Where and how a bundle is published on the Hub."""
 
     repo_id: str
     private: bool = False
@@ -49,16 +49,16 @@ def run(
     Only process 0 writes and publishes; other processes return None.
 
     Args:
-        preset, command: what the manifest says about how the run was started.
-        publication: where the bundle is published, if at all.
+        preset, command: how the run was started, for the manifest.
+        publication: where to publish the bundle; None to publish nothing.
         track: the tracker, as `train.loop.tracking.tracker_spec` returns it.
 
     Raises:
-        UserError: data, weights, a Hub repo or a tracker cannot be used.
-        TrainingError: training cannot continue.
-        UnfinishedError: something failed after the last epoch; what was trained is safe.
-        GroupError: another process is gone.
-        Preempted: after SIGTERM, once all is saved to resume.
+        UserError: if photos, weights, a Hub repo or a tracker cannot be used.
+        TrainingError: if training cannot continue.
+        UnfinishedError: if something fails after the last epoch; the trained network is safe.
+        GroupError: if another process has died.
+        Preempted: after SIGTERM, once everything is saved.
     """
     expectation = textwrap.dedent(load_preset(preset).__doc__ or "").strip()
     log.info("preset %s: %s\n", preset, expectation)
@@ -90,7 +90,7 @@ def run(
             )
         log.info("bundle: %s", folder / "bundle")
         follower.end(trained.history, folder / "bundle")
-    whole = f"the bundle is whole in {folder / 'bundle'}"
+    whole = f"the bundle in {folder / 'bundle'} is complete"
     if publication:
         with finishing(whole):
             step("publishing")
@@ -103,17 +103,17 @@ def run(
         log.info("published: %s", url)
     log.info("%s", manifest.headline)
     if not follower.told:
-        raise UnfinishedError(f"{follower.spec} was not told of all; {whole}")
+        raise UnfinishedError(f"{follower.spec} has not tracked the whole run; {whole}")
     return manifest
 
 
 def find_learning_rate(experiment: Experiment, folder: pathlib.Path, steps: int) -> float:
-    """Range test of the first stage: write `learning_rate.csv` and `.png`, return a suggested rate.
+    """Range test of the first stage, on one device; returns the suggested learning rate.
 
-    It trains on one device.
+    Writes `learning_rate.csv` and `learning_rate.png`.
 
     Raises:
-        UserError: data or weights cannot be used.
+        UserError: if photos or weights cannot be used.
     """
     task = make_task(experiment, open_data(experiment), experiment.weights)
     rows = range_test(task, steps)

@@ -1,7 +1,7 @@
-"""Distillation: the probabilities of trained models are half of each label.
+"""Distillation: half of each label is made of the probabilities of trained models.
 
-The teachers see exactly the photos that the network is trained on, cropped and mixed alike (Hinton
-et al., 2015, https://arxiv.org/abs/1503.02531; why it has to be the same photos: Beyer et al.,
+The teachers see exactly the photos that the network is trained on, with the same crops and mixes
+(Hinton et al., 2015, https://arxiv.org/abs/1503.02531; why they must be the same: Beyer et al.,
 2021, https://arxiv.org/abs/2106.05237).
 """
 
@@ -20,23 +20,23 @@ if TYPE_CHECKING:
 
     from train.data.pipeline import Teaching
 
-SHARE = 0.5  # of a label; the rest is the data's own
+SHARE = 0.5  # the teachers' share of a label
 
 
 def teaching(names: Sequence[str], class_names: Sequence[str], image_size: int) -> Teaching | None:
     """A function that mixes the teachers' mean probabilities into labels; None without teachers.
 
-    It takes float32 photos `(B, S, S, 3)` in 0..255 and labels `(B, C)`, and returns the photos
-    unchanged and labels that are half the given ones and half the teachers' mean probabilities.
-    These are not calibrated, which would sharpen them.
+    It takes float32 photos `(B, S, S, 3)` in 0..255 and labels `(B, C)`, and returns the unchanged
+    photos and the mean of the labels and the teachers' probabilities. Teachers are not calibrated,
+    because that would sharpen their probabilities.
 
     Args:
-        names: bundles, folders or Hub repos.
+        names: the teachers, folders of bundles or Hub repos.
         class_names: the C classes of the labels; a teacher may know more.
-        image_size: side of the photos, pixels.
+        image_size: side of the photos in pixels.
 
     Raises:
-        UserError: a teacher cannot be opened, has another input size, or does not know a class.
+        UserError: if a teacher cannot be opened, has another input size, or does not know a class.
     """
     import tensorflow as tf
 
@@ -48,18 +48,18 @@ def teaching(names: Sequence[str], class_names: Sequence[str], image_size: int) 
         if model.manifest.input.size != image_size:
             raise UserError(
                 f"--teacher {name} has an input size of {model.manifest.input.size} pixels; "
-                f"--image-size has to be the same, not {image_size}"
+                f"--image-size must be the same, not {image_size}"
             )
         if unknown := set(class_names) - set(model.label_names):
-            raise UserError(f"--teacher {name} does not know {min(unknown)!r}, a class of the data")
+            raise UserError(f"--teacher {name} does not know {min(unknown)!r}, a class of --data")
         teachers.append((model.engine, [model.label_names.index(name) for name in class_names]))
 
-    def said(photos: np.ndarray) -> np.ndarray:
+    def mean_probabilities(photos: np.ndarray) -> np.ndarray:
         each = [softmax(engine.run(photos)[0][:, order], 1.0) for engine, order in teachers]
         return np.mean(each, axis=0).astype(np.float32)
 
     def teach(photos: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        theirs = tf.numpy_function(said, [photos], tf.float32, stateful=False)
+        theirs = tf.numpy_function(mean_probabilities, [photos], tf.float32, stateful=False)
         return photos, SHARE * tf.ensure_shape(theirs, labels.shape) + (1 - SHARE) * labels
 
     return teach

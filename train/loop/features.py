@@ -1,7 +1,7 @@
 """The features of a frozen backbone, computed once and cached in `$FLOWERS_DATA/features/`.
 
-The cache is keyed by the backbone, its weights and the pixels of each photo, so another head on the
-same photos starts at once.
+The cache is keyed by the backbone, its weights and the pixels of each photo, so another head can be
+trained on the same photos without computing them again.
 """
 
 from __future__ import annotations
@@ -29,22 +29,22 @@ log = logging.getLogger("flowers")
 
 BATCH = 32
 # On a CPU, ONNX Runtime is several times faster than the training backend, but the export takes as
-# long as the backend needs for about this many photos.
+# long as the backend takes for about this many photos.
 EXPORT_FROM = 4000
 
 
 def features(network: keras.Model, photos: np.ndarray, title: str) -> np.ndarray:
-    """The embeddings of photos, from the cache where it has them.
+    """The embeddings of photos, computed or read from the cache.
 
-    Collective: each process embeds its share of the photos, and gets all features. They are
-    computed in full float32, whatever the precision of training.
+    Collective: each process computes its share and gets all of them. They are computed in full
+    float32, whatever the precision of training.
 
     Args:
         photos: uint8 `(N, S, S, 3)`, as `flowers_model.photo.fit` makes them.
         title: the title of the progress bar.
 
     Returns:
-        float32 `(N, D)`; ONNX Runtime's differ by about 1e-6 of their size from the network's own.
+        float32 `(N, D)`; ONNX Runtime's differ from the network's by about 1e-6 of their size.
     """
     with full_float32(network):
         return _features(network, photos, title)
@@ -103,9 +103,9 @@ def _depth(network: keras.Model) -> int:
 
 
 def _key(network: keras.Model) -> str:
-    """A key of what decides the features of a photo: the network up to its head, with weights."""
+    """A key of all that determines features: the network up to its head, and its weights."""
     embedder = networks.embedder(network)
-    # Keras numbers unnamed layers over the whole process.
+    # The numbers of unnamed layers depend on what else the process has built.
     described = re.sub(r'_\d+"', '"', embedder.to_json())
     digest = hashlib.blake2b(described.encode(), digest_size=16)
     for weight in distribution.whole_weights(embedder):
@@ -120,5 +120,5 @@ def _read(path: pathlib.Path) -> dict[bytes, np.ndarray]:
         with np.load(path) as file:
             return dict(zip(map(bytes, file["digests"]), file["features"], strict=True))
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        log.info("%s is damaged (%s); its features are computed anew", path, error)
+        log.info("%s is damaged (%s); its features are computed again", path, error)
         return {}

@@ -1,4 +1,4 @@
-"""From the last epoch to the published bundle: whatever fails there, no training is lost."""
+"""Errors between the last epoch and the published bundle, where no training is lost."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ _step = ""
 
 
 class UnfinishedError(Exception):
-    """Something failed after the last epoch; the message says what, why, and what is safe where."""
+    """A step after the last epoch failed; the message says which, why, and what has been saved."""
 
 
 def step(name: str) -> None:
-    """Name what is done from here on, for the message if it fails."""
+    """Name the step that begins here, for the message if it fails."""
     global _step
     _step = name
 
@@ -24,7 +24,7 @@ def step(name: str) -> None:
 def finishing(safe: str) -> Iterator[None]:
     """Turn any failure into an `UnfinishedError` that names the last `step` and what is `safe`.
 
-    Errors about other processes and SIGTERM pass unchanged.
+    Errors of other processes and SIGTERM pass unchanged.
     """
     try:
         yield

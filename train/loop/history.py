@@ -1,4 +1,4 @@
-"""The history of a run, one row per epoch, and what follows from it."""
+"""The history of a run, one row per epoch: best epoch and plateaus."""
 
 from __future__ import annotations
 
@@ -11,16 +11,19 @@ from flowers_model.errors import UserError
 from flowers_model.files import replacing
 from train.experiment import LAST
 
-PLATEAU_FACTOR, PLATEAU_PATIENCE = 0.3, 3  # the rate falls to 30 % after 3 epochs without a gain
+PLATEAU_FACTOR, PLATEAU_PATIENCE = (
+    0.3,
+    3,
+)  # the rate falls to 30 % after 3 epochs without improvement
 
 Row = dict[str, float | int | str]
 
 
 def read_history(folder: pathlib.Path) -> list[Row]:
-    """The rows of a run so far; none if it has not finished an epoch.
+    """The rows of a run so far; empty before the first epoch is finished.
 
     Raises:
-        UserError: the file is damaged.
+        UserError: if the file is damaged.
     """
     path = folder / "history.json"
     if not path.exists():
@@ -33,7 +36,7 @@ def read_history(folder: pathlib.Path) -> list[Row]:
     except (ValueError, TypeError, AttributeError):
         pass
     raise UserError(
-        f"{path} is damaged: put a copy of it back, or begin a new run in another --output"
+        f"{path} is damaged: restore it from a copy, or start a new run in another --output"
     )
 
 
@@ -54,7 +57,7 @@ def best(rows: list[Row], monitor: str) -> Row:
 
 
 def plateau_rate(rows: list[Row], rate: float, monitor: str) -> float:
-    """The learning rate after these epochs, reduced on each plateau of the metric `monitor`."""
+    """The learning rate after these epochs, reduced at each plateau of the metric `monitor`."""
     sign = 1 if monitor == "val_loss" else -1
     lowest, waited = math.inf, 0
     for row in rows:

@@ -1,4 +1,4 @@
-"""The files from which an interrupted run resumes: history, checkpoints, `interrupted.json`."""
+"""The files that an interrupted run resumes from: history, checkpoints, `interrupted.json`."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def is_whole(path: pathlib.Path) -> bool:
 
 
 def read_interrupted(folder: pathlib.Path, stage: Stage, epoch: int, batch: int) -> dict | None:
-    """Where in this epoch the run was interrupted; None if it was not, or if its steps changed."""
+    """Where the run was interrupted within this epoch; None if it was not, or if steps changed."""
     path = folder / INTERRUPTED
     if not path.exists():
         return None
@@ -66,16 +66,16 @@ def read_interrupted(folder: pathlib.Path, stage: Stage, epoch: int, batch: int)
         point = {name: saved[name] for name in ("step", "seconds", "metrics")}
         place = {name: saved[name] for name in ("stage", "epoch", "batch")}
     except (ValueError, TypeError, KeyError):
-        log.warning("%s is damaged; the epoch starts again", path)
+        log.warning("%s is damaged; the epoch starts over", path)
         return None
     here = {"stage": stage.name, "epoch": epoch, "batch": batch}
     return point if place == here else None
 
 
 class Journal(keras.callbacks.Callback):
-    """Checkpoints every epoch, logs it, and makes the run resumable."""
+    """Saves and logs every epoch, and saves the state at SIGTERM, so that the run can resume."""
 
-    async_safe = True  # so that no step waits for the metrics of the one before
+    async_safe = True  # so that no step waits for the metrics of the previous one
 
     def __init__(
         self,
@@ -109,7 +109,7 @@ class Journal(keras.callbacks.Callback):
             self.model.optimizer.learning_rate = plateau_rate(
                 self.run.rows, self.stage.learning_rate, self.experiment.monitor
             )
-        # Dropout draws from the seed and the epoch alone, so a resumed run draws the same.
+        # Dropout depends only on the seed and the step, so a resumed run draws the same numbers.
         for number, layer in enumerate(networks.layers_of(self.model)):
             generator = getattr(layer, "seed_generator", None)
             if generator is not None:
@@ -117,7 +117,7 @@ class Journal(keras.callbacks.Callback):
                 generator.state.assign([self.experiment.seed + number, drawn])
 
     def on_train_batch_begin(self, batch, logs=None):
-        # Not at a batch's end, which Keras reports in another thread, after the next one has begun.
+        # Not at the end of a batch, which Keras reports in another thread, during the next batch.
         processes.raise_interrupt()
         if processes.preempted():
             if batch:
@@ -140,13 +140,13 @@ class Journal(keras.callbacks.Callback):
             )
         rows = [*self.run.rows, row]
         top = best(rows, self.experiment.monitor)
-        # The checkpoint is written before its row, and old ones are deleted last: whenever the
-        # power fails, the history's last epoch has its file.
+        # The checkpoint is written before its row, and old ones are deleted last, so the last
+        # epoch of the history always has its checkpoint, even after a power failure.
         distribution.save_weights(self.model, self.run.checkpoint(epoch))
         self.run.history.append(row)
         if processes.is_first():
             self._keep("history.json", self.run.history)
-            # The one before the last is for the case that the last one cannot be read.
+            # The last but one is kept in case the last one cannot be read.
             kept = {epoch - 1, epoch, *(best(rows, monitor)["epoch"] for monitor in MONITORS)}
             keep = {self.run.checkpoint(e) for e in kept}
             for path in self.run.checkpoint(epoch).parent.glob(f"{self.stage.name}-*.weights.h5"):

@@ -11,15 +11,15 @@ from train.optim.schedules import diverged, range_rates
 
 
 def range_test(task: Task, steps: int) -> list[dict[str, float]]:
-    """Train the first stage at increasing learning rates; the network is unusable afterwards.
+    """Train the first stage at increasing learning rates, which ruins the network.
 
     Args:
-        steps: how many at most; the test ends when the loss diverges.
+        steps: the maximal number of steps; the test ends when the loss diverges.
 
     Returns:
         The `step`, `learning_rate` and `loss` of each step.
     """
-    # Every epoch has at least one step, so as many epochs have enough photos.
+    # Every epoch has at least one step, so this many epochs suffice.
     stage = dataclasses.replace(stages(task.experiment)[0], epochs=steps)
     batches, *_ = stage_batches(task, stage)
     data = batches(first_epoch=0, epochs=steps)

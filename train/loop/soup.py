@@ -1,10 +1,10 @@
-"""Model soups: one network whose weights are the mean of those of several trained networks.
+"""Model soups: a network whose weights are the mean of those of several trained networks.
 
-Fine-tuned from the same start, networks lie close enough together that their mean is about as good
-as the mean of their answers, at the cost of one (Wortsman et al., 2022,
-https://arxiv.org/abs/2203.05482). BatchNormalization's statistics are best measured anew for the
-mean (`--measure-norms`); of networks as close as one and what it was fine-tuned to, the mean of
-the statistics does, too.
+Networks that were fine-tuned from the same weights are so close to one another that averaging their
+weights is about as good as averaging their answers, at the cost of a single network (Wortsman et
+al., 2022, https://arxiv.org/abs/2203.05482). BatchNorm statistics are best re-estimated for the
+mean (`--measure-norms`); for a network and one that was fine-tuned from it, the mean of the
+statistics is good enough.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ def read_finished(names: Sequence[str]) -> list[Finished]:
     """Read the networks of bundles, folders or Hub repos.
 
     Raises:
-        HubError, BundleError: one cannot be fetched, or is not a bundle.
-        NetworkError: a bundle has no network that Keras can read.
+        HubError, BundleError: if one cannot be downloaded, or is not a bundle.
+        NetworkError: if a bundle has no network that Keras can read.
     """
     finished = []
     for name in names:
@@ -48,18 +48,20 @@ def read_finished(names: Sequence[str]) -> list[Finished]:
 def check_alike(
     finished: Sequence[Finished], network: keras.Model, class_names: Sequence[str]
 ) -> None:
-    """Check that networks can be averaged with `network`, which knows `class_names`.
+    """Check that networks can be averaged with `network`, whose classes are `class_names`.
 
     Raises:
-        UserError: another architecture, or other classes.
+        UserError: if one has another architecture or other classes.
     """
     shapes = [variable.shape for variable in network.weights]
     for one in finished:
         if one.class_names != list(class_names):
-            raise UserError(f"--average {one.name} knows other classes than the data has")
+            raise UserError(
+                f"--average {one.name} does not have the classes of --data, in their order"
+            )
         if [values.shape for values in one.weights] != shapes:
             raise UserError(
-                f"--average {one.name} has another architecture than the trained network"
+                f"--average {one.name} does not have the architecture of the trained network"
             )
 
 

@@ -1,18 +1,18 @@
 """Training in two stages: the head on a frozen backbone, then fine-tuning.
 
-After each epoch the run's folder holds all that is needed to resume:
+After each epoch, the run's folder contains what is needed to resume:
 
     history.json                      one row per epoch, over all stages
-    checkpoints/STAGE-EPOCH.weights.h5  weights and optimizer of the last two epochs, and of the
-                                      best ones by validation accuracy and by validation loss
+    checkpoints/STAGE-EPOCH.weights.h5  weights and optimizer state of the last two epochs, and of
+                                      the best ones by validation accuracy and validation loss
 
-A run that SIGTERM interrupts within an epoch saves that point as well:
+A run that is interrupted by SIGTERM within an epoch saves its state as well:
 
-    interrupted.json                  stage, epoch, step and the sums of the metrics so far
+    interrupted.json                  stage, epoch, step and the metrics' sums so far
     checkpoints/STAGE-EPOCH-STEP.weights.h5
 
-Everything else is a function of these and of the seed: the order of photos, their augmentation,
-dropout, the best epoch, reductions of the rate and early stopping.
+Everything else follows from these files and the seed: the order of photos, augmentation, dropout,
+the best epoch, reductions of the learning rate and early stopping.
 """
 
 from __future__ import annotations
@@ -64,8 +64,8 @@ def train(task: Task, folder: pathlib.Path, after_epoch: Callable[[list[Row]], N
         The history, one row per epoch.
 
     Raises:
-        TrainingError: the loss is no longer finite.
-        Preempted: after SIGTERM, once all is saved to resume.
+        TrainingError: if the loss is no longer finite.
+        Preempted: after SIGTERM, once everything is saved.
     """
     network, experiment = task.network, task.experiment
     history = read_history(folder)
@@ -76,12 +76,12 @@ def train(task: Task, folder: pathlib.Path, after_epoch: Callable[[list[Row]], N
             _run_stage(run)
         part = trained_part(network, stage, experiment)
         chosen = run.checkpoint(best(run.rows, experiment.monitor)["epoch"])
-        _load(part, chosen, "take another epoch with --resume and another --monitor")
+        _load(part, chosen, "choose another epoch with --resume and another --monitor")
     return history
 
 
 def _go_back(run: StageRun) -> None:
-    """Drop the last epochs of a stage whose checkpoints are incomplete, as after a full disk."""
+    """Drop the last epochs of a stage if their checkpoints are damaged, as by a full disk."""
     lost = []
     while run.rows and not is_whole(run.checkpoint(run.rows[-1]["epoch"])):
         lost.append(run.checkpoint(run.rows[-1]["epoch"]).name)
@@ -97,16 +97,16 @@ def _go_back(run: StageRun) -> None:
 
 
 def prepare(network: keras.Model, stage: Stage, experiment: Experiment, steps: int) -> keras.Model:
-    """The part of the network that a stage trains, compiled; `steps` are those of an epoch."""
+    """The part of the network that a stage trains, compiled; `steps` is the number per epoch."""
     part = trained_part(network, stage, experiment)
     compile_part(part, stage, experiment, _learning_rate(stage, experiment, steps))
     return part
 
 
 def stage_batches(task: Task, stage: Stage) -> tuple[Callable[..., tf.data.Dataset], int, int]:
-    """What a stage trains on, photos per batch, and steps per epoch.
+    """A function that makes a stage's batches, the photos per batch, and the steps per epoch.
 
-    The first is a function of the fields of `pipeline.Order` from `first_epoch` on.
+    The function takes the fields `first_epoch`, `epochs` and `first_step` of `pipeline.Order`.
     """
     experiment, class_count = task.experiment, task.class_count
     head_views = experiment.head_views if stage.cached else 0
@@ -154,7 +154,7 @@ def _run_stage(run: StageRun) -> None:
     part = prepare(network, stage, experiment, steps)
     interrupted = read_interrupted(run.folder, stage, first_epoch, batch)
     if interrupted and not is_whole(point := run.checkpoint(first_epoch, interrupted["step"])):
-        log.warning("%s cannot be read; the epoch starts again", point)
+        log.warning("%s cannot be read; the epoch starts over", point)
         interrupted = None
     first_step = interrupted["step"] if interrupted else 0
     if first_epoch or first_step:
@@ -162,7 +162,7 @@ def _run_stage(run: StageRun) -> None:
         saved = (first_epoch, first_step) if first_step else (first_epoch - 1, None)
         _load_with_optimizer(part, run.checkpoint(*saved))
     log.info(
-        "%s: %d epochs of %d steps with %d %s each; %s of %s parameters are trained",
+        "%s: %d epochs of %d steps of %d %s; %s of %s parameters are trained",
         stage.name,
         stage.epochs - first_epoch,
         steps,
@@ -173,12 +173,12 @@ def _run_stage(run: StageRun) -> None:
     )
     if distribution.is_on():
         log.info(
-            "each device takes 1/%d of a batch; the learning rate, %g, is for the whole batch",
+            "each device gets 1/%d of a batch; the learning rate, %g, is that of the full batch",
             distribution.parts(),
             stage.learning_rate,
         )
     predict = distribution.predictor(part, max(batch, min(256, len(valid))) if cached else batch)
-    # Not fit's validation_data, which wants batches that the devices divide.
+    # Not the validation_data of fit, which requires batches that are divisible by the devices.
     evaluate = functools.partial(
         distribution.evaluate, predict, part.loss, valid_inputs, valid.labels
     )
@@ -195,28 +195,28 @@ def _run_stage(run: StageRun) -> None:
                 initial_epoch=first,
                 steps_per_epoch=steps - step,
                 callbacks=[journal],
-                shuffle=False,  # the batches come in their order
+                shuffle=False,  # batches are ordered already
                 verbose=0,
             )
 
 
 def _load_with_optimizer(part: keras.Model, path: pathlib.Path) -> None:
-    """Load what training goes on from.
+    """Load the weights and the optimizer state of a checkpoint.
 
     Raises:
-        TrainingError: for a file that cannot be read, and for an optimizer that scales the loss
-            where `part` has one that does not, or the other way round.
+        TrainingError: if the file cannot be read, or if either only its optimizer or only that of
+            `part` scales the loss.
     """
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
-        _load(part, path, "begin anew in another --output")
-    # Without its moments the optimizer would go on as if it had only begun.
+        _load(part, path, "start a new run in another --output")
+    # Without its moments, the optimizer would continue as in the first step.
     if any("Skipping variable loading for optimizer" in str(one.message) for one in said):
         scaled = keras.config.dtype_policy().name == "mixed_float16"
         began = "float32" if scaled else "mixed_float16"
         raise TrainingError(
-            f"{path} is of a run that began in another precision, as on another device: write "
-            f'"precision": "{began}" into {path.parent.parent / SETTINGS}, and go on'
+            f"{path} belongs to a run that started in another precision, on another device: set "
+            f'"precision": "{began}" in {path.parent.parent / SETTINGS}, and resume'
         )
 
 
@@ -226,32 +226,32 @@ def _load(part: keras.Model, path: pathlib.Path, advice: str) -> None:
     except (OSError, ValueError, KeyError) as error:
         kept = ", ".join(sorted(one.name for one in path.parent.glob("*.weights.h5")))
         raise TrainingError(
-            f"{path} cannot be read ({reason(error)}); of {kept}, {advice}"
+            f"{path} cannot be read ({reason(error)}); there are {kept}: {advice}"
         ) from error
 
 
 @contextlib.contextmanager
 def _explained_out_of_memory(batch: int, size: int) -> Iterator[None]:
-    """Turn the errors of a device that is out of memory into one that says what to try.
+    """Turn out-of-memory errors into one that says what to try.
 
     Raises:
-        TrainingError: a device is out of memory.
+        TrainingError: if a device is out of memory.
     """
     try:
         yield
     except Exception as error:
-        # XLA's, on any backend, TensorFlow's and cuDNN's have no class in common.
+        # The errors of XLA, TensorFlow and cuDNN have no class in common.
         if not re.search("RESOURCE_EXHAUSTED|ResourceExhausted|out of memory", repr(error), re.I):
             raise
         raise TrainingError(
             f"the device is out of memory for steps of {batch} photos at {size} px "
-            f"({reason(error)}); try --batch-size {max(batch // 2, 1)}, or let other programs "
-            "leave the device first"
+            f"({reason(error)}); try --batch-size {max(batch // 2, 1)}, or end other programs that "
+            "use the device"
         ) from error
 
 
 def _views(experiment: Experiment, counts: np.ndarray) -> pipeline.Views:
-    """What training sees of photos; `counts` are the photos of each class, int `(C,)`."""
+    """The augmented views of photos; `counts` are the photos per class, int `(C,)`."""
     name, below = experiment.augment, experiment.augment_rare_below
     size, crop_scale, crop = experiment.image_size, experiment.crop_scale, experiment.crop
     views = pipeline.Views(
@@ -294,7 +294,7 @@ def compile_part(
         optimizer=optimizer(stage.optimizer, rate, experiment.weight_decay),
         loss=_loss(experiment),
         metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")],
-        # On the CPU, XLA slows the TensorFlow backend down several times.
+        # On CPUs, XLA makes the TensorFlow backend several times slower.
         jit_compile=keras.backend.backend() == "jax" or distribution.has_accelerator(),
     )
 
@@ -302,7 +302,7 @@ def compile_part(
 def _loss(experiment: Experiment) -> keras.losses.Loss:
     settings = {"from_logits": True, "label_smoothing": experiment.label_smoothing}
     if experiment.loss == "focal":
-        # Its alpha would only scale the loss, the same for all classes.
+        # Its alpha would only scale the loss.
         return keras.losses.CategoricalFocalCrossentropy(
             alpha=1.0, gamma=experiment.focal_gamma, **settings
         )

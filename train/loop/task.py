@@ -1,4 +1,4 @@
-"""What is trained, on what, and in which stages."""
+"""A training task, and the stages of an experiment."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ class TrainingError(Exception):
 
 @dataclasses.dataclass(frozen=True)
 class Stage:
-    """One stretch of training with its own learning rate.
+    """A phase of training with its own learning rate.
 
     Attributes:
-        finetunes: whether layers of the backbone are trained, and labels mixed and distilled.
+        finetunes: whether layers of the backbone are trained, with mixed and distilled labels.
         augments: whether photos are augmented in every epoch.
-        cached: whether it trains on the frozen backbone's features, computed once.
+        cached: whether it trains on cached features of the frozen backbone.
     """
 
     name: str
@@ -42,7 +42,7 @@ class Stage:
 
 
 def stages(experiment: Experiment) -> list[Stage]:
-    """The stages of an experiment that have epochs."""
+    """The stages of an experiment that have at least one epoch."""
     e = experiment
     rate = e.learning_rate if e.learning_rate_finetune is None else e.learning_rate_finetune
     both = [
@@ -69,19 +69,19 @@ def stages(experiment: Experiment) -> list[Stage]:
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """What is trained, and on what."""
+    """A network and the photos to train it on."""
 
     network: keras.Model
     experiment: Experiment
     class_count: int
-    fitted: Callable[[str], Photos]  # decodes train or valid at the network's input size
+    fitted: Callable[[str], Photos]  # decodes a split at the network's input size
     whole: Callable[[], Photos]  # decodes train without cropping, for random crops
     teach: Teaching | None = None  # distillation in fine-tuning, if any
-    outliers: Callable[[], Photos] | None = None  # decodes those of outlier exposure, if any
+    outliers: Callable[[], Photos] | None = None  # decodes photos for outlier exposure, if any
 
 
 def finished(rows: list[Row], stage: Stage, experiment: Experiment) -> bool:
-    """Whether a stage has run all its epochs, or stops early."""
+    """Whether a stage has run all of its epochs, or stops early."""
     if len(rows) >= stage.epochs:
         return True
     if not rows or experiment.patience is None:

@@ -1,9 +1,9 @@
 """Experiment tracking: `train/run.py --track mlflow[:URI]`.
 
-Another service takes a class with the three methods of `Tracker`, and a name in `TRACKERS`. A run's
-folder records who tracks it, so that a resumed run continues there:
+To add a service, write a class with the methods of `Tracker` and add it to `TRACKERS`. A run's
+folder records its tracker, so that a resumed run is tracked as the same one:
 
-    tracking.json   {"track": "mlflow:http://HOST:5000", "id": "what the service calls the run"}
+    tracking.json   {"track": "mlflow:http://HOST:5000", "id": "the service's id of the run"}
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ TRACKING = "tracking.json"  # in a run's folder
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """What a tracker is given when a run starts."""
+    """A run, as a tracker is told of it."""
 
     name: str
     preset: str
@@ -45,33 +45,33 @@ class Run:
 
 
 class Tracker(Protocol):
-    """A service that follows one run. What its methods raise becomes a warning."""
+    """A service that tracks one run. Exceptions of its methods become warnings."""
 
     def begin(self, run: Run, earlier: str | None) -> str:
-        """Start a run, or resume the `earlier` one; returns its identifier in the service."""
+        """Start a run, or resume the run with the id `earlier`; returns the id of the run."""
 
     def epoch(self, history: list[Row]) -> None:
-        """Take the rows of the history that are new; after a failure, those that it missed, too."""
+        """Log the new rows of the history, and those that an earlier failure left out."""
 
     def end(self, folder: pathlib.Path | None) -> None:
-        """End the run; `folder` holds its bundle, or is None if the run failed."""
+        """End the run; `folder` contains its bundle, or is None if the run failed."""
 
 
 class Mlflow:
-    """A run on an MLflow server, or in a database."""
+    """A run on an MLflow server or in an MLflow database."""
 
     def __init__(self, uri: str):
-        """Find the place.
+        """Connect to MLflow.
 
         Args:
-            uri: of the server or the database. Where it is empty, MLflow takes
+            uri: of the server or the database. If it is empty, MLflow uses
                 `$MLFLOW_TRACKING_URI`, or `mlflow.db` and `mlruns/` in the working directory.
 
         Raises:
-            UserError: where MLflow is not there, or knows no such kind of place.
+            UserError: if MLflow is not installed, or does not accept the URI.
         """
         for name, value in (
-            # As it comes, it tries for minutes; nothing is lost by giving up, see `Follower`.
+            # By default it retries for minutes; `Follower` repeats what failed.
             ("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0"),
             ("MLFLOW_HTTP_REQUEST_TIMEOUT", "10"),
             ("MLFLOW_LOGGING_LEVEL", "WARNING"),
@@ -161,30 +161,30 @@ def tracker_spec(text: str) -> str:
     """A `--track`: `mlflow` or `mlflow:URI`.
 
     Raises:
-        UserError: for another tracker, or a URI with a password in it, which runs would keep.
+        UserError: for an unknown tracker, or a URI that contains a password, which would be saved.
     """
     name, _, uri = text.partition(":")
     if name not in TRACKERS:
-        raise UserError(f"--track knows no {name!r}; there is {', '.join(TRACKERS)}, or NAME:URI")
+        raise UserError(f"--track does not know {name!r}; give {', '.join(TRACKERS)} or NAME:URI")
     parts = urllib.parse.urlsplit(uri)
     if "@" in parts.netloc or parts.query:
         raise UserError(
-            "--track takes no passwords, for a run keeps its settings: give the URI without, and "
-            "them in $MLFLOW_TRACKING_USERNAME and $MLFLOW_TRACKING_PASSWORD"
+            "--track takes no passwords, because a run saves its settings: put them into "
+            "$MLFLOW_TRACKING_USERNAME and $MLFLOW_TRACKING_PASSWORD"
         )
     return text
 
 
 @contextlib.contextmanager
 def following(folder: pathlib.Path, run: Run, spec: str | None) -> Iterator[Follower]:
-    """What to tell of a run; the tracker learns when the run breaks off.
+    """A context that reports a run to its tracker, and to which a failure is reported as well.
 
     Args:
-        folder: the run's.
-        spec: who follows; where it is None, who followed the run before, if anybody did.
+        folder: the folder of the run.
+        spec: the tracker; None for that of the interrupted run, if it had one.
 
     Raises:
-        UserError: for a tracker that cannot be had here.
+        UserError: if the tracker cannot be used.
     """
     follower = Follower(folder, run, spec)
     follower.begin()
@@ -196,10 +196,10 @@ def following(folder: pathlib.Path, run: Run, spec: str | None) -> Iterator[Foll
 
 
 class Follower:
-    """Tells a tracker of a run, if there is one.
+    """Reports a run to its tracker, if it has one.
 
-    Where that fails, a warning says so, and the run goes on. The tracker is told again when the run
-    ends, of all that it missed; then it has been `told`.
+    If that fails, there is a warning, and the run continues. At the end of the run, everything that
+    failed is reported again; `told` is whether the tracker knows all.
     """
 
     def __init__(self, folder: pathlib.Path, run: Run, spec: str | None):
@@ -215,25 +215,25 @@ class Follower:
             name, _, uri = self.spec.partition(":")
             self.tracker = TRACKERS[name](uri)
         self.in_touch = False
-        self.told = not self.spec  # of all, to the end
+        self.told = not self.spec
 
     def begin(self) -> None:
-        """Tell of the beginning."""
+        """Report the start of the run."""
         if self.tracker:
             self._tell(self._begin)
 
     def epoch(self, history: list[Row]) -> None:
-        """Tell of the last epoch."""
+        """Report the last epoch."""
         if self.in_touch:
             self._tell(self.tracker.epoch, history)
 
     def end(self, history: list[Row], bundle_folder: pathlib.Path) -> None:
-        """Tell of the end, and of what was missed before."""
+        """Report the end of the run, and all that failed to be reported before."""
         if self.tracker:
             self._tell(self._end, history, bundle_folder)
 
     def break_off(self) -> None:
-        """Tell that the run did not come to its end."""
+        """Report that the run failed."""
         if self.in_touch:
             self._tell(self.tracker.end, None)
 
@@ -241,7 +241,7 @@ class Follower:
         self.id = self.tracker.begin(self.run, self.id)
         with replacing(self.path) as temporary:
             temporary.write_text(json.dumps({"track": self.spec, "id": self.id}) + "\n", "utf-8")
-        log.info("%s follows, as %s", self.spec, self.id)
+        log.info("tracked by %s as %s", self.spec, self.id)
         self.in_touch = True
 
     def _end(self, history: list[Row], bundle_folder: pathlib.Path) -> None:
@@ -254,13 +254,13 @@ class Follower:
     def _tell(self, call: Callable, *arguments: object) -> None:
         try:
             call(*arguments)
-        except Exception as error:  # whatever a service has, it must not cost a training
+        except Exception as error:  # no fault of a service may end a training
             self.in_touch = False
-            log.warning("warning: %s does not follow this run: %s", self.spec, _reason(error))
+            log.warning("warning: %s does not track this run: %s", self.spec, _reason(error))
 
 
 def _reason(error: BaseException) -> str:
-    """What an error comes from, in one line without the passwords and queries of addresses."""
+    """The cause of an error in one line, without passwords and queries in addresses."""
     while cause := error.__cause__ or error.__context__:
         error = cause
     line = (str(error).strip() or type(error).__name__).splitlines()[0]

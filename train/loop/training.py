@@ -1,4 +1,4 @@
-"""From an experiment to a trained network."""
+"""Train the network of an experiment."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ log = logging.getLogger("flowers")
 
 
 def kept_in(folder: pathlib.Path) -> str:
-    """Where the trained network is, for messages about what failed afterwards."""
+    """Where the trained network is, for messages about later failures."""
     return f"the trained network is safe in {folder / 'checkpoints'}"
 
 
@@ -41,10 +41,10 @@ class Trained:
     """A trained network, and what it was trained on."""
 
     network: keras.Model
-    experiment: Experiment  # with the size of the photos that are served
+    experiment: Experiment  # with the input size of serving
     source: Source
     history: list[Row]
-    fitted: Callable[[str], Photos]  # evaluation photos by the name of a split
+    fitted: Callable[[str], Photos]  # the evaluation photos of a split, by name
 
 
 def train(
@@ -58,11 +58,11 @@ def train(
         after_epoch: called with the history after each epoch.
 
     Raises:
-        UserError: for data or weights that cannot be used.
-        TrainingError: training cannot continue.
-        UnfinishedError: something failed after the last epoch.
-        GroupError: another process is gone.
-        Preempted: after SIGTERM, once all is saved to resume.
+        UserError: if photos or weights cannot be used.
+        TrainingError: if training cannot continue.
+        UnfinishedError: if something fails after the last epoch.
+        GroupError: if another process has died.
+        Preempted: after SIGTERM, once everything is saved.
     """
     others = soup.read_finished(experiment.average)
     where = experiment.distribution, experiment.model_devices, experiment.backbone
@@ -91,7 +91,7 @@ def train(
 
 
 def open_data(experiment: Experiment) -> Source:
-    """Open the sources of an experiment, as one."""
+    """Open the sources of an experiment, merged into one."""
     known = experiment.classes == "known"
     source = sources.open_sources(
         experiment.data,
@@ -115,7 +115,7 @@ def open_data(experiment: Experiment) -> Source:
 
 
 def make_task(experiment: Experiment, source: Source, weights: str | None) -> Task:
-    """Build the network and prepare the photos, which are decoded once, when first needed."""
+    """Build the network, and functions that decode the photos when they are first needed."""
     keras.utils.set_random_seed(experiment.seed)
     keras.config.set_floatx("float32")  # a keras.json of another project may say otherwise
     keras.config.set_dtype_policy(precision.policy(experiment.precision))
@@ -148,7 +148,7 @@ def make_task(experiment: Experiment, source: Source, weights: str | None) -> Ta
 def _as_served(task: Task, source: Source, others: Sequence[soup.Finished]) -> Task:
     """Average with the other models, switch to the serving size and re-estimate BatchNorm.
 
-    Random crops show flowers larger than serving does, so a network that learned from them serves
+    Flowers appear larger in random crops than in serving, so a network trained on random crops is
     best at a higher resolution (Touvron et al., 2019, https://arxiv.org/abs/1906.06423).
     """
     experiment = task.experiment

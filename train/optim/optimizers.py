@@ -1,4 +1,4 @@
-"""Optimizers by name: Keras's own, and rectified Adam."""
+"""Optimizers by name: those of Keras, and rectified Adam."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ from keras import ops
 class RAdam(keras.optimizers.Optimizer):
     """Rectified Adam (Liu et al., 2019, https://arxiv.org/abs/1908.03265).
 
-    Adam's step sizes vary wildly while they rest on a few gradients. Here the first steps are plain
-    momentum, and the later ones Adam's, times a factor that rises to 1 as its variance settles.
+    Adam's step sizes have a large variance while they are based on a few gradients. Here, the first
+    steps are plain momentum; later ones are those of Adam times a factor that rises to 1 as the
+    variance settles.
 
     Args:
         learning_rate: a float or a schedule.
-        beta_1, beta_2: decay of the means of gradients and of their squares, 0..1.
-        epsilon: what keeps the division by a gradient's size finite.
-        options: what `keras.optimizers.Optimizer` takes besides, such as `weight_decay`.
+        beta_1, beta_2: decay rates of the means of gradients and of their squares, 0..1.
+        epsilon: added to the denominator, so that it is never zero.
+        options: further arguments of `keras.optimizers.Optimizer`, such as `weight_decay`.
     """
 
     def __init__(
@@ -48,13 +49,13 @@ class RAdam(keras.optimizers.Optimizer):
         self.assign_add(momentum, (gradient - momentum) * (1 - self.beta_1))
         self.assign_add(velocity, (ops.square(gradient) - velocity) * (1 - self.beta_2))
 
-        # 1 - beta^t by expm1: in float32, the plain difference is off by 1e-5 in the first steps.
+        # 1 - beta^t with expm1: in float32, the plain difference is off by 1e-5 in the first steps.
         step = ops.cast(self.iterations + 1, "float32")
         rest_1 = -ops.expm1(step * math.log(self.beta_1))
         rest_2 = -ops.expm1(step * math.log(self.beta_2))
         longest = 2 / (1 - self.beta_2) - 1
-        length = longest - 2 * step * (1 - rest_2) / rest_2  # gradients that the average stands for
-        # The paper rectifies above 4; its authors' code, and others' after it, above 5.
+        length = longest - 2 * step * (1 - rest_2) / rest_2  # of the simple moving average
+        # The paper rectifies above 4, but the authors' code and later ones do so above 5.
         settled = ops.maximum(length, 5.0)
         variance = (settled - 4) * (settled - 2) / settled
         factor = ops.sqrt(variance * longest / ((longest - 4) * (longest - 2)) * rest_2)
@@ -74,12 +75,12 @@ def optimizer(
     learning_rate: float | keras.optimizers.schedules.LearningRateSchedule,
     weight_decay: float | None = None,
 ) -> keras.optimizers.Optimizer:
-    """The optimizer of one of the names in `train.experiment.OPTIMIZERS`.
+    """The optimizer with one of the names in `train.experiment.OPTIMIZERS`.
 
-    `sgd` has Nesterov's momentum of 0.9, as networks are trained with.
+    `sgd` has a Nesterov momentum of 0.9.
 
     Args:
-        weight_decay: decoupled weight decay; None: the optimizer's own default, mostly none.
+        weight_decay: decoupled weight decay; None for the optimizer's default.
     """
     if name == "radam":
         kind = RAdam
@@ -88,7 +89,7 @@ def optimizer(
         kind = classes[name]
     options = {"momentum": 0.9, "nesterov": True} if name == "sgd" else {}
     if weight_decay is not None:
-        # Muon leaves biases and convolutions to Adam, which has a decay of its own.
+        # Muon leaves biases and convolutions to Adam, which has a separate weight decay.
         takes = inspect.signature(kind).parameters
         own = [key for key in takes if key.endswith("weight_decay")] or ["weight_decay"]
         options |= dict.fromkeys(own, weight_decay)

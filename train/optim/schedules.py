@@ -11,13 +11,13 @@ from keras import ops
 Schedule = keras.optimizers.schedules.LearningRateSchedule
 
 RANGE = (1e-7, 10.0)  # rates of a range test
-SMOOTHING = 0.9  # share of the past in a range test's smoothed loss
-DIVERGED = 4.0  # a range test ends where its smoothed loss is so many times its lowest
+SMOOTHING = 0.9  # weight of past steps in the smoothed loss of a range test
+DIVERGED = 4.0  # a range test ends when the smoothed loss is this many times its minimum
 
 
 @dataclasses.dataclass(frozen=True)
 class Triangular(Schedule):
-    """Up from `low` to `peak` and down again in straight lines, `period` steps a cycle.
+    """Linearly up from `low` to `peak` and down again, in cycles of `period` steps.
 
     The triangular policy of Smith, 2015, https://arxiv.org/abs/1506.01186.
     """
@@ -36,10 +36,10 @@ class Triangular(Schedule):
 
 @dataclasses.dataclass(frozen=True)
 class Decay(Schedule):
-    """From `low` up to `peak` in `warmup` steps; from there towards `low` again.
+    """Linearly up from `low` to `peak` in `warmup` steps, then an exponential decay towards `low`.
 
-    What the rate has above `low` is multiplied by `factor` every `period` steps: little by little,
-    or, where it is `staircase`, at once at the end of each period.
+    The difference from `low` is multiplied by `factor` every `period` steps: continuously, or with
+    `staircase` at the end of each period.
     """
 
     low: float
@@ -71,19 +71,19 @@ def learning_rate(
     period: int,
     factor: float,
 ) -> float | Schedule:
-    """The learning rate of a stage by the name of its schedule.
+    """The learning rate of a stage, by the name of its schedule.
 
-    - `cosine`: up from 0 in a straight line, then down to 0 along a cosine;
+    - `cosine`: linearly up from 0, then down to 0 along a cosine;
     - `cyclical`: `Triangular`;
-    - `exponential`: `Decay`; `step`: the same by steps;
+    - `exponential`: `Decay`; `step`: `Decay` as a staircase;
     - all others: `peak` throughout.
 
     Args:
         peak, low: the highest and lowest rates.
-        total: steps of the stage.
-        warmup: share of them that the rate rises in, 0..1.
-        period: steps of a cycle, or that `factor` is for.
-        factor: what the rate is multiplied by in a period.
+        total: number of steps of the stage.
+        warmup: fraction of the steps in which the rate rises, 0..1.
+        period: number of steps per cycle, or per decay by `factor`.
+        factor: decay factor per period.
     """
     rise = max(round(warmup * total), 1)
     if name == "cosine":
@@ -99,12 +99,12 @@ def learning_rate(
 
 
 def range_rates(count: int) -> np.ndarray:
-    """The rates of a range test, float64 `(count,)`: each is the last one times the same."""
+    """The rates of a range test, float64 `(count,)`: a geometric sequence."""
     return np.geomspace(*RANGE, count)
 
 
 def smooth(losses: list[float]) -> list[float]:
-    """Means of the losses so far in which each step counts a tenth less than the next."""
+    """Exponential moving averages of the losses, without bias towards 0."""
     smoothed, mean = [], 0.0
     for number, loss in enumerate(losses, start=1):
         mean = SMOOTHING * mean + (1 - SMOOTHING) * loss
@@ -118,5 +118,5 @@ def diverged(losses: list[float]) -> bool:
 
 
 def suggested_rate(rates: list[float], losses: list[float]) -> float:
-    """A tenth of the rate at which the smoothed loss of a range test was lowest."""
+    """A tenth of the rate at which the smoothed loss of a range test is lowest."""
     return rates[int(np.nanargmin(smooth(losses)))] / 10

@@ -1,4 +1,4 @@
-"""A grid of training runs: which, how they are started, and what each came to."""
+"""A grid of training runs: which runs, how they are started, and their results."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from train.experiment import (
 )
 from train.reports.leaderboard import Row
 
-TIMED = 20  # single photos that a network's latency is the median of
+TIMED = 20  # measurements of a network's latency, of which the median is taken
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,14 +52,14 @@ def runs(
     """The runs of a grid; nothing is started yet.
 
     Args:
-        folder: of the whole sweep.
-        shared: flags of `train/run.py` that all runs share.
-        grid: the values of each setting that varies, as on the command line; settings that vary
+        folder: the folder of the sweep.
+        shared: flags of `train/run.py` for all runs.
+        grid: the values of each varied setting, as on the command line; settings that vary
             together are joined by +, and so are their values.
-        seeds: runs per combination; their seeds count up from that of the preset.
+        seeds: runs per combination; seeds count up from that of the preset.
 
     Raises:
-        UserError: a setting, or a value of it, does not exist.
+        UserError: if a setting or a value does not exist.
     """
     together = [[_together(names, value) for value in values] for names, values in grid.items()]
     parser = Parser()
@@ -86,7 +86,7 @@ def runs(
 
 
 def _together(names: str, values: str) -> dict[str, str]:
-    """Settings that vary together, and one value of each."""
+    """The values of settings that vary together, by name."""
     each = names.split("+")
     split = values.split("+", len(each) - 1)
     if len(split) != len(each):
@@ -98,8 +98,8 @@ def carry_out(run: Run, preset: str, track: str | None) -> None:
     """Start or resume a run; `track` is the tracker, as for `train/run.py`.
 
     Raises:
-        UserError: the run failed (the message ends with its last line of output), or its folder
-            holds a run with other settings.
+        UserError: if the run fails (the message ends with its last line of output), or if its
+            folder holds a run with other settings.
     """
     if holds_run(run.folder):
         _, experiment, _ = read_settings(run.folder)
@@ -111,7 +111,7 @@ def carry_out(run: Run, preset: str, track: str | None) -> None:
     command += ["--track", track] if track else []
     with open(run.folder / "output.txt", "w", encoding="utf-8") as output:
         status = subprocess.run(command, stdout=output, stderr=output).returncode
-    if status and not run.is_done:  # else nothing but --track failed
+    if status and not run.is_done:  # otherwise only --track failed
         lines = (run.folder / "output.txt").read_text("utf-8", "replace").split("\n")
         words = next((line for line in reversed(lines) if line.strip()), "").split("\r")[-1]
         raise UserError(f"{run.folder.name} failed with status {status}: {words}")
@@ -120,10 +120,10 @@ def carry_out(run: Run, preset: str, track: str | None) -> None:
 def result(run: Run) -> Row:
     """The results of a run, as a row of `results.csv`.
 
-    `train_top1` is the best epoch's, on augmented photos; MB are those of `model.weights.h5`;
-    the accuracy of large, middle and small classes is that of the held-out split, if class sizes
-    differ; photos per second are those of fine-tuning (else of the head), and the latency is that
-    of ONNX Runtime with one photo.
+    `train_top1` is that of the best epoch, on augmented photos; `mb` is the size of
+    `model.weights.h5`; the accuracy on large, middle and small classes is measured on the held-out
+    split, if class sizes differ; `photos_per_second` is that of the last stage; `latency_ms` is
+    that of ONNX Runtime for a single photo.
     """
     folder = run.folder / "bundle"
     manifest = bundle.read_manifest(folder)

@@ -1,4 +1,4 @@
-"""The largest batch that fits, by compiling steps."""
+"""Search for the largest batch that fits into memory, by compiling steps."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from train.devices.progress import progress
 from train.experiment import Experiment
 from train.plans.step import MEMORY, Step, abstract_part, chips_of, compile_step, compiled_settings
 
-MOST = 2**16  # photos a chip, beyond which the search does not go
+MOST = 2**16  # photos per chip, the upper end of the search
 
 
 def largest(memory_of: Callable[[int], float | None], guess: int, limit: float) -> int:
-    """The largest number of photos per chip, up to 65,536, to one part in 16; 0 if none fits.
+    """The largest number of photos per chip that fits, up to 65,536 and within 1/16; 0 if none.
 
     Memory grows nearly linearly, so the search extrapolates a line to just below the limit, and
     bisects after a number that does not fit.
@@ -37,7 +37,7 @@ def largest(memory_of: Callable[[int], float | None], guess: int, limit: float) 
         less = memory
         if memory > limit * 15 / 16 or low == MOST:
             break
-        # A little below the limit, for a step that does not fit says nothing of its memory.
+        # A little below the limit, because a step that does not fit does not tell its memory.
         number = max(low + int((0.98 * limit - memory) / slope), low + max(low // 16, 1))
         number = min(number, MOST if high == math.inf else (low + high) // 2)
     return low
@@ -49,17 +49,17 @@ def plan(
     """Compile steps of an experiment; returns those to report, and all that were compiled.
 
     Args:
-        batch: photos on all chips together; None compiles the experiment's own batch, then searches
-            for the largest that fits.
+        batch: photos per step on all chips; None for the batch of the experiment, and for the
+            largest one that fits.
 
     Raises:
-        UserError: there is no such topology, the batch is smaller than the number of chips, or no
-            step fits.
+        UserError: if there is no such topology, the batch is smaller than the number of chips, or
+            no step fits.
     """
     chips = len(chips_of(topology))
     own = (experiment.batch_size if batch is None else batch) // chips
     if own < 1:
-        raise UserError(f"--batch-size must be {chips} or more, a photo for each of {chips} chips")
+        raise UserError(f"--batch-size must be {chips} or more, at least one photo for each chip")
     steps: dict[int, Step | None] = {}
     with progress(None, "compiling", None, "steps") as bar:
 

@@ -1,4 +1,4 @@
-"""A training step compiled for TPU v5e chips that need not be present."""
+"""Compile a training step for TPU v5e chips that need not be present."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("flowers")
 
-# A v5e chip, https://cloud.google.com/tpu/docs/v5e: bfloat16 operations a second; bytes a second of
-# its memory, and to the other chips, each way.
+# A v5e chip, https://cloud.google.com/tpu/docs/v5e: bfloat16 operations per second; bytes per
+# second from and to its memory, and to other chips in each direction.
 FLOPS, BANDWIDTH, INTERCONNECT = 197e12, 819e9, 200e9
-MEMORY = round(15.75 * 2**30)  # bytes of the 16 GB that libtpu gives a program
+MEMORY = round(15.75 * 2**30)  # bytes that libtpu gives a program, of 16 GB
 
-# libtpu looks for a TPU, and waits for one, unless these describe one.
+# Without these, libtpu searches for a TPU and waits for it.
 ENVIRONMENT = {
     "KERAS_BACKEND": "jax",
     "JAX_PLATFORMS": "cpu",
@@ -37,34 +37,34 @@ ENVIRONMENT = {
     "TPU_ACCELERATOR_TYPE": "v5litepod-8",
     "TPU_WORKER_HOSTNAMES": "localhost",
     "TPU_WORKER_ID": "0",
-    "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",  # no chip is touched, so several may plan at once
+    "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",  # no chip is used, so several plans may run at once
     "TF_CPP_MIN_LOG_LEVEL": "2",
 }
 
-QUICK = {"exec_time_optimization_effort": -1.0}  # of -1 to 1
+QUICK = {"exec_time_optimization_effort": -1.0}  # in -1..1
 
-# In a compiled program: what an instruction is called, what it gives, and what it is.
+# An instruction in a compiled program: its name, its result, and its kind.
 INSTRUCTION = re.compile(r"^ +(?:ROOT )?%?([\w.-]+) = (.*?) ([a-z][a-z-]*)\((.*)$", re.MULTILINE)
 
 COLLECTIVES = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")
 
 SHAPE = re.compile(r"\b([a-z]+)([0-9]+)\w*\[([0-9,]*)\](\{[^}]*\})?")
 
-# Instructions that move nothing; what is copied in the background counts where it starts.
+# Instructions that move no data; background copies are counted where they start.
 MOVELESS = ("bitcast", "constant", "copy-done", "get-tuple-element", "parameter", "tuple")
 
 
 @dataclasses.dataclass(frozen=True)
 class Step:
-    """One compiled training step; bytes and FLOPs are those of a chip."""
+    """A compiled training step; bytes and FLOPs are per chip."""
 
-    batch: int  # photos, on all chips together
+    batch: int  # photos on all chips
     chips: int
     parameters: int  # bytes
     optimizer: int  # bytes
     inputs: int  # bytes of the chip's part of the batch
     temporaries: int  # peak bytes of activations, gradients and other temporaries
-    program: int  # bytes of the program, and of what alignment wastes
+    program: int  # bytes of the program and of padding for alignment
     flops: float
     traffic: int  # bytes read from memory and written to it
     collectives: dict[str, int]  # how many of each kind
@@ -72,13 +72,13 @@ class Step:
 
     @property
     def memory(self) -> int:
-        """Bytes of memory, all together."""
+        """Bytes of memory in total."""
         return self.parameters + self.optimizer + self.inputs + self.temporaries + self.program
 
     @property
     def seconds(self) -> dict[str, float]:
-        """The least time that computing, memory and the links between chips take, each alone."""
-        moved = 2 * (self.chips - 1) / self.chips * self.collective_bytes  # by a ring
+        """Lower bounds of the time for computing, for memory and for the links between chips."""
+        moved = 2 * (self.chips - 1) / self.chips * self.collective_bytes  # in a ring
         return {
             "computing": self.flops / FLOPS,
             "memory": self.traffic / BANDWIDTH,
@@ -87,7 +87,7 @@ class Step:
 
     @property
     def photos_a_second(self) -> float:
-        """The roofline: an upper bound for all chips together."""
+        """The roofline: an upper bound over all chips."""
         return self.batch / max(self.seconds.values())
 
 
@@ -97,11 +97,11 @@ def lower(
     """The step of an experiment's last stage as `keras.distribution.DataParallel` would run it.
 
     Args:
-        devices: of a topology, too, none of which is here.
-        batch: photos on all devices together; a multiple of their number.
+        devices: they need not be present, as those of a topology.
+        batch: photos on all devices; a multiple of their number.
 
     Returns:
-        The step, to be compiled, and the bytes of `parameters`, `optimizer` and `inputs` a device.
+        The step, lowered, and the bytes of `parameters`, `optimizer` and `inputs` per device.
     """
     import jax
     import numpy as np
@@ -136,7 +136,7 @@ def lower(
 
 @functools.cache
 def abstract_part(experiment: Experiment, classes: int):
-    """What the last stage trains, compiled, but without values."""
+    """The part that the last stage trains, compiled, without values."""
     import jax
     import keras
 
@@ -152,10 +152,10 @@ def abstract_part(experiment: Experiment, classes: int):
         part = stages.prepare(network, task.stages(experiment)[-1], experiment, steps=100)
         part.optimizer.build(part.trainable_variables)
         labels = keras.ops.zeros((1, classes))
-        part.compute_metrics(None, labels, labels)  # makes the metrics' variables
+        part.compute_metrics(None, labels, labels)  # creates the variables of the metrics
         built.append(part)
 
-    jax.eval_shape(build)  # shapes alone: drawing the weights takes long
+    jax.eval_shape(build)  # only shapes, because drawing weights takes long
     return built[0]
 
 
@@ -215,7 +215,7 @@ def count_traffic(program: str) -> int:
 def _size(shapes: str, in_memory: bool = False) -> int:
     """Bytes of shapes such as `(f32[8,128]{1,0:T(8,128)S(1)}, bf16[8]{0})`.
 
-    With `in_memory`, only of those in the chip's main memory: S(1) and the like are others.
+    With `in_memory`, only those in the chip's main memory: S(1) and the like are other memories.
     """
     total = 0.0
     for _, bits, sides, layout in SHAPE.findall(shapes):
@@ -228,7 +228,7 @@ def chips_of(topology: str) -> list[jax.Device]:
     """The chips of a topology such as `v5e:2x4`, as JAX's devices.
 
     Raises:
-        UserError: there is no such topology, or libtpu is missing.
+        UserError: if there is no such topology, or libtpu is missing.
     """
     if not re.fullmatch(r"v5e:[0-9]+x[0-9]+", topology):
         raise UserError(f"--topology must be v5e:ROWSxCOLUMNS, as in v5e:2x4, not {topology!r}")
@@ -251,7 +251,7 @@ def compile_step(
 
     Args:
         topology: as `chips_of` takes it.
-        batch: photos on all chips together; a multiple of their number.
+        batch: photos on all chips; a multiple of their number.
         quick: whether to compile with the least optimization.
     """
     experiment = compiled_settings(experiment)

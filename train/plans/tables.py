@@ -1,4 +1,4 @@
-"""Compiled steps as tables and as a figure."""
+"""Tables and a figure of compiled steps."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ PARTS = {
 
 TIMES = ("computing, ms", "memory, ms", "links, ms")
 
-WORK = "\nA step's work, a chip, and at most how many photos a second all chips train on:\n"
+WORK = "\nWork of a step, per chip, and the upper bound of photos per second on all chips:\n"
 
 
 def tables(steps: list[tuple[str, Step]]) -> str:
-    """What steps need, memory and time, as Markdown; each with the title of its row."""
-    memory = [("", "photos a step", "a chip", *PARTS.values(), "together", "of all")]
-    work = [("", "photos a step", "GFLOP", "GB", "collectives", "their MB", *TIMES, "photos/s")]
+    """The memory and time of steps, given with the titles of their rows, as Markdown."""
+    memory = [("", "photos per step", "per chip", *PARTS.values(), "total", "of the chip")]
+    work = [("", "photos per step", "GFLOP", "GB", "collectives", "MB", *TIMES, "photos/s")]
     for title, step in steps:
         batch = f"{step.batch:,}"
         sizes = [_digits(getattr(step, part) / 1e6) for part in (*PARTS, "memory")]
@@ -37,7 +37,7 @@ def tables(steps: list[tuple[str, Step]]) -> str:
                 f"{step.photos_a_second:,.0f}",
             )
         )
-    return "\n".join(["Memory, MB a chip:\n", *_markdown(memory), WORK, *_markdown(work)])
+    return "\n".join(["Memory, MB per chip:\n", *_markdown(memory), WORK, *_markdown(work)])
 
 
 def _digits(value: float) -> str:
@@ -50,7 +50,7 @@ def _markdown(rows: list[tuple[str, ...]]) -> list[str]:
 
 
 def picture(steps: list[Step], title: str, path: pathlib.Path) -> None:
-    """Draw where a chip's memory goes, by photos a chip."""
+    """Draw the parts of a chip's memory, by photos per chip."""
     import matplotlib.figure
 
     from train.reports.style import GREY, finish
@@ -64,9 +64,9 @@ def picture(steps: list[Step], title: str, path: pathlib.Path) -> None:
         sizes = [getattr(step, part) / 1e9 for step in steps]
         ax.bar(names, sizes, 0.6, bottom=base, label=label)
         base = [a + b for a, b in zip(base, sizes, strict=True)]
-    ax.axhline(MEMORY / 1e9, color=GREY, linestyle=":", label="what there is")
-    ax.set_xlabel("photos a chip")
-    ax.set_ylabel("GB a chip")
+    ax.axhline(MEMORY / 1e9, color=GREY, linestyle=":", label="available")
+    ax.set_xlabel("photos per chip")
+    ax.set_ylabel("GB per chip")
     ax.set_title(title)
     handles, labels = ax.get_legend_handles_labels()
     figure.legend(handles[::-1], labels[::-1], frameon=False, loc="outside right upper")
@@ -74,11 +74,11 @@ def picture(steps: list[Step], title: str, path: pathlib.Path) -> None:
 
 
 ASSUMPTIONS = f"""
-Assumed of a v5e chip: {FLOPS / 1e12:.0f} TFLOP/s in bfloat16, {BANDWIDTH / 1e9:.0f} GB/s to its
-memory, {INTERCONNECT / 1e9:.0f} GB/s each way to the others, {MEMORY / 1e9:.1f} GB for a program.
-Data parallel; bfloat16 where the preset does not say otherwise; the last stage, which for a preset
-that ends with the head is the head on kept features. FLOPs as the compiler counts them, all at the
-matrix units' peak; GB are what the program's instructions read from the chip's memory and write to
-it, without alignment; a ring moves the collectives' bytes. The bound takes the slowest of the three
-alone, as if they overlapped, and no time for latency, reading, decoding and augmenting.
+Assumptions about a v5e chip: {FLOPS / 1e12:.0f} TFLOP/s in bfloat16, {BANDWIDTH / 1e9:.0f} GB/s to
+its memory, {INTERCONNECT / 1e9:.0f} GB/s in each direction to others, {MEMORY / 1e9:.1f} GB for a
+program. Data parallel; bfloat16 unless the preset sets a precision; the last stage, which for a
+preset without fine-tuning is the head on cached features. FLOPs are those that the compiler counts,
+all at the peak of the matrix units; GB are what the instructions read from and write to the chip's
+memory, without alignment; collectives run in a ring. The upper bound assumes that computing, memory
+and links overlap completely, and that latency, reading, decoding and augmenting take no time.
 """
