@@ -206,7 +206,7 @@ def test_a_submission_has_the_ids_and_kaggles_class_numbers(petals_model, tmp_pa
     assert status == 2
     assert "the id 'id0' 2 times" in err
     write_shard(tmp_path / "224x224/test", [records[0]], "02-224x224-7.tfrec")
-    assert "holds 7 records, 13 by the shards' names" in run(capsys, *arguments)[2]
+    assert "has 7 records, but 13 according to the shards' names" in run(capsys, *arguments)[2]
 
 
 @pytest.mark.parametrize(

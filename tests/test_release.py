@@ -82,7 +82,7 @@ def test_a_released_bundle_has_todays_names(trained, tmp_path):
 
 def test_a_model_that_knows_too_few_photos_is_not_released(trained, tmp_path, monkeypatch):
     monkeypatch.setattr(release, "FEWEST_PHOTOS", 3)
-    with pytest.raises(UserError, match="of 3 photos for the gallery the model answers 2"):
+    with pytest.raises(UserError, match="of 3 photos for the gallery, the model classifies 2"):
         release.release(trained, tmp_path / "default")
     assert not (tmp_path / "default").exists()
 
@@ -90,7 +90,7 @@ def test_a_model_that_knows_too_few_photos_is_not_released(trained, tmp_path, mo
 def test_photos_of_the_data_are_not_released(tmp_path, capsys):
     folder = write_tiny_bundle(tmp_path / "with-photos")
     assert command.main(["--model", str(folder)]) == 2
-    assert "holds photos of its data: train with --gallery 0" in capsys.readouterr().err
+    assert "contains photos of its dataset: train with --gallery 0" in capsys.readouterr().err
 
 
 def test_a_bundle_too_large_to_ship_is_refused(trained, tmp_path, monkeypatch):

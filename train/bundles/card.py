@@ -9,7 +9,7 @@ import huggingface_hub
 from flowers_model.bundle import METRICS, Manifest, Metrics
 from flowers_model.installation import DISTRIBUTION
 
-# The metrics that the Hub shows: its name of the type, ours, the attribute.
+# The metrics that the Hub shows: its type, our title, the attribute.
 MODEL_INDEX = (
     ("accuracy", "top-1 accuracy", "top1"),
     ("top_5_accuracy", "top-5 accuracy", "top5"),

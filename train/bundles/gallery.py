@@ -13,7 +13,7 @@ from train.sources import Source, Split
 
 
 def write_gallery(room: pathlib.Path, source: Source, name: str, experiment: Experiment) -> None:
-    """The same number of photos of each class, drawn with the seed from a held-out split."""
+    """Write the same number of photos of each class, drawn at random from a held-out split."""
     split: Split = source.splits[name]
     random = np.random.default_rng([experiment.seed, 0x6A11E])
     photos, failed = [], None
@@ -26,7 +26,7 @@ def write_gallery(room: pathlib.Path, source: Source, name: str, experiment: Exp
                 photo = decode(split.read(int(i)))
             except (PhotoError, OSError) as error:
                 failed = error
-                continue  # counted and named when the split was read
+                continue  # reported when the split was read
             file = f"{label:03}-{kept}.jpg"
             (room / "gallery").mkdir(exist_ok=True)
             data = reduced(photo, bundle.GALLERY_SIDE, quality=88)
@@ -34,7 +34,7 @@ def write_gallery(room: pathlib.Path, source: Source, name: str, experiment: Exp
             photos.append(bundle.GalleryPhoto(file=file, label=class_name))
             kept += 1
     if failed is not None and not photos:
-        raise failed  # the data has gone since
+        raise failed  # the photos were deleted in the meantime
     bundle.write_json(
         room / "gallery/index.json", bundle.Gallery(credits=source.credits, photos=photos)
     )

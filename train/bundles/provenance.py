@@ -1,4 +1,4 @@
-"""Where a trained network comes from: data, command, versions, commit."""
+"""The provenance of a trained network: photos, command, versions, commit."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ def provenance(
     command: str,
     learned: dict[str, int],
 ) -> bundle.Provenance:
-    """Where a trained network comes from, for the manifest.
+    """The provenance of a trained network, for the manifest.
 
     Args:
-        preset, command: that trained it.
-        learned: out-of-distribution training photos, by folder.
+        preset, command: how the training was started.
+        learned: number of out-of-distribution training photos, by folder.
     """
     packages = ("keras", keras.backend.backend(), "onnxruntime", "numpy", "pillow")
     weights = experiment.weights or "none"
@@ -69,7 +69,7 @@ def provenance(
 
 
 def _base_model(experiment: Experiment) -> str | None:
-    """The Hub repo that the initial weights come from, also by way of an earlier run's bundle."""
+    """The Hub repo that the initial weights come from, directly or through an earlier bundle."""
     weights = experiment.weights
     if weights == "imagenet" and experiment.backbone.startswith("EfficientNetLite"):
         return imagenet_repo(experiment.backbone)
@@ -109,7 +109,7 @@ def _version(package: str) -> str:
 
 def _git_commit() -> str | None:
     if not (ROOT / ".git").exists():
-        return None  # a repository around an installed package is another project's
+        return None  # a repository around an installed package belongs to another project
     try:
         done = subprocess.run(
             ["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True

@@ -1,4 +1,4 @@
-"""Make a bundle the one that ships with the code, `flowers_model/default/`."""
+"""Make a bundle the default model of this project, `flowers_model/default/`."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ SHOWN = (
 LARGEST_FILE, LARGEST = 10_000_000, 25_000_000  # bytes
 PHOTOS = pathlib.Path(__file__).with_name("release_photos")
 
-FEWEST_PHOTOS, FEWEST_KINDS = 40, 9  # that the model must answer correctly
+FEWEST_PHOTOS, FEWEST_KINDS = 40, 9  # which the model must classify correctly
 CREDITS = (
     "Photos by many photographers, under CC BY, CC BY-SA or in the public domain: each says by "
     "whom, from where and under what terms. All are reduced in size."
@@ -75,21 +75,21 @@ CC BY-SA stay under that licence, as `gallery/README.md` says.
 def release(
     folder: pathlib.Path, to: pathlib.Path = DEFAULT, license: str | None = None
 ) -> bundle.Manifest:
-    """Copy the bundle `folder` to `to` with the gallery, the card and the terms that it ships with.
+    """Copy the bundle `folder` to `to`, with the gallery, card and licences of the default model.
 
     Args:
-        license: of the weights, an id of the Hub; that of the run by default.
+        license: licence of the weights, an id of the Hub; None for that of the run.
 
     Raises:
-        UserError: if the folder is not a complete bundle, holds photos of its data or is too large,
-            if the model answers too few of the gallery's photos correctly, or if the Hub does not
-            know the licence.
+        UserError: if the folder is not a complete bundle, contains photos of its dataset or is too
+            large, if the model classifies too few photos of the gallery correctly, or if the Hub
+            does not know the licence.
     """
     if license is not None:
         check_license(license)
     manifest = bundle.check(folder)
     if bundle.read_gallery(folder).photos or (folder / "report/mistakes.jpg").exists():
-        raise UserError(f"{folder} holds photos of its data: train with --gallery 0")
+        raise UserError(f"{folder} contains photos of its dataset: train with --gallery 0")
     with replacing(to) as room:
         shutil.copytree(folder, room)
         _describe(room, manifest, license)
@@ -109,7 +109,7 @@ def release(
 
 
 def _describe(room: pathlib.Path, manifest: bundle.Manifest, license: str | None) -> None:
-    """Write the manifest with today's class names and the licence, and the card anew from it."""
+    """Update class names and licence in the manifest, and rewrite the card from it."""
     made = manifest.provenance
     manifest = manifest.model_copy(
         update={
@@ -134,10 +134,10 @@ def _add_terms(room: pathlib.Path, photos: list[bundle.GalleryPhoto]) -> None:
 
 
 def _gallery(classifier: FlowerClassifier) -> tuple[list[bundle.GalleryPhoto], np.ndarray]:
-    """The photos that the model answers correctly, and their embeddings; the rest is logged.
+    """The photos that the model classifies correctly, and their embeddings; others are logged.
 
     Raises:
-        UserError: if too few are left.
+        UserError: if there are too few.
     """
     with open(PHOTOS / "credits.csv", newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
@@ -168,7 +168,7 @@ def _gallery(classifier: FlowerClassifier) -> tuple[list[bundle.GalleryPhoto], n
     kinds = {photo.label for photo in photos if not photo.unknown}
     if len(photos) < FEWEST_PHOTOS or len(kinds) < FEWEST_KINDS:
         raise UserError(
-            f"of {len(rows)} photos for the gallery the model answers {len(photos)} of "
+            f"of {len(rows)} photos for the gallery, the model classifies {len(photos)} of "
             f"{len(kinds)} kinds correctly; {FEWEST_PHOTOS} of {FEWEST_KINDS} are needed"
         )
     return photos, answers.embeddings[kept]

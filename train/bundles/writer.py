@@ -1,4 +1,4 @@
-"""A trained network becomes a bundle: exported, checked, calibrated, measured, described."""
+"""Turn a trained network into a bundle: export, check, calibrate, evaluate and describe it."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ CHECKED_PHOTOS = 64  # held-out photos on which the ONNX network is compared wit
 
 
 class ExportError(Exception):
-    """The ONNX network does not compute what the trained one does."""
+    """The ONNX network does not give the results of the trained network."""
 
 
 def write_bundle(
@@ -59,13 +59,13 @@ def write_bundle(
     """Write the bundle of a trained network, atomically.
 
     Args:
-        folder: where the bundle goes; an older one there is replaced.
-        photos: decoded evaluation photos of train, valid and, if there is one, test.
-        preset, command: what the manifest says about how the run was started.
-        splits: which photos are in which split, if the bundle is to record that.
+        folder: the folder of the bundle; an older bundle there is replaced.
+        photos: decoded evaluation photos of train, valid and, if it exists, test.
+        preset, command: how the run was started, for the manifest.
+        splits: the splits to record in the bundle; None to record none.
 
     Raises:
-        ExportError: the ONNX network differs by more than 1e-3 in probability.
+        ExportError: if the ONNX network differs by more than 1e-3 in probability.
     """
     network, experiment, source = trained.network, trained.experiment, trained.source
     history = trained.history
@@ -117,14 +117,14 @@ def recalibrate(
     strange: dict[str, Split],
     earlier: Measured | None = None,
 ) -> bundle.Manifest:
-    """Copy a bundle and calibrate and measure the copy anew, whole or not at all.
+    """Copy a bundle, and calibrate and evaluate the copy again, atomically.
 
     Args:
-        bundle_folder: the bundle, which stays as it is.
-        folder: where the copy goes; an older one there is replaced.
-        photos: as `write_bundle` takes them, labels in the order of the bundle's classes.
-        strange: as `train.data.outliers.outliers` cuts them.
-        earlier: as `train.evaluation.calibration.calibrate` takes it.
+        bundle_folder: the bundle, which does not change.
+        folder: the folder of the copy; an older bundle there is replaced.
+        photos: as for `write_bundle`, with labels in the order of the bundle's classes.
+        strange: out-of-distribution photos, split by `train.data.outliers.outliers`.
+        earlier: as for `train.evaluation.calibration.calibrate`.
     """
     manifest = bundle.check(bundle_folder)
     with replacing(folder) as room:
@@ -141,7 +141,7 @@ def _calibrate_and_measure(
     strange: dict[str, Split],
     earlier: Measured | None = None,
 ) -> bundle.Manifest:
-    """Write all of a bundle that follows from its network, gallery and history."""
+    """Write everything in a bundle that follows from its network, gallery and history."""
     given = manifest.input
 
     def run(those: Sequence[np.ndarray]) -> Outputs:
@@ -169,7 +169,9 @@ def _calibrate_and_measure(
         with replacing(room / bundle.REFUSAL_FILE) as temporary:
             np.save(temporary, reference)
     count = len(manifest.class_names)
-    if len(np.unique(train.labels)) == count:  # else a class has no mean; a copy keeps its file
+    if (
+        len(np.unique(train.labels)) == count
+    ):  # else a class has no mean; a copy keeps the file of the original
         write_statistics(room, _statistics(outputs, photos, strangers, count))
     manifest = manifest.model_copy(update={"calibration": calibration})
 
@@ -205,7 +207,7 @@ def _calibrate_and_measure(
     title = f"{manifest.provenance.preset} ({manifest.provenance.backbone})"
     report.write_report(
         *(room / "report", title, manifest, evaluations, counts, scores),
-        # Who wants no photo of the data in the gallery wants none here either.
+        # Without photos in the gallery, there should be none here either.
         with_photos=bool(shown),
     )
     step("the model card")
@@ -222,7 +224,7 @@ def _statistics(
     strangers: dict[str, Outputs],
     class_count: int,
 ) -> Statistics:
-    """What teaching has to know of these photos: see `flowers_model.statistics`."""
+    """What teaching needs to know about these photos; see `flowers_model.statistics`."""
     train, valid = photos["train"], photos["valid"]
     origins = valid.origins or ("",) * len(valid.labels)
     number = {name: i for i, name in enumerate(dict.fromkeys(origins))}
@@ -241,7 +243,7 @@ def _statistics(
 
 
 def _in_float32(network: keras.Model, experiment: Experiment, class_count: int) -> keras.Model:
-    """The same network, built anew in float32 with nothing frozen, as it is published."""
+    """The network rebuilt in float32 with nothing frozen, as it is published."""
     policy = keras.config.dtype_policy()
     keras.config.set_dtype_policy("float32")
     try:

@@ -1,4 +1,4 @@
-"""Predictions of many photos as rows of a table, CSV or JSON lines."""
+"""Predictions for many photos as CSV or JSON Lines."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ COLUMNS = ("photo", "label", *Prediction.COLUMNS, "error")
 
 @dataclasses.dataclass(frozen=True)
 class Item:
-    """A photo to name."""
+    """A photo to classify."""
 
     name: str
-    read: Callable[[], bytes | str]  # gives its bytes or its path
-    label: str | None = None  # if it is known
+    read: Callable[[], bytes | str]  # returns its bytes or its path
+    label: str | None = None  # None if unknown
 
 
 class Row(NamedTuple):
-    """A photo with its prediction, or with the error that kept it from being read."""
+    """A photo with its prediction, or with the error if it cannot be read."""
 
     item: Item
     prediction: Prediction | None
@@ -60,7 +60,7 @@ def rows(ensemble: Ensemble, items: Iterable[Item], top: int) -> Iterator[Row]:
 
 
 def write_csv(answers: Iterable[Row], file: TextIO) -> None:
-    """Write the likeliest name of each photo, with its label set separated by semicolons."""
+    """Write the most likely class of each photo, and its label set separated by semicolons."""
     writer = csv.DictWriter(file, COLUMNS, restval="")
     writer.writeheader()
     for item, prediction, error in answers:
@@ -69,7 +69,7 @@ def write_csv(answers: Iterable[Row], file: TextIO) -> None:
 
 
 def write_json_lines(answers: Iterable[Row], file: TextIO) -> None:
-    """Write everything known of each photo, one JSON object per line."""
+    """Write the full prediction of each photo, one JSON object per line."""
     for item, prediction, error in answers:
         row = {"photo": item.name} | ({} if item.label is None else {"label": item.label})
         row |= {"error": error} if prediction is None else dataclasses.asdict(prediction)
@@ -92,7 +92,7 @@ def photo_items(paths: Sequence[str]) -> list[Item]:
         elif path.exists():
             items.append(_file(path))
         else:
-            raise UserError(f"{path} is not there: give photo files or folders of them")
+            raise UserError(f"{path} does not exist: give photo files or folders of them")
     return items
 
 

@@ -1,16 +1,16 @@
 """Calibration: temperature, refusal threshold and label sets, fitted on held-out photos.
 
-One temperature is fitted on all validation photos and published. The refusal threshold and the
-limit of the label sets are fitted on cross-fitted scores: each photo's score uses a temperature
-that was fitted on the other folds, so that no photo judges itself.
+The published temperature is fitted on all validation photos. The refusal threshold and the limit of
+the label sets are fitted on cross-fitted scores: each photo's score uses a temperature that was
+fitted on the other folds, so that no photo judges itself.
 
-Where the validation photos come from several sources, each source has the same weight in the
-temperature, and the two promises (the share of flowers that is kept, and the share of label sets
-that hold the right name) are met for every source, not only on average.
+If the validation photos come from several sources, each source has the same weight in the
+temperature, and the two promises (the fraction of flowers that are not refused, and the fraction of
+label sets that contain the right name) are kept for every source, not only on average.
 
-A network that continued from another one and held back fewer validation photos has little to be
-calibrated on. It can add the predecessor's answers to those validation photos that only the
-predecessor had not been trained on (`earlier`).
+A network that continues the training of an earlier one with fewer validation photos leaves few
+photos to calibrate on. The outputs of the earlier network for those validation photos that only it
+was not trained on can be added (`earlier`).
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ from flowers_model.uncertainty import SCORES, Score
 from train.evaluation.metrics import ood_auroc
 
 FOLDS = 5
-COVERAGE = 0.9  # share of photos whose label is to be in their label set
-KEPT = 0.95  # share of flowers not to be refused
+COVERAGE = 0.9  # fraction of photos whose label should be in their label set
+KEPT = 0.95  # fraction of flowers that should not be refused
 
 
 class Outputs(NamedTuple):
@@ -45,7 +45,7 @@ class Outputs(NamedTuple):
 
 
 class Measured(NamedTuple):
-    """A network's outputs for photos that it was not trained on, and for those that it was."""
+    """A network's outputs for held-out photos and for training photos."""
 
     outputs: Outputs  # of N held-out photos
     labels: np.ndarray  # int (N,)
@@ -64,16 +64,16 @@ def calibrate(
 
     Args:
         valid: the network on its validation photos.
-        ood: the network's outputs for out-of-distribution photos, by kind, to choose the refusal
-            score by.
-        seed: of the folds.
-        earlier: the predecessor on further photos of the first source, which only the predecessor
-            was not trained on.
+        ood: the network's outputs for out-of-distribution photos by kind, on which the refusal
+            score is chosen.
+        seed: random seed of the folds.
+        earlier: the earlier network on photos of the first source that only it was not trained
+            on.
         origins: the source of each photo of `valid`, if there are several sources.
 
     Returns:
-        The calibration for the manifest, and what the chosen refusal score has learned, for
-        `refusal.npy`; None if it needs nothing.
+        The calibration for the manifest, and the array that the chosen refusal score needs, for
+        `refusal.npy`; None if it needs none.
     """
     parts = [valid] + ([earlier] if earlier else [])
     logits = np.concatenate([part.outputs.logits for part in parts])
@@ -118,14 +118,14 @@ def calibrate(
 
 
 def _sources(origins: Sequence[str], count: int, total: int) -> dict[str, np.ndarray]:
-    """The rows of each source; rows from `count` on are of the first source."""
+    """The rows of each source; rows from `count` on belong to the first source."""
     names = np.array(origins if len(origins) else [""] * count)
     names = np.concatenate([names, np.repeat(names[:1], total - count)])
     return {name: np.flatnonzero(names == name) for name in dict.fromkeys(names.tolist())}
 
 
 def _method(count: int, sources: dict[str, np.ndarray], earlier: int) -> str:
-    """What was fitted on which photos, for the manifest and the card."""
+    """Sentences on how the calibration was fitted, for the manifest and the card."""
     folds = min(FOLDS, count)
     said = f"Calibrated on {count} validation photos that the network was not trained on"
     if len(sources) > 1:
@@ -133,21 +133,21 @@ def _method(count: int, sources: dict[str, np.ndarray], earlier: int) -> str:
         said += f" ({each}; each source counts the same)"
     if earlier:
         said += (
-            f"; for {earlier} of them, which it was trained on, the answers are those of its "
-            "predecessor, which was not"
+            f"; for {earlier} of them, which it was trained on, the outputs are those of an "
+            "earlier network, which was not"
         )
     return (
         f"{said}. The temperature is fitted on all of them; the refusal threshold and the limit "
         f"of the label sets on scores cross-fitted over {folds} folds. The refusal score "
-        "was chosen on these and out-of-distribution photos. Unless the last epoch was taken, the "
-        "photos also chose the epoch."
+        "was chosen on these and out-of-distribution photos. Unless the last epoch was kept, the "
+        "epoch was chosen on these photos as well."
     )
 
 
 def _cross_fit(
     logits: np.ndarray, labels: np.ndarray, weights: np.ndarray, seed: int
 ) -> np.ndarray:
-    """For each photo, `(N,)`, the temperature fitted on the folds that it is not in."""
+    """The temperature for each photo, `(N,)`, fitted on the folds without it."""
     temperatures = np.empty(len(labels))
     folds = sklearn.model_selection.KFold(min(FOLDS, len(labels)), shuffle=True, random_state=seed)
     for rest, fold in folds.split(labels):

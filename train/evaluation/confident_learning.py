@@ -1,8 +1,8 @@
-"""Labels that are probably wrong: confident learning on held-out answers.
+"""Confident learning: find labels that are probably wrong.
 
 Northcutt, Jiang and Chuang, 2021, "Confident Learning: Estimating Uncertainty in Dataset Labels",
-https://arxiv.org/abs/1911.00068. The answers come from a linear discriminant on a network's
-embeddings, fitted on the other folds: a photo has no part in its own answer.
+https://arxiv.org/abs/1911.00068. The probabilities are those of a linear discriminant on a
+network's embeddings, fitted on the other folds, so a photo has no influence on its own.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ SHRINKAGE = 0.3  # of the shared covariance towards a sphere
 def held_out_probabilities(
     embeddings: np.ndarray, labels: np.ndarray, class_count: int, seed: int = 0
 ) -> np.ndarray:
-    """What each photo is, by a classifier fitted on the others: float64 `(N, C)`.
+    """Class probabilities of each photo by a classifier fitted without it, float64 `(N, C)`.
 
-    A class of a single photo has no others; that photo's row is NaN.
+    The row of a photo that is the only one of its class is NaN.
 
     Args:
         embeddings: `(N, D)`.
-        labels: as they are given, int `(N,)`.
-        seed: of the folds.
+        labels: the given labels, int `(N,)`.
+        seed: random seed of the folds.
     """
     rows = np.asarray(embeddings, np.float64)
-    folds = np.empty(len(labels), int)  # each class is spread over all of them
+    folds = np.empty(len(labels), int)  # every class is spread over all folds
     for label in range(class_count):
         own = np.random.default_rng([seed, label]).permutation(np.flatnonzero(labels == label))
         folds[own] = np.arange(len(own)) % FOLDS
@@ -52,17 +52,18 @@ def held_out_probabilities(
 
 
 def label_issues(probabilities: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The photos whose labels are probably wrong, the surest first, and what they look like.
+    """The photos whose labels are probably wrong, the most certain first, and their likely classes.
 
-    They are those off the diagonal of the confident joint: a photo counts for the likeliest of the
-    classes that are at least as likely as they are, on average, for photos with their own label.
+    These are the photos off the diagonal of the confident joint. A class is a candidate for a photo
+    if its probability is at least the average probability of that class over the photos labelled
+    so; the most probable candidate counts.
 
     Args:
-        probabilities: held out, `(N, C)`; rows of NaN are passed over.
-        labels: as they are given, int `(N,)`.
+        probabilities: held-out, `(N, C)`; rows of NaN are skipped.
+        labels: the given labels, int `(N,)`.
 
     Returns:
-        Indices of photos, int `(n,)`, and the classes that they look like, int `(n,)`.
+        Indices of photos, int `(n,)`, and their likely classes, int `(n,)`.
     """
     told = np.flatnonzero(np.isfinite(probabilities).all(axis=1))
     probabilities, labels = probabilities[told], labels[told]

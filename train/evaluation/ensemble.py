@@ -32,7 +32,7 @@ TTA_HELP = (
 
 @dataclasses.dataclass(frozen=True)
 class Ensemble:
-    """One model or several that know the same classes, seen through one view or several."""
+    """One or more models with the same classes, applied to one or more views of each photo."""
 
     models: list[FlowerClassifier]
     tta: str = "none"
@@ -42,13 +42,13 @@ class Ensemble:
         """Open bundles, folders or Hub repos.
 
         Raises:
-            UserError: one cannot be opened, or their classes differ.
+            UserError: if one cannot be opened, or their classes differ.
         """
         models = [FlowerClassifier.from_pretrained(name) for name in names]
         for name, model in zip(names[1:], models[1:], strict=True):
             if different := set(model.label_names) ^ set(models[0].label_names):
                 raise UserError(
-                    f"{name} and {names[0]} do not know the same classes: only one of them has "
+                    f"{name} and {names[0]} do not have the same classes: only one of them has "
                     f"{min(different)!r}"
                 )
         return cls(models, tta)
@@ -65,7 +65,7 @@ class Ensemble:
         return title if self.tta == "none" else f"{title}, {self.tta} averaged"
 
     def records(self) -> list[Splits | None]:
-        """Which photos were in which split when each model was trained, as far as that is kept."""
+        """The splits of each model's photos in training; None for a model that has no record."""
         return [read_splits(model.folder) for model in self.models]
 
     def picture(self, photo: Photo) -> np.ndarray:
@@ -84,7 +84,7 @@ class Ensemble:
         """Answer a split; returns the indices of its readable photos, and the answers.
 
         Raises:
-            UserError: no photo can be read.
+            UserError: if no photo can be read.
         """
         kept, parts, photos = [], [], []
         decoded = decode_each(split.read, range(len(split)))
@@ -98,11 +98,11 @@ class Ensemble:
                 parts.append(self.answer(photos))
                 photos = []
         if not kept:
-            raise UserError(f"not one photo of {title} can be read")
+            raise UserError(f"none of the photos of {title} can be read")
         return kept, _concatenate(parts)
 
     def ood_scores(self, further: dict[str, list[np.ndarray]]) -> dict[str, np.ndarray]:
-        """Refusal scores of photos of other things by kind: those to measure with, and further."""
+        """Refusal scores of out-of-distribution photos by kind: the built-in ones and `further`."""
         kinds = ood_pictures("measure") | further
         answers = {kind: self.answer(photos) for kind, photos in kinds.items()}
         return {
@@ -118,8 +118,8 @@ def views(photo: np.ndarray, given, tta: str) -> list[np.ndarray]:
     Args:
         photo: decoded, uint8 `(H, W, 3)`.
         given: the manifest's `Input`.
-        tta: `"none"`: the view that serving takes; `"flips"`: also its mirror image; `"crops"`:
-            also the whole short side at the start, in the middle and at the end of the long one,
+        tta: `"none"` for the view that serving uses; `"flips"` to add its mirror image; `"crops"`
+            to add squares of the full short side at both ends and in the middle of the long side,
             and their mirror images.
     """
     squares = [fit(photo, given.size, given.crop)]
@@ -137,45 +137,45 @@ def views(photo: np.ndarray, given, tta: str) -> list[np.ndarray]:
 def open_for(
     manifest: Manifest, data: str, split: str | None = None, records: Sequence[Splits | None] = ()
 ) -> tuple[Source, np.ndarray]:
-    """Open a source to measure a model on.
+    """Open a source to evaluate a model on.
 
-    What the model was trained on is cut as it was then. Anything else is taken as it is: all the
-    photos, of some of the model's classes, in the splits that the source brings along.
+    A source that the model was trained on is split as it was then. Any other is used as it is: it
+    may have only some of the model's classes, and keeps the splits that it comes with.
 
     Args:
-        records: as `train.data.digests.as_trained` takes them.
+        records: as for `train.data.digests.as_trained`.
 
     Returns:
-        The source, and where each of its classes stands among the model's, int
+        The source, and the index of each of its classes among those of the model, int
         `(classes of the source,)`.
 
     Raises:
-        UserError: for a source that cannot be opened, that has no such split, or that has a class
-            which the model does not know.
+        UserError: if the source cannot be opened, lacks the split, or has a class that the model
+            does not know.
     """
     made = manifest.provenance
-    # Of a source that was merged with others, the manifest has its photos by split.
+    # For merged sources, the manifest lists their photos by split.
     first = next(iter(made.sources), made.data)
     source = open_source(data, made.seed, manifest.input.size, cut=False)
     if source.name == first:
         source = open_source(data, made.seed, manifest.input.size)
-        # What is valid for others, it has learned from.
+        # The model was trained on a part of valid.
         source = train_on_valid(source, made.valid_share, made.seed)
     elif "valid" in made.sources.get(source.name, {}):
         source = hold_back(source, made.seed)
     elif source.splits.keys() == {"train"}:
-        # No model trained on it, so none of it is train.
+        # No model was trained on it, so all of it is test.
         source = dataclasses.replace(source, splits={"test": source.splits["train"]})
     source = as_trained(source, records)
     if split is not None and split not in source.splits:
-        raise UserError(f"--split: {data} has no {split!r}, but {', '.join(source.splits)}")
+        raise UserError(f"--split: {data} has no {split!r}, only {', '.join(source.splits)}")
     return source, _places(manifest, source)
 
 
 def open_to_calibrate(
     manifest: Manifest, data: Sequence[str], record: Splits | None
 ) -> tuple[Source, np.ndarray]:
-    """Open the sources that calibrate a model, merged as `known` has it; see `open_for`."""
+    """Open the sources to calibrate a model on, merged as by `known`; see `open_for`."""
     made = manifest.provenance
     sources = [
         open_source(spec, made.seed, manifest.input.size, cut=number == 0)

@@ -1,4 +1,4 @@
-"""A submission to Kaggle's "Petals to the Metal": `id,label` for each of its test records."""
+"""A submission to Kaggle's "Petals to the Metal": `id,label` for each test record."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ SAMPLE = "sample_submission.csv"
 
 
 def write_submission(ensemble: Ensemble, path: str, output: pathlib.Path) -> int:
-    """Write a line a record, in the order of the records; returns how many.
+    """Write a line per record, in order; returns the number of records.
 
-    The ids are checked: each comes once, and where `sample_submission.csv` lies beside the records,
-    they are those that it lists.
+    Each id must occur once, and if there is a `sample_submission.csv` next to the records, the ids
+    must be the ones that it lists.
 
     Args:
-        path: a folder as `train.sources.tfrecord.open_source` takes it.
+        path: a folder as for `train.sources.tfrecord.open_source`.
 
     Raises:
-        UserError: for a model of other classes, records that do not fit, and ids that do not.
+        UserError: if the model has other classes, or records or ids are wrong.
     """
     if different := set(ensemble.label_names) ^ set(petals104()):
         raise UserError(
@@ -58,7 +58,7 @@ def write_submission(ensemble: Ensemble, path: str, output: pathlib.Path) -> int
 
 
 def _shards(root: str) -> tuple[list[str], int]:
-    """The test shards, and how many records they hold by their names."""
+    """The test shards, and the number of records according to their names."""
     names = [name for name in entries(f"{root}/test") if is_shard(name)]
     if not names:
         raise SourceError(f"{root}/test has no *.tfrec files: put the test records there.")
@@ -79,19 +79,25 @@ def _records(shards: list[str]) -> Iterator[tuple[str, bytes]]:
                 try:
                     features = tf.train.Example.FromString(record).features.feature
                 except DecodeError:
-                    raise SourceError(f"{shard} record {number} is no tf.train.Example.") from None
+                    raise SourceError(
+                        f"{shard} record {number} is not a tf.train.Example."
+                    ) from None
                 values = {name: features[name].bytes_list.value for name in ("id", "image")}
                 if any(len(value) != 1 for value in values.values()):
-                    raise SourceError(f"{shard} record {number} needs one id and one image, bytes.")
+                    raise SourceError(
+                        f"{shard} record {number} needs one id and one image, both bytes."
+                    )
                 yield values["id"][0].decode("utf-8", "replace"), values["image"][0]
 
 
 def _check_ids(ids: collections.Counter[str], total: int, root: str, path: str) -> None:
     if ids.total() != total:
-        raise SourceError(f"{root}/test holds {ids.total()} records, {total} by the shards' names.")
+        raise SourceError(
+            f"{root}/test has {ids.total()} records, but {total} according to the shards' names."
+        )
     name, count = ids.most_common(1)[0]
     if count > 1:
-        raise SourceError(f"{root}/test has the id {name!r} {count} times; each must come once.")
+        raise SourceError(f"{root}/test has the id {name!r} {count} times; each must occur once.")
     folders = (path, root, os.path.dirname(root))
     for sample in (f"{folder}/{SAMPLE}" for folder in folders):
         if tf.io.gfile.exists(sample):

@@ -14,11 +14,11 @@ from flowers_model.uncertainty import refused
 
 
 def ood_auroc(flowers: np.ndarray, strangers: list[np.ndarray]) -> float:
-    """How well a score tells flowers `(N,)` from other things: the mean over their kinds."""
+    """The AUROC of out-of-distribution photos against flowers `(N,)`, averaged over kinds."""
     return float(np.mean([auroc(flowers, kind) for kind in strangers]))
 
 
-BINS = 15  # of probability, for the calibration error
+BINS = 15  # of confidence, for the calibration error
 RESAMPLES = 1000  # bootstrap samples
 INTERVALS = ("top1", "top5", "macro_f1", "nll", "ece", "coverage", "set_size")
 
@@ -28,12 +28,12 @@ UNBOUNDED = ("nll", "set_size")  # all others lie in 0..1
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-    """A split as a model answers it.
+    """A model's answers for a split.
 
     Attributes:
-        names: of the photos.
+        names: names of the photos.
         labels: int `(N,)`, in the order of the model's classes.
-        picture: photo `i` as the network sees it, uint8 `(S, S, 3)`.
+        picture: `picture(i)` returns photo `i` as the network sees it, uint8 `(S, S, 3)`.
     """
 
     names: list[str]
@@ -43,23 +43,23 @@ class Evaluation:
     metrics: Metrics
 
     def only(self, label: int) -> Metrics:
-        """The figures of one class's photos."""
+        """The metrics on the photos of one class."""
         rows = np.flatnonzero(self.labels == label)
         return measure(self.answers.subset(rows), self.labels[rows])
 
     @property
     def guesses(self) -> np.ndarray:
-        """The likeliest class of each photo, int `(N,)`."""
+        """The most likely class of each photo, int `(N,)`."""
         return self.answers.probabilities.argmax(axis=1)
 
 
 def measure(
     answers: Answers, labels: np.ndarray, ood_scores: dict[str, np.ndarray] | None = None
 ) -> Metrics:
-    """The figures of a split.
+    """The metrics of a split.
 
     Args:
-        answers: of its N photos.
+        answers: the answers for its N photos.
         labels: int `(N,)`, in 0..C-1.
         ood_scores: refusal scores of out-of-distribution photos, by kind.
     """
@@ -74,8 +74,8 @@ def measure(
     intervals = {}
     for name in INTERVALS:
         if name in figures:
-            # Moved so that their mean is the figure: that photos come twice raises the calibration
-            # error of most samples above that of the split.
+            # Shifted so that their mean is the metric of the split: repeated photos raise the
+            # calibration error of most bootstrap samples.
             moved = np.array([draw[name] for draw in draws])
             moved += figures[name] - moved.mean()
             most = None if name in UNBOUNDED else 1
@@ -99,13 +99,13 @@ def measure(
 
 
 def calibration_error(confidence: np.ndarray, right: np.ndarray) -> float:
-    """Expected calibration error: how far, on average, confidence is from the share of right ones.
+    """Expected calibration error: the mean difference between confidence and accuracy.
 
     In 15 bins of equal width, as in Guo et al., 2017, https://arxiv.org/abs/1706.04599.
 
     Args:
-        confidence: probability of the likeliest name, `(N,)`.
-        right: bool `(N,)`.
+        confidence: probability of the most likely class, `(N,)`.
+        right: whether that class is right, bool `(N,)`.
     """
     bins = np.minimum((confidence * BINS).astype(int), BINS - 1)
     gaps = np.bincount(bins, right - confidence, BINS)
@@ -113,14 +113,14 @@ def calibration_error(confidence: np.ndarray, right: np.ndarray) -> float:
 
 
 def negative_log_likelihoods(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Of each photo, nats, `(N,)`."""
+    """The negative log-likelihood of each photo in nats, `(N,)`."""
     return -np.log(np.maximum(probabilities[np.arange(len(labels)), labels], 1e-300))
 
 
 def macro_f1(labels: np.ndarray, guesses: np.ndarray, class_count: int) -> float:
-    """The mean F1 of the classes that are there or are guessed, as scikit-learn has it.
+    """The mean F1 over classes that occur among labels or guesses, as in scikit-learn.
 
-    Its own function takes too long for the bootstrap.
+    scikit-learn's function is too slow for the bootstrap.
     """
     hits = np.bincount(labels[labels == guesses], minlength=class_count)
     either = np.bincount(labels, minlength=class_count) + np.bincount(
@@ -134,7 +134,7 @@ def _confidence(probabilities: np.ndarray, labels: np.ndarray) -> tuple[np.ndarr
 
 
 def _columns(answers: Answers, labels: np.ndarray) -> dict[str, np.ndarray]:
-    """Figures of each photo, `(N,)`, whose means are those of the split."""
+    """Values per photo, `(N,)`, whose means are metrics of the split."""
     probabilities, rows = answers.probabilities, np.arange(len(labels))
     five = np.argsort(-probabilities, axis=1, kind="stable")[:, :5]
     confidence, right = _confidence(probabilities, labels)
@@ -153,7 +153,7 @@ def _columns(answers: Answers, labels: np.ndarray) -> dict[str, np.ndarray]:
 def _figures(
     columns: dict[str, np.ndarray], labels: np.ndarray, guesses: np.ndarray, rows: np.ndarray
 ) -> dict[str, float]:
-    """The figures of some photos of a split, each as often as it stands in `rows`."""
+    """The metrics of a sample of a split; `rows` may repeat photos."""
     columns = {name: column[rows] for name, column in columns.items()}
     confidence = columns.pop("confidence")
     class_count = max(labels.max(), guesses.max()) + 1

@@ -1,4 +1,4 @@
-"""Survey a source and write tables, figures and one page about it."""
+"""Survey a source, and write tables, figures and a page about it."""
 
 from __future__ import annotations
 
@@ -40,14 +40,15 @@ def explore(
 
     Args:
         spec: see `train.sources.open_source`.
-        folder: must not exist yet, or be empty.
+        folder: must not exist yet, or must be empty.
         clean: also write `clean.txt`, for `--data-list` of `train/run.py`.
-        augment: augmentations to show, each as `--augment` takes them.
-        seed: makes missing splits as training with that seed does, and chooses samples.
-        skip_bad: leave out what has no label or no photo, as training with that flag does.
+        augment: augmentations to show, each in the form of `--augment`.
+        seed: random seed of missing splits, as in training, and of samples.
+        skip_bad: leave out records without a label or photo, as in training.
 
     Raises:
-        UserError: the source cannot be used, the folder is in use, or an augmentation is unknown.
+        UserError: if the source cannot be used, the folder is not empty, or an augmentation is
+            unknown.
     """
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise UserError(f"--output {str(folder)!r} exists already; give a new folder")

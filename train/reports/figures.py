@@ -24,18 +24,18 @@ if TYPE_CHECKING:
 
 
 MISTAKES = 30  # on the contact sheet
-NUMBERS_UP_TO = 30  # classes with which the matrix has its shares in every cell
+NUMBERS_UP_TO = 30  # classes up to which the confusion matrix has a number in every cell
 
 
 def history_figure(history: list[Row], path: pathlib.Path) -> None:
-    """Loss, accuracy and learning rate over all stages, whose borders are marked."""
+    """Loss, accuracy and learning rate over all stages, with the stages marked."""
     figure = matplotlib.figure.Figure(figsize=(9, 7.5), layout="constrained")
     axes = figure.subplots(3, 1, sharex=True, height_ratios=[3, 3, 1.2])
     first, peaks = 1, []
     for stage, group in itertools.groupby(history, lambda row: row["stage"]):
         rows = list(group)
         epochs = np.arange(first, first + len(rows))
-        # A line each, for from stage to stage other photos are counted, and other layers learn.
+        # A separate line per stage, because stages train other layers on other photos.
         for ax, name in zip(axes, ("loss", "accuracy"), strict=False):
             for column, colour in ((name, BLUE), (f"val_{name}", ORANGE)):
                 values = [row[column] for row in rows]
@@ -54,7 +54,7 @@ def history_figure(history: list[Row], path: pathlib.Path) -> None:
         ax.legend(ax.lines[:2], ("train", "valid"), frameon=False)
     if max(peaks) > 0:
         axes[2].set_yscale("log")
-        # Rates fall to nothing, which no logarithmic axis shows.
+        # Not logarithmic, because rates decay to zero.
         axes[2].set_ylim(min(peak for peak in peaks if peak > 0) / 100, 2 * max(peaks))
     axes[1].set_ylim(-0.02, 1.02)
     axes[2].set_xlabel("epoch")
@@ -64,7 +64,7 @@ def history_figure(history: list[Row], path: pathlib.Path) -> None:
 
 
 def learning_rate_figure(rows: list[dict], suggestion: float, path: pathlib.Path) -> None:
-    """The loss of a range test by its learning rate, with the suggested one."""
+    """The loss of a range test by learning rate, with the suggested rate."""
     figure = matplotlib.figure.Figure(figsize=(7, 4.5), layout="constrained")
     ax = figure.subplots()
     rates = [row["learning_rate"] for row in rows]
@@ -85,14 +85,14 @@ def confusion_figure(
     order: np.ndarray,
     path: pathlib.Path,
 ) -> None:
-    """How often each class is taken for which, as a share of the class's photos."""
+    """The confusion matrix, as fractions of each class's photos."""
     count = len(class_names)
     matrix = sklearn.metrics.confusion_matrix(labels, guesses, labels=order, normalize="true")
     few = count <= NUMBERS_UP_TO
     side = 2.5 + 0.42 * count if few else min(3 + 0.165 * count, 40)
     figure = matplotlib.figure.Figure(figsize=(side, side), layout="constrained")
     ax = figure.subplots()
-    # Single confusions are small shares; a plain scale would hide them.
+    # A linear scale would hide single confusions.
     ax.imshow(matrix, cmap="Blues", norm=PowerNorm(0.5, 0, 1))
     names = [plain(class_names[i]) for i in order]
     size = 9 if few else 7
@@ -112,12 +112,12 @@ def confusion_figure(
             style = {"fontsize": 7 if few else 4.5, "color": colour}
             ax.text(column, row, said, ha="center", va="center", **style)
     if not few:
-        ax.set_title("per cent of a class's photos; similar classes side by side", fontsize=9)
+        ax.set_title("percent of a class's photos; similar classes side by side", fontsize=9)
     finish(figure, path)
 
 
 def mistakes_figure(evaluation: Evaluation, class_names: Sequence[str], path: pathlib.Path) -> None:
-    """The surest of the wrong answers, the surest first."""
+    """The wrong answers with the highest probability, highest first."""
     probabilities, guesses = evaluation.answers.probabilities, evaluation.guesses
     wrong = np.flatnonzero(guesses != evaluation.labels)
     worst = wrong[np.argsort(-probabilities[wrong].max(axis=1), kind="stable")][:MISTAKES]
@@ -136,7 +136,7 @@ def mistakes_figure(evaluation: Evaluation, class_names: Sequence[str], path: pa
 
 
 def reliability_figure(evaluation: Evaluation, split: str, path: pathlib.Path) -> None:
-    """How often the answers of each confidence are right, and how many have it."""
+    """The reliability diagram: accuracy and number of answers by confidence."""
     figure = matplotlib.figure.Figure(figsize=(5.5, 6), layout="constrained")
     ax, below = figure.subplots(2, 1, sharex=True, height_ratios=[4, 1])
     ax.plot([0, 1], [0, 1], color=GREY, linestyle=":", linewidth=1)
@@ -153,10 +153,10 @@ def reliability_figure(evaluation: Evaluation, split: str, path: pathlib.Path) -
         label = f"{name}: ECE {error:.3f}"
         ax.plot(means, shares, color=colour, marker="o", markersize=4, label=label)
         below.hist(confidence, bins, histtype="step", color=colour)
-    ax.set_ylabel(f"share that is right ({split})")
+    ax.set_ylabel(f"accuracy ({split})")
     ax.set_ylim(-0.02, 1.02)
     ax.legend(frameon=False, loc="upper left")
-    below.set_xlabel("probability of the likeliest name")
+    below.set_xlabel("probability of the most likely class")
     below.set_ylabel("photos")
     finish(figure, path)
 
@@ -164,7 +164,7 @@ def reliability_figure(evaluation: Evaluation, split: str, path: pathlib.Path) -
 def refusal_figure(
     scores: np.ndarray, split: str, ood_scores: dict[str, np.ndarray], path: pathlib.Path
 ) -> None:
-    """Refusal scores `(N,)` of a split's flowers, and of other things by kind."""
+    """Refusal scores `(N,)` of a split's flowers, and of out-of-distribution photos by kind."""
     height = 1.2 + 0.5 * (len(ood_scores) + 1)
     figure = matplotlib.figure.Figure(figsize=(9, height), layout="constrained")
     ax = figure.subplots()
@@ -183,5 +183,5 @@ def refusal_figure(
     ax.axvline(REFUSED_ABOVE, color=GREY, linestyle=":", linewidth=1)
     ax.set_yticks(range(len(groups)), [plain(name) for name in reversed(groups)])
     ax.set_xlim(low - 0.02 * (high - low), high + 0.02 * (high - low))
-    ax.set_xlabel("refusal score: 0 the median flower, above 1 refused")
+    ax.set_xlabel("refusal score (0: median flower, above 1: refused)")
     finish(figure, path)

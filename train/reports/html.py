@@ -1,4 +1,4 @@
-"""What the project's pages are made of: one HTML file each, pictures inside, no scripts."""
+"""Building blocks of reports: each is a single HTML file with embedded pictures."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ td, th { padding: .2rem .8rem .2rem 0; text-align: left;
 
 
 def document(title: str, parts: Iterable[str]) -> str:
-    """A whole page of these parts, which are HTML; the title is text."""
+    """A complete page; parts are HTML, the title is text."""
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
@@ -50,13 +50,13 @@ def document(title: str, parts: Iterable[str]) -> str:
 
 
 def cards(values: dict[str, object]) -> str:
-    """Figures in a row, each with its name."""
+    """A row of figures with their names."""
     each = (f"<div><b>{text(value)}</b>{text(title)}</div>" for title, value in values.items())
     return f'<div class="cards">{"".join(each)}</div>'
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """A table of texts."""
+    """A table of text cells."""
 
     def line(cells: Sequence[object], tag: str) -> str:
         return "<tr>" + "".join(f"<{tag}>{text(cell)}</{tag}>" for cell in cells) + "</tr>"
@@ -66,7 +66,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 
 
 def figure(path: pathlib.Path, title: str, wide: bool = False) -> str:
-    """A picture, inside the page; a wide one scrolls on narrow screens."""
+    """An embedded picture; a wide one scrolls on narrow screens."""
     kind = "jpeg" if path.suffix == ".jpg" else path.suffix[1:]
     classes = "figure wide" if wide else "figure"
     source = data_uri(path.read_bytes(), kind)
@@ -74,7 +74,7 @@ def figure(path: pathlib.Path, title: str, wide: bool = False) -> str:
 
 
 def thumbnail(pixels: np.ndarray) -> str:
-    """A small picture as an address."""
+    """A small picture as a data URI."""
     image = Image.fromarray(np.asarray(pixels))
     image.thumbnail((240, 240))
     file = io.BytesIO()
@@ -87,5 +87,5 @@ def data_uri(data: bytes, kind: str) -> str:
 
 
 def text(value: object) -> str:
-    """Text as HTML; file names that are no UTF-8 get question marks."""
+    """Text as HTML; bytes of file names that are not UTF-8 become question marks."""
     return html.escape(str(value).encode("utf-8", "replace").decode())

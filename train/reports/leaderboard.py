@@ -34,7 +34,7 @@ def write_results(rows: list[Row], varied: list[str], folder: pathlib.Path) -> N
 
 
 def _telling(rows: list[Row], varied: list[str]) -> list[str]:
-    """The settings that distinguish the combinations, without those that follow from others."""
+    """The settings that distinguish the combinations, without redundant ones."""
 
     def count(columns: list[str]) -> int:
         return len({tuple(row[column] for column in columns) for row in rows})

@@ -1,4 +1,4 @@
-"""The page that `train.relabel` leaves: photos to look through, a tick for each wrong label.
+"""The page of `train.relabel`: photos to look through, with a checkbox for each wrong label.
 
 One HTML file, pictures inside. Its script runs in the browser alone: it writes the list.
 """
@@ -52,12 +52,12 @@ show();
 class Issue(NamedTuple):
     """A photo whose label is probably wrong."""
 
-    line: int  # its number in the list of all photos
+    line: int  # its index in the list of all photos
     name: str
     label: str
-    guess: str  # what it looks like
-    probability: float  # of that, 0..1
-    thumbnail: str  # an address
+    guess: str  # its likely class
+    probability: float  # of that class, 0..1
+    thumbnail: str  # a data URI
 
 
 def write_page(
@@ -66,8 +66,8 @@ def write_page(
     """Write the page.
 
     Args:
-        issues: the surest first.
-        lines: of the list with all photos, as `train.sources.split_list` reads it.
+        issues: the most certain first.
+        lines: the split list of all photos; see `train.sources.split_list`.
     """
     photos = "".join(
         f'<label><img src="{one.thumbnail}" alt="" loading="lazy">'
@@ -76,14 +76,14 @@ def write_page(
         f"<small>{text(one.name)}</small></label>"
         for one in issues
     )
-    # Text that ends a script may stand in a name.
+    # A name may contain text that would end the script.
     data = json.dumps(list(lines)).replace("<", "\\u003c")
     parts = [
         STYLE,
         f"<h1>{text(title)}: labels to look at</h1>",
         f"<p>{len(issues)} of {len(lines)} photos look like another class than their label says. "
-        "Tick those whose label is wrong; the list leaves them out, and <code>--data-list</code> "
-        "of train/run.py takes it.</p>",
+        "Check those whose label is wrong and save the list without them, for "
+        "<code>--data-list</code> of train/run.py.</p>",
         '<p class="bar"><button id="all">Tick all or none</button> '
         '<button id="save">Save the list</button> <span id="count">0</span> ticked</p>',
         f'<div class="photos">{photos}</div>',

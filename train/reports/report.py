@@ -1,15 +1,15 @@
-"""The report of a model, a bundle's `report/`: metrics, tables, figures, and a page of them.
+"""The report of a model, in a bundle's `report/`: metrics, tables, figures, and a page of them.
 
 metrics.json     the metrics of each split
-per_class.csv    of the held-out split: precision, recall, F1, photos, training photos, third
+per_class.csv    precision, recall, F1, photos, training photos and third of each class (held out)
 thirds.csv       accuracy of the classes with few, medium and many training photos
 confusions.csv   which class was confused with which, and how often
 confusion.png    the same as a matrix, with similar classes side by side
 mistakes.jpg     the wrong answers with the highest probability
 reliability.png  accuracy by confidence
 refusal.png      refusal scores of flowers and of out-of-distribution photos
-index.html       all of it on one page
-history.csv, history.png  of the training
+index.html       all of them on one page
+history.csv, history.png  the training
 """
 
 from __future__ import annotations
@@ -39,16 +39,16 @@ def write_report(
     ood_scores: dict[str, np.ndarray],
     with_photos: bool = True,
 ) -> None:
-    """Write all but the history, which is shown where it lies in `room` already.
+    """Write everything but the history, which the page shows if it is in `room` already.
 
     Args:
-        room: a folder.
-        title: what to call what was measured.
-        manifest: of the model, or of the first of several.
+        room: the folder of the report.
+        title: title of the report.
+        manifest: that of the model, or of the first of several.
         evaluations: by split; tables and figures show the held-out one.
         train_counts: training photos of each class, int `(C,)`.
         ood_scores: refusal scores of out-of-distribution photos by kind; empty if there are none.
-        with_photos: show mistakes and what is confused by photos of the data, too.
+        with_photos: whether to show mistakes and confusions with photos of the dataset.
     """
     shown = held_out(evaluations)
     evaluation = evaluations[shown]

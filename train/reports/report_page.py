@@ -27,12 +27,12 @@ def write_page(
     tables: Tables,
     with_photos: bool,
 ) -> None:
-    """Write `index.html` beside the pictures that lie in `room` already.
+    """Write `index.html` next to the pictures, which must be in `room` already.
 
     Args:
         held_out: the split that the tables and figures show.
-        tables: as `train.reports.tables.write_tables` returns them.
-        with_photos: show photos of the data, and `mistakes.jpg`.
+        tables: as returned by `train.reports.tables.write_tables`.
+        with_photos: whether to show photos of the dataset and `mistakes.jpg`.
     """
     evaluation, pairs = evaluations[held_out], tables.confusions
     metrics = evaluation.metrics
@@ -140,7 +140,7 @@ def _refusal(manifest: Manifest, metrics: Metrics) -> str:
 
 
 def _pair(evaluation: Evaluation, class_names: list[str], pair: tuple[int, int, int]) -> str:
-    """Two photos: one of a class that was confused with another, and one of that other."""
+    """Two photos: one of a confused class, and one of the class that it was confused with."""
     is_, taken_for, count = pair
     labels, guesses = evaluation.labels, evaluation.guesses
     probabilities = evaluation.answers.probabilities[:, taken_for]

@@ -1,4 +1,4 @@
-"""What the project's Matplotlib figures have in common."""
+"""The common style of Matplotlib figures."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ def finish(figure: matplotlib.figure.Figure, path: pathlib.Path) -> None:
 
 
 def plain(text: str) -> str:
-    """Text that Matplotlib can write and in which it sees no formula.
+    """Text that Matplotlib can draw, and does not take for a formula.
 
-    What none of the fonts here has is escaped, as `\\u685c`.
+    Characters that no installed font has are escaped, as `\\u685c`.
     """
     return "".join(map(_letter, text)).replace("$", r"\$")
 
@@ -37,7 +37,7 @@ def _letter(letter: str) -> str:
     if ord(letter) in _letters(own):
         return letter
     for font in font_manager.fontManager.ttflist:
-        # Fonts of the last resort have a box for everything.
+        # Last-resort fonts have a placeholder for every character.
         if not font.name.startswith("Last") and ord(letter) in _letters(font.fname):
             if font.name not in families:
                 matplotlib.rcParams["font.family"] = [*families, font.name]
@@ -47,8 +47,8 @@ def _letter(letter: str) -> str:
 
 @functools.cache
 def _letters(path: str) -> frozenset[int]:
-    """What a font has."""
+    """The characters of a font."""
     try:
         return frozenset(ft2font.FT2Font(path).get_charmap())
-    except (OSError, RuntimeError):  # of pixels, or damaged
+    except (OSError, RuntimeError):  # a bitmap font, or a damaged one
         return frozenset()

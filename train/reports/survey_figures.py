@@ -1,4 +1,4 @@
-"""The figures of a survey."""
+"""Figures of a survey."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def sample_figure(found: Survey, samples: list[int], path: pathlib.Path) -> None
 
 
 def sample_gif(found: Survey, samples: list[int], path: pathlib.Path) -> None:
-    """The samples one after another, each above its class."""
+    """The samples one after another as a GIF, with their classes."""
     frames = []
     for i in samples:
         frame = Image.new("RGB", (192, 212), "white")
@@ -97,7 +97,7 @@ def sample_gif(found: Survey, samples: list[int], path: pathlib.Path) -> None:
     frames[0].save(path, save_all=True, append_images=frames[1:], duration=700, loop=0)
 
 
-# Takes photos as training reads them, one-hot labels, and a seed; returns images and labels.
+# From decoded photos, one-hot labels and a seed to augmented photos and labels.
 Draw = Callable[[list[np.ndarray], np.ndarray, int], tuple[np.ndarray, np.ndarray]]
 
 
@@ -105,7 +105,7 @@ def augmentation(names: str) -> Draw:
     """A function that applies steps of `--augment` to a few photos.
 
     Raises:
-        UserError: a step does not exist.
+        UserError: if a step does not exist.
     """
     from train.data import augment
 
@@ -125,7 +125,7 @@ def augmentation(names: str) -> Draw:
 def augment_figure(
     found: Survey, chosen: list[int], name: str, draw: Draw, seed: int, path: pathlib.Path
 ) -> None:
-    """Each photo without augmentation, and a few draws of it."""
+    """Each photo without augmentation, and some augmented views of it."""
     labels = np.array([found.photos[i].label for i in chosen], np.int32)
     names = tuple(found.photos[i].name for i in chosen)
     split = Split(names, labels, lambda k: found.read(chosen[k]))
@@ -145,5 +145,5 @@ def augment_figure(
             ax.imshow(np.rint(views[row]).clip(0, 255).astype(np.uint8))
             if not np.array_equal(shares[row], one_hot[row]):
                 ax.set_title(f"{shares[row][labels[row]]:.0%} of it", fontsize=7)
-    figure.suptitle(f"{name}: the photo, and {DRAWS} draws", fontsize=9)
+    figure.suptitle(f"{name}: the photo, and {DRAWS} views", fontsize=9)
     finish(figure, path)

@@ -1,4 +1,4 @@
-"""The page that `train.explore` leaves: one HTML file, pictures inside, no scripts."""
+"""The page of `train.explore`: a single HTML file with embedded pictures, without scripts."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ if TYPE_CHECKING:
     from train.data.duplicates import Pair
     from train.data.survey import Survey
 
-PAIRS_SHOWN = 200  # of each kind; duplicates.csv has them all
+PAIRS_SHOWN = 200  # of each kind; duplicates.csv lists all
 NAMES_SHOWN = 100
 
 
 def write_page(
     found: Survey, room: pathlib.Path, augmentations: list[str], dropped: dict[int, str] | None
 ) -> None:
-    """Write `index.html` beside the tables and pictures that lie in `room` already.
+    """Write `index.html` next to the tables and pictures, which must be in `room` already.
 
     Args:
-        found: what to show.
-        room: with classes.png, sizes.png, samples.jpg, samples.gif, augment-NAME.jpg.
-        augmentations: the names of those.
+        found: the survey.
+        room: a folder with classes.png, sizes.png, samples.jpg, samples.gif, augment-NAME.jpg.
+        augmentations: each NAME.
         dropped: the reason for each photo that is not in `clean.txt`; None without that list.
     """
     name = text(found.source.name)
@@ -51,7 +51,7 @@ def write_page(
         picture = html.figure(room / f"augment-{augmentation}.jpg", title, True)
         parts.append(f"<h2>{text(title)}</h2>{picture}")
     parts.append("<h2>Sizes</h2>" + html.figure(room / "sizes.png", "width, height, shorter side"))
-    parts.append("<h2>Classes</h2>" + html.figure(room / "classes.png", "photos a class", True))
+    parts.append("<h2>Classes</h2>" + html.figure(room / "classes.png", "photos per class", True))
     (room / "index.html").write_text(html.document(found.source.name, parts), "utf-8")
 
 
@@ -137,7 +137,7 @@ def _problem_sections(found: Survey) -> list[str]:
 
 
 def _names(found: Survey, photos: dict[int, str]) -> str:
-    """A list of photos, each with something to say about it."""
+    """A list of photos, each with a remark."""
     rows = [
         f"<li>{text(found.photos[i].split)}: {text(found.photos[i].name)}: {text(said)}</li>"
         for i, said in list(photos.items())[:NAMES_SHOWN]

@@ -64,7 +64,7 @@ def per_class(
     train_counts: np.ndarray,
     groups: dict[str, np.ndarray],
 ) -> list[tuple]:
-    """A row a class, of the columns `PER_CLASS`."""
+    """A row per class, with the columns `PER_CLASS`."""
     columns = sklearn.metrics.precision_recall_fscore_support(
         labels, guesses, labels=np.arange(len(class_names)), zero_division=0
     )
@@ -76,9 +76,9 @@ def per_class(
 
 
 def size_groups(train_counts: np.ndarray) -> dict[str, np.ndarray]:
-    """The third of the classes with the fewest training photos, the middle one, and the largest.
+    """The classes in three groups by number of training photos: small, middle and large.
 
-    All in one group, `all`, where the classes are of one size.
+    If all classes have the same size, they form a single group, `all`.
     """
     order = np.argsort(train_counts, kind="stable")
     if train_counts.min() == train_counts.max():
@@ -92,7 +92,7 @@ def third_rows(
     groups: dict[str, np.ndarray],
     train_counts: np.ndarray,
 ) -> list[tuple]:
-    """A row for each group of classes with photos, of the columns `THIRDS`."""
+    """A row per group of classes that has photos, with the columns `THIRDS`."""
     rows = []
     for name, classes in groups.items():
         inside = np.isin(labels, classes)
@@ -105,7 +105,7 @@ def third_rows(
 
 
 def confusions(labels: np.ndarray, guesses: np.ndarray) -> list[tuple[int, int, int]]:
-    """`(is, taken for, photos)`, the most frequent first."""
+    """Confusions as `(is, taken for, photos)`, the most frequent first."""
     wrong = labels != guesses
     pairs, counts = np.unique(
         np.stack([labels[wrong], guesses[wrong]], axis=1), axis=0, return_counts=True
@@ -115,9 +115,9 @@ def confusions(labels: np.ndarray, guesses: np.ndarray) -> list[tuple[int, int, 
 
 
 def similar_order(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """An order of the classes, int `(C,)`, with those side by side that are hard to tell apart.
+    """An order of the classes, int `(C,)`, in which similar ones are side by side.
 
-    By the probability that photos of one give to the other, clustered.
+    Classes are clustered by the probabilities that photos of one have of being the other.
     """
     count = probabilities.shape[1]
     if count < 3:
