@@ -8,4 +8,14 @@ class UserError(Exception):
     traceback and exit with status 2; the page shows it as a friendly sentence.
 
     >>> raise UserError("top must be at least 1, not 0")
+
+    Attributes:
+        word: names the mistake for the page, which says it in the visitor's language by its
+            words; None if only the message says it.
+        values: what fills in those words.
     """
+
+    def __init__(self, message: object = "", word: str | None = None, **values: object):
+        super().__init__(message)
+        self.word = word
+        self.values = values

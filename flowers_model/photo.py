@@ -118,7 +118,8 @@ def decode(
 
     width, height = image.size
     if width * height > max_pixels:
-        raise _too_large(name, f"{width} x {height} pixels", max_pixels)
+        megapixels = f"{width * height / 1e6:.0f}"
+        raise _too_large(name, f"{width} x {height} pixels", megapixels, max_pixels)
     if at_least is not None and isinstance(source, bytes):
         image.draft(None, (at_least, at_least))  # Does nothing to other formats.
     # If another library has switched this on, half a photo would pass for a complete one.
@@ -191,13 +192,13 @@ def _read(path: str) -> bytes:
 
 def _open(data: bytes, name: str, max_pixels: int) -> Image.Image:
     if not data:
-        raise PhotoError(f"{name} is empty; {_NEEDED}")
+        raise PhotoError(f"{name} is empty; {_NEEDED}", "empty")
     try:
         image = Image.open(io.BytesIO(data), formats=_FORMATS)
     except Image.UnidentifiedImageError as error:
-        raise PhotoError(f"{name} cannot be read as a photo; {_NEEDED}") from error
+        raise PhotoError(f"{name} cannot be read as a photo; {_NEEDED}", "unreadable") from error
     except Image.DecompressionBombError as error:
-        raise _too_large(name, "over 178 megapixels", max_pixels) from error
+        raise _too_large(name, "over 178 megapixels", ">178", max_pixels) from error
     except Exception as error:  # On damaged data the plugins raise nearly anything.
         raise _damaged(name, error) from error
     if image.format == "HEIF" and _heif_is_cut_short(data):
@@ -261,10 +262,16 @@ def _rgb(image: Image.Image) -> Image.Image:
 
 def _damaged(name: str, reason: object) -> PhotoError:
     reason = " ".join(str(reason).split()) or type(reason).__name__
-    return PhotoError(f"{name} is damaged or cut short ({reason}); a whole photo file is needed")
-
-
-def _too_large(name: str, reason: str, max_pixels: int) -> PhotoError:
     return PhotoError(
-        f"{name} is too large ({reason}); at most {max_pixels / 1e6:g} megapixels are fine"
+        f"{name} is damaged or cut short ({reason}); a whole photo file is needed", "cut_short"
+    )
+
+
+def _too_large(name: str, reason: str, megapixels: str, max_pixels: int) -> PhotoError:
+    most = f"{max_pixels / 1e6:g}"
+    return PhotoError(
+        f"{name} is too large ({reason}); at most {most} megapixels are fine",
+        "too_large",
+        megapixels=megapixels,
+        most=most,
     )

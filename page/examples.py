@@ -23,6 +23,22 @@ def file_url(path: str) -> str:
     return f"gradio_api/file={urllib.parse.quote(path)}"
 
 
+def pictured(value: str = "", **settings) -> gr.HTML:
+    """HTML with pictures at addresses as `file_url` gives them.
+
+    Within the page of another place (`<gradio-app>`) they begin with where this server is, which
+    gradio fills in for files; there it sets no `gradio_config`.
+    """
+    template = "value.replaceAll('src=\"gradio_api/', `src=\"${home.url}gradio_api/`)"
+    return gr.HTML(
+        value,
+        html_template=f"${{window.gradio_config ? value : {template}}}",
+        home={"path": "", "url": "/", "meta": {"_type": "gradio.FileData"}},
+        apply_default_css=False,
+        **settings,
+    )
+
+
 def temporary_url(picture: Image.Image, component: gr.HTML) -> str:
     """Write a picture into a file that gradio deletes in time; returns where a browser finds it.
 

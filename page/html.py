@@ -32,23 +32,26 @@ def read(file: dict | None) -> np.ndarray:
     return decode(pathlib.Path(file["path"]).read_bytes())
 
 
-def chosen(event: gr.EventData, what: str, count: int, names: Sequence[str] = ()) -> int:
+def chosen(
+    event: gr.EventData, what: str, count: int, say: Words, names: Sequence[str] = ()
+) -> int:
     """The number that an event of the page's own script carries, from 0 to below `count`.
 
     Args:
+        say: the visitor's words.
         names: one of these stands for its number; so does it in an address.
     """
     number = event._data.get(what) if isinstance(event._data, dict) else None
     if isinstance(number, str) and number in names:
         number = list(names).index(number)
     if type(number) is not int or not 0 <= number < count:
-        raise gr.Error(f"Sorry, there is no such {what}.", print_exception=False)
+        raise gr.Error(say("no_such"), print_exception=False)
     return number
 
 
 def sorry(error: UserError, say: Words = ENGLISH) -> str:
     """What a visitor is told of a mistake."""
-    return say("sorry", reason=error)
+    return say("sorry", reason=say.reason(error))
 
 
 def escape(value: object) -> str:

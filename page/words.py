@@ -7,6 +7,9 @@ import pathlib
 from collections.abc import Sequence
 
 import gradio as gr
+from starlette.requests import Request
+
+from flowers_model.errors import UserError
 
 WORDS: dict[str, dict[str, str]] = json.loads(
     pathlib.Path(__file__).with_name("words.json").read_text("utf-8")
@@ -29,6 +32,13 @@ class Words:
     def __call__(self, name: str, /, **values: object) -> str:
         """A text by its name; it is HTML where the values are, and safe in an attribute."""
         return self.table[name].format(**values) if values else self.table[name]
+
+    def reason(self, error: UserError) -> str:
+        """What is told of a mistake: its own message where these words have none for it."""
+        if error.word is None:
+            return str(error)
+        also = "".join(f"{name}{self('comma')}" for name in ("HEIC", "TIFF"))
+        return self(error.word, needed=self("needed", also=also), **error.values)
 
     def number(self, value: float, digits: int = 0) -> str:
         """A number with so many digits after the point."""
@@ -58,7 +68,7 @@ IN = {language: Words(language) for language in LANGUAGES}
 ENGLISH = IN["en"]
 
 
-def of(request: gr.Request | None) -> Words:
+def of(request: gr.Request | Request | None) -> Words:
     """The words for who sent a request: of the first language that the browser asks for.
 
     Gradio's own script goes by that one, too; English stands for those that are not here.

@@ -1,6 +1,8 @@
 """Tiny things that tests share: photos, networks, bundles."""
 
 import contextlib
+import functools
+import http.server
 import importlib.metadata
 import io
 import os
@@ -8,6 +10,7 @@ import pathlib
 import shutil
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
 
@@ -163,6 +166,30 @@ def page_process(
     finally:
         process.terminate()
         process.wait()
+
+
+class Files(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+
+@contextlib.contextmanager
+def served(folder: pathlib.Path) -> Iterator[str]:
+    """A folder on a web server; its address, which ends with a slash."""
+    with http_server(functools.partial(Files, directory=folder)) as url:
+        yield url
+
+
+@contextlib.contextmanager
+def http_server(handler: Callable) -> Iterator[str]:
+    """A server whose requests are answered by a `BaseHTTPRequestHandler`; its address."""
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/"
+    finally:
+        server.shutdown()
+        server.server_close()
 
 
 def _make_tiny_bundle(folder: pathlib.Path) -> None:

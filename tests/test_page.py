@@ -3,6 +3,7 @@
 import base64
 import contextlib
 import html
+import http.server
 import io
 import pathlib
 import re
@@ -12,13 +13,14 @@ from collections.abc import Callable, Iterator
 import httpx
 import numpy as np
 import pytest
-from helpers import COLOURS, photo, write_tiny_bundle
+from helpers import COLOURS, http_server, photo, served, write_tiny_bundle
 from PIL import Image
 from test_app import encoded, heic, lying, serving
 
 from flowers_model import bundle
 from flowers_model.classifier import FlowerClassifier
 from flowers_model.uncertainty import ClassMeanCosine
+from page import build, theme
 from page.words import IN
 
 playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
@@ -402,6 +404,79 @@ def test_the_preview_of_a_link_is_of_this_page(server):
     assert picture.headers["content-type"] == "image/png"
 
 
+@pytest.mark.parametrize(
+    "tags",
+    [
+        '<iframe src="{0}" style="width: 100%; height: 90vh"></iframe>',
+        '<script type="module" src="{0}/gradio.js"></script><gradio-app src="{0}"></gradio-app>',
+    ],
+    ids=["iframe", "gradio-app"],
+)
+def test_it_answers_within_a_page_of_another_place(browser, server, tmp_path, tags):
+    (tmp_path / "index.html").write_text(
+        f'<title>Garden</title><p id="photo">Mine</p>{tags.format(server)}', "utf-8"
+    )
+    context = browser.new_context(viewport={"width": 390, "height": 844})
+    with served(tmp_path) as garden, contextlib.closing(context):
+        context.set_default_timeout(15_000)
+        requests, faults = [], []
+        context.on("request", lambda request: requests.append(request.url))
+        outer = context.new_page()
+        outer.on("pageerror", lambda error: faults.append(str(error)))
+        outer.goto(f"{garden}#roses")
+        page = outer.frame(url=f"{server}/") or outer.main_frame
+        file = {"name": "photo.jpg", "mimeType": "image/jpeg", "buffer": encoded("JPEG")}
+        page.set_input_files("#flowers-photo .zone input", file)
+        page.wait_for_selector("#flowers-answer h2")
+        assert picture_size(page, "#flowers-answer .whole") == [120, 90]
+        assert picture_size(page, "#flowers-answer .like img") == [80, 60]
+        assert picture_size(page, "#flowers-examples img") == [80, 60]
+        page.click("#flowers-answer .more")
+        page.wait_for_selector("#flowers-flower h2 >> visible=true")
+        assert picture_size(page, "#flowers-flower .photos img") == [80, 60]
+        page.click("#flowers-flower .back")
+        page.wait_for_selector("#flowers-index li >> visible=true")
+        # The page around it is left alone.
+        assert (outer.title(), outer.url) == ("Garden", f"{garden}#roses")
+        others = {url for url in requests if not url.startswith((server, "data:", "blob:"))}
+        assert others <= {garden, f"{garden}favicon.ico"}
+        assert faults == []
+
+
+def test_it_answers_below_a_path_of_a_proxy(browser, model):
+    class Proxy(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            sent = self.rfile.read(int(self.headers.get("content-length", 0)))
+            # What is not below the path is another's.
+            path = self.path.removeprefix("/flowers") if "/flowers/" in self.path else "/none"
+            url, headers = f"{target.rstrip('/')}{path}", self.headers.items()
+            with httpx.stream(self.command, url, content=sent, headers=headers, timeout=30) as got:
+                self.send_response(got.status_code)
+                for name in {"content-type", "content-encoding"} & set(got.headers):
+                    self.send_header(name, got.headers[name])
+                self.end_headers()
+                for part in got.iter_raw():
+                    self.wfile.write(part)
+                    self.wfile.flush()
+
+        do_POST = do_GET  # noqa: N815
+
+        def log_message(self, *_):
+            pass
+
+    demo = build(FlowerClassifier.from_pretrained(model))
+    _, target, _ = demo.launch(
+        root_path="/flowers", prevent_thread_lock=True, quiet=True, **theme.SETTINGS
+    )
+    try:
+        with http_server(Proxy) as url, opened(browser, f"{url}flowers/") as page:
+            upload(page, encoded("JPEG"))
+            assert picture_size(page, "#flowers-answer .whole") == [120, 90]
+            assert picture_size(page, "#flowers-answer .like img") == [80, 60]
+    finally:
+        demo.close()
+
+
 @pytest.mark.parametrize(("locale", "language"), [("de-AT", "de"), ("zh-CN", "zh"), ("it", "en")])
 def test_the_page_speaks_the_visitors_language(browser, server, locale, language):
     say = IN[language]
@@ -410,6 +485,7 @@ def test_the_page_speaks_the_visitors_language(browser, server, locale, language
         tabs = page.locator("[role=tab]").all_inner_texts()
         assert tabs == [say(f"tab_{name}") for name in ("name", "gallery", "many", "card")]
         assert upload(page, photo((0, 0, 0), 5)).startswith(say("unknown"))
+        assert say("unreadable", needed="").strip() in upload(page, b"Dear diary")
         one = {"name": "x.jpg", "mimeType": "image/jpeg", "buffer": encoded("JPEG")}
         page.set_input_files("#flowers-photo .zone input", [one] * 6)
         page.wait_for_selector(f"#flowers-photo :text('{say('too_many', count=6, most=5)}')")

@@ -2,20 +2,17 @@
 
 import base64
 import contextlib
-import functools
-import http.server
 import io
 import json
 import pathlib
 import shutil
-import threading
 import zipfile
 from collections.abc import Iterator
 
 import numpy as np
 import pytest
 import static_site
-from helpers import COLOURS, photo, write_tiny_bundle
+from helpers import COLOURS, photo, served, write_tiny_bundle
 from PIL import Image
 from test_app import encoded, heic, lying
 
@@ -35,23 +32,6 @@ if CHROMIUM is None:
 pytestmark = pytest.mark.slow
 
 EVIL = '<img src=x onerror="window.hacked=1">'
-
-
-class Handler(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *_):
-        pass
-
-
-@contextlib.contextmanager
-def served(folder: pathlib.Path) -> Iterator[str]:
-    handler = functools.partial(Handler, directory=folder)
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}/"
-    finally:
-        server.shutdown()
-        server.server_close()
 
 
 @pytest.fixture(scope="module")

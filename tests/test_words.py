@@ -6,8 +6,11 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
+from helpers import photo
 
 from flowers_model.classifier import Prediction
+from flowers_model.errors import UserError
+from flowers_model.photo import PhotoError, decode
 from page import words
 from page.verdict import Verdict, verdict
 from page.words import ENGLISH, IN, LANGUAGES, WORDS
@@ -53,6 +56,32 @@ def test_a_request_is_answered_in_the_browsers_first_language(header, language):
     request = SimpleNamespace(headers={"accept-language": header})
     assert words.of(request) is IN[language]
     assert words.of(None) is IN["en"]
+
+
+NEEDED = "gebraucht wird ein Foto als JPEG, PNG, WebP, AVIF, HEIC, TIFF, GIF oder BMP"
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (b"", f"dieses Foto ist leer; {NEEDED}"),
+        (b"Dear diary", f"diese Datei lässt sich nicht als Foto lesen; {NEEDED}"),
+        (
+            photo((9, 9, 9))[:500],
+            "dieses Foto ist beschädigt oder abgeschnitten; gebraucht wird eine ganze Datei",
+        ),
+        (
+            photo((9, 9, 9), size=(2000, 600)),
+            "dieses Foto ist zu groß (1 Megapixel); höchstens 0.5 Megapixel gehen",
+        ),
+    ],
+    ids=["empty", "text", "half", "large"],
+)
+def test_what_is_wrong_with_a_photo_is_said_in_each_language(data, said):
+    with pytest.raises(PhotoError) as caught:
+        decode(data, max_pixels=500_000)
+    assert IN["de"].reason(caught.value) == said
+    assert IN["de"].reason(UserError("what no word is for")) == "what no word is for"
 
 
 def test_numbers_are_written_as_each_language_writes_them():

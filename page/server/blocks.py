@@ -23,7 +23,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from page import theme
 from page.frame import Frame
 from page.guard import guard
-from page.server import address, limits, preview
+from page.server import address, embed, limits, preview
 from page.server.kept import KeptPhotos
 
 REFUSAL = "Sorry, this server fetches nothing from other places: send the photo itself."
@@ -92,7 +92,7 @@ class Blocks(gr.Blocks):
             Middleware(NoFetching),
             Middleware(limits.Limits, self.requests),
         ]
-        routes = [*self.routes, *preview.routes()]
+        routes = [*self.routes, *preview.routes(), *embed.routes()]
         of_app = {"routes": routes, "middleware": middleware}
         settings = {"mcp_server": self.mcp or None, **settings}  # None: as the environment says
         if self.frame is not None:

@@ -18,7 +18,7 @@ from flowers_model import hub
 from flowers_model.errors import UserError
 from flowers_model.files import expanded, replacing
 from page.html import escape
-from page.words import Words
+from page.words import ENGLISH, Words
 
 SIDE = 1024  # longest side of a kept photo, pixels
 PHOTOS = 2000  # that are kept at most; of this size, about 0.5 GB
@@ -98,7 +98,7 @@ class KeptPhotos:
             if path.exists():
                 return
             if self._count >= PHOTOS:
-                raise UserError("no more photos can be kept here; the owner has to make room")
+                raise UserError(ENGLISH("feedback_full"), "feedback_full")
             with replacing(path) as temporary:
                 temporary.write_bytes(data)
             self._count += 1

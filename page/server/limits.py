@@ -11,10 +11,12 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from starlette.exceptions import HTTPException
+from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from flowers_model.errors import UserError
+from page import words
 
 MEGABYTE = 1024 * 1024
 FILE = 50 * MEGABYTE  # one photo, or the body of one request
@@ -68,13 +70,11 @@ class Limits:
             await self.app(scope, receive, send)
             return
         largest = UPLOAD if scope["path"].endswith("/upload") else FILE
-        too_large = f"Sorry, that is too large: at most {largest // MEGABYTE} MB are taken."
+        say = words.of(Request(scope))
+        too_large = say("upload_too_large", most=largest // MEGABYTE)
         length = dict(scope["headers"]).get(b"content-length", b"")
         if wait := self._wait((scope.get("client") or ("",))[0]):
-            message = (
-                f"Sorry, these are too many requests: {self.requests} a minute are answered. "
-                f"Try again in {wait} seconds."
-            )
+            message = say("too_often", most=self.requests, count=wait)
             await _refuse(429, message, {"Retry-After": str(wait)}, scope, receive, send)
         elif length.isdigit() and int(length) > largest:
             await _refuse(413, too_large, {}, scope, receive, send)

@@ -19,6 +19,7 @@ from typing import BinaryIO, NoReturn
 
 from flowers_model.errors import UserError
 from flowers_model.files import is_clutter
+from page.words import ENGLISH
 
 FILES = 50  # that are read at a time
 MEGABYTE = 2**20
@@ -64,10 +65,9 @@ def opened(files: Sequence[tuple[str, str]]) -> Iterator[list[Item]]:
                     file = stack.enter_context(_Bounded(path))
                     archive = stack.enter_context(zipfile.ZipFile(file))
                 except UserError as error:
-                    items.append(Item(name, functools.partial(_refuse, str(error))))
+                    items.append(Item(name, functools.partial(_refuse, error)))
                 except Exception:  # On damaged data zipfile raises nearly anything.
-                    reason = "this ZIP is damaged or cut short; a whole one is needed"
-                    items.append(Item(name, functools.partial(_refuse, reason)))
+                    items.append(Item(name, functools.partial(_refuse, _refused("zip_damaged"))))
                 else:
                     items += [
                         Item(member.filename, functools.partial(_read, archive, member, budget))
@@ -91,12 +91,9 @@ class _Budget:
             data += chunk
             self.left -= len(chunk)
             if len(data) > FILE_BYTES:
-                raise UserError(f"it is too large; at most {FILE_BYTES // MEGABYTE} MB are fine")
+                raise _refused("file_too_large", most=FILE_BYTES // MEGABYTE)
             if self.left < 0:
-                raise UserError(
-                    "it was not read, for all together are too large; "
-                    f"at most {ALL_BYTES // MEGABYTE} MB at a time are fine"
-                )
+                raise _refused("all_too_large", most=ALL_BYTES // MEGABYTE)
         return bytes(data)
 
 
@@ -107,9 +104,7 @@ class _Bounded(io.FileIO):
         if size < 0 or size > _LONGEST_READ:
             data = super().read(_LONGEST_READ + 1)
             if len(data) > _LONGEST_READ:
-                raise UserError(
-                    f"this ZIP lists too many files; at most {FILES} at a time are fine"
-                )
+                raise _refused("zip_too_many", most=FILES)
             return data
         return super().read(size)
 
@@ -125,8 +120,13 @@ def _is_clutter(name: str) -> bool:
     return is_clutter(file) or any(is_clutter(one, True) for one in folders if one != "..")
 
 
-def _refuse(reason: str) -> NoReturn:
-    raise UserError(reason)
+def _refused(word: str, **values: int) -> UserError:
+    """Why a file is not read, in one of the page's words."""
+    return UserError(ENGLISH(word, **values), word, **values)
+
+
+def _refuse(error: UserError) -> NoReturn:
+    raise error
 
 
 def _read_file(path: str, budget: _Budget) -> bytes:
@@ -136,17 +136,15 @@ def _read_file(path: str, budget: _Budget) -> bytes:
 
 def _read(archive: zipfile.ZipFile, member: zipfile.ZipInfo, budget: _Budget) -> bytes:
     if stat.S_ISLNK(member.external_attr >> 16):
-        raise UserError("it is a link, which is not followed; put the photo itself into the ZIP")
+        raise _refused("zip_link")
     if member.flag_bits & 0x1:
-        raise UserError("it is encrypted; a ZIP without a password is needed")
+        raise _refused("zip_encrypted")
     if member.compress_type not in _METHODS:
-        raise UserError(
-            "it is compressed in a way that is not read here; an ordinary ZIP is needed"
-        )
+        raise _refused("zip_method")
     try:
         with archive.open(member) as file:
             return budget.read(file)
     except UserError:
         raise
     except Exception as error:  # On damaged data zipfile raises nearly anything.
-        raise UserError("it is damaged in the ZIP; a whole photo is needed") from error
+        raise _refused("zip_photo_damaged") from error

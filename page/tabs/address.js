@@ -1,6 +1,9 @@
-// The address that the page was opened by, of a flower or of a labelled photo, is followed.
+// The address that the page was opened by, of a flower or of a labelled photo, is followed. Within
+// another page (<gradio-app>), address and title are that page's.
+if (!window.gradio_config) return;
+
 const title = document.querySelector("#flowers-hero h1");
-if (title && document.title === window.gradio_config?.title) document.title = title.textContent;
+if (title && document.title === window.gradio_config.title) document.title = title.textContent;
 
 // Within huggingface.co's frame the address is the frame's owner's:
 // https://huggingface.co/docs/hub/spaces-handle-url-parameters

@@ -23,12 +23,12 @@ from flowers_model.errors import UserError
 from flowers_model.photo import decode
 from page import words
 from page.context import PRIVATE, Page
-from page.examples import temporary_url
-from page.html import escape, flower, sorry
+from page.examples import pictured, temporary_url
+from page.html import escape, flower
 from page.server import uploads
 from page.verdict import verdict
 from page.visit import Visit
-from page.words import Words
+from page.words import ENGLISH, Words
 
 # What formulas begin with; the wide forms are read as the same signs by some spreadsheets.
 FORMULAS = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
@@ -46,13 +46,13 @@ class Row:
     problem: str = ""
 
 
-def answer(classifier: FlowerClassifier, item: uploads.Item) -> Row:
-    """Name one of many files."""
+def answer(classifier: FlowerClassifier, item: uploads.Item, say: Words = ENGLISH) -> Row:
+    """Name one of many files; `say` tells why one is not."""
     try:
         pixels = decode(item.read())
         [prediction] = classifier.classify(pixels, top=1)
     except UserError as error:
-        return Row(item.name, problem=str(error))
+        return Row(item.name, problem=say.reason(error))
     return Row(item.name, prediction, _thumbnail(pixels))
 
 
@@ -119,7 +119,7 @@ class Batch:
                 visible=False,
                 elem_id="flowers-many-tools",
             )
-        self._table = gr.HTML(apply_default_css=False, elem_id="flowers-many-table")
+        self._table = pictured(elem_id="flowers-many-table")
 
         outputs = [self._status, self._stop, self._bar, self._table]
         waiting = files.upload(
@@ -162,7 +162,7 @@ class Batch:
                 count = min(len(items), uploads.FILES)
                 for item in items[:count]:
                     yield {self._status: _progress(len(rows), count, say)}
-                    rows.append(answer(classifier, item))
+                    rows.append(answer(classifier, item, say))
                     body += _line(len(rows), rows[-1], self._url(rows[-1]), say)
                     # Never the end of the table, which browsers supply: text that only grows is
                     # sent as what is new.
@@ -198,7 +198,7 @@ def _line(number: int, row: Row, url: str, say: Words) -> str:
     name = f'<span class="file"><bdi>{escape(row.name)}</bdi></span>'
     known = f'data-number="{number}" data-line="{html.escape(write_line(row))}"'
     if row.prediction is None:
-        problem = escape(sorry(UserError(row.problem), say))
+        problem = escape(say("sorry", reason=row.problem))
         return f'<tr {known}><td>{name}</td><td colspan="2" class="problem">{problem}</td></tr>'
     found = row.prediction
     known += f' data-sure="{found.probabilities[0]:.6f}"{" data-refused" if found.refused else ""}'

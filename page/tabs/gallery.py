@@ -15,7 +15,7 @@ from flowers_model.bundle import BundleError
 from flowers_model.classifier import FlowerClassifier
 from page import words
 from page.context import PRIVATE, Page
-from page.examples import Examples
+from page.examples import Examples, pictured
 from page.html import chosen, escape, named
 from page.visit import Visit
 from page.words import Words
@@ -31,7 +31,9 @@ OPENED = """() => {
             return;
         }
         const place = document.getElementById("flowers-gallery");
-        const address = `#flower=${encodeURIComponent(heading.dataset.flower)}`;
+        // Within another page (<gradio-app>), the address is that page's.
+        const address = window.gradio_config
+            ? `#flower=${encodeURIComponent(heading.dataset.flower)}` : location.href;
         if (place.dataset.open !== "yes") history.pushState(history.state, "", address);
         else history.replaceState(history.state, "", address);
         document.dispatchEvent(new Event("addressed"));
@@ -262,22 +264,17 @@ def add(page: Page) -> Opened:
     script = pathlib.Path(__file__).with_name("gallery.js").read_text("utf-8")
 
     def opened(visit: Visit | None, event: gr.EventData, request: gr.Request) -> str:
-        names = page.knowing(visit).label_names
-        number = chosen(event, "flower", len(names), names)
-        return flowers.page(number, words.of(request), visit)
+        names, say = page.knowing(visit).label_names, words.of(request)
+        return flowers.page(chosen(event, "flower", len(names), say, names), say, visit)
 
     def known(visit: Visit | None, request: gr.Request) -> dict:
         return {taught: flowers.taught(visit, words.of(request)), flower: ""}
 
     with gr.Column(elem_id="flowers-gallery"):
-        taught = gr.HTML("", js_on_load=script, apply_default_css=False, elem_id="flowers-taught")
-        index = gr.HTML(
-            page.frame.html("index", flowers.index),
-            js_on_load=script,
-            apply_default_css=False,
-            elem_id="flowers-index",
-        )
-        flower = gr.HTML("", js_on_load=script, apply_default_css=False, elem_id="flowers-flower")
+        taught = pictured(js_on_load=script, elem_id="flowers-taught")
+        listed = page.frame.html("index", flowers.index)
+        index = pictured(listed, js_on_load=script, elem_id="flowers-index")
+        flower = pictured(js_on_load=script, elem_id="flowers-flower")
     for part in (taught, index, flower):
         part.open(opened, page.visit, flower, **PRIVATE).then(js=OPENED)
     return Opened([index, flower], taught, flower, opened, known)

@@ -16,7 +16,7 @@ from flowers_model.photo import decode
 from flowers_model.similar import Similar
 from page import words
 from page.context import PRIVATE, Page
-from page.examples import temporary_url
+from page.examples import pictured, temporary_url
 from page.html import MOST, SIMILAR, chosen, escape, read, sorry, strip
 from page.tabs import feedback, intake
 from page.tabs.answer import Answer, Seen, render
@@ -29,7 +29,9 @@ PREVIEW = 800  # longest side of the photo that the page shows, pixels
 ANSWERED = """() => requestAnimationFrame(() => {
     const {photo} = document.querySelector("#flowers-answer .answer")?.dataset ?? {};
     const here = location.pathname + location.search;
-    history.replaceState(history.state, "", photo ? `#photo=${photo}` : here);
+    // Within another page (<gradio-app>), the address is that page's.
+    if (window.gradio_config)
+        history.replaceState(history.state, "", photo ? `#photo=${photo}` : here);
     for (const name of ["addressed", "answered"]) document.dispatchEvent(new Event(name));
 })"""
 # Tells the number of a photo that was tapped.
@@ -65,18 +67,15 @@ class Identify:
         with gr.Column(elem_id="flowers-name"):
             self.photos = intake.photos(frame)
             scripts = [HERE / "answer.js", HERE / "address.js"]
-            self.answer = gr.HTML(
-                "",
+            self.answer = pictured(
                 js_on_load="\n".join(script.read_text("utf-8") for script in scripts),
-                apply_default_css=False,
                 elem_id="flowers-answer",
             )
             if page.kept is not None:
                 feedback.add(page.kept, classifier.manifest, self.photos, frame)
-            tried = gr.HTML(
+            tried = pictured(
                 frame.html("examples", page.examples.some),
                 js_on_load=CHOOSE,
-                apply_default_css=False,
                 visible=bool(page.examples.files),
                 elem_id="flowers-examples",
             )
@@ -107,11 +106,11 @@ class Identify:
             What `photos` and `answer` become, in the words of who sent the request.
         """
         started = time.perf_counter()
-        examples = self._examples
-        number = chosen(event, "photo", len(examples.files))
+        examples, say = self._examples, words.of(request)
+        number = chosen(event, "photo", len(examples.files), say)
         pixels = decode(pathlib.Path(examples.files[number]).read_bytes())
         photo = self._prepared(pixels, examples.url(number))
-        said = self._say([photo], started, visit, words.of(request), number)
+        said = self._say([photo], started, visit, say, number)
         return {self.photos: None, self.answer: said}
 
     def show(self, files: list[dict] | None, visit: Visit | None, request: gr.Request) -> str:

@@ -61,22 +61,23 @@ for (const input of [chooser, camera])
         input.value = ""; // so that the same photo can be chosen again
     });
 
-// Dropped and pasted anywhere while this tab is shown.
+// Dropped and pasted anywhere while this tab is shown; within another page (<gradio-app>), only here.
+const around = (!window.gradio_config && element.closest("gradio-app")) || document;
 const listening = () => element.isConnected && element.offsetParent;
 const carried = (items) => [...(items?.files ?? [])];
-document.addEventListener("dragover", (event) => {
+around.addEventListener("dragover", (event) => {
     if (!listening() || !event.dataTransfer.types.includes("Files")) return;
     event.preventDefault();
     zone.toggleAttribute("data-over", true);
 });
 for (const name of ["dragleave", "drop"])
-    document.addEventListener(name, () => zone.removeAttribute("data-over"));
-document.addEventListener("drop", (event) => {
+    around.addEventListener(name, () => zone.removeAttribute("data-over"));
+around.addEventListener("drop", (event) => {
     if (!listening() || !carried(event.dataTransfer).length) return;
     event.preventDefault();
     send(carried(event.dataTransfer));
 });
-document.addEventListener("paste", (event) => {
+around.addEventListener("paste", (event) => {
     if (listening()) send(carried(event.clipboardData));
 });
 element.querySelector(".paste").addEventListener("click", async () => {

@@ -38,7 +38,7 @@ export class Renderer {
 
     // What is told of what cannot be: a PhotoError, or what the worker makes of one.
     reason({word, values, message}) {
-        return word ? this.say(word, {needed: this.words.needed, ...values}) : message;
+        return word ? this.say(word, {needed: this.say("needed", {also: ""}), ...values}) : message;
     }
 
     sorry(error) {
