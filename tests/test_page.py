@@ -519,6 +519,7 @@ def test_a_flower_is_found_by_either_of_its_names(page):
 def test_a_bad_file_gets_a_sentence_and_the_next_photo_an_answer(page):
     said = upload(page, b"Dear diary")
     assert said.startswith("Sorry, this photo cannot be read as a photo")
+    assert page.locator("#flowers-answer .sorry").is_visible()
     assert page.locator("#flowers-answer .names").count() == 0
     assert "Traceback" not in page.content()
     assert "Sorry" not in upload(page, encoded("JPEG"))
