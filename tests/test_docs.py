@@ -187,6 +187,7 @@ def test_quoted_messages_are_the_programs_own():
     """What troubleshooting.md quotes, parted at what differs and at punctuation, is in the code."""
     sources = [file for name in FOLDERS - {"tests"} for file in ROOT.glob(f"{name}/**/*.py")]
     known = "\n".join(text for file in sources for text in messages(file))
+    known += (ROOT / "page/words.json").read_text("utf-8")
     page = (ROOT / "docs/troubleshooting.md").read_text("utf-8")
     quoted = [block for language, block in fences(page) if language == "text"]
     quoted += [span for span in spans(page) if re.match("[a-z' ]+ [a-z' ]+ [a-z' ]+$", span)]
