@@ -70,18 +70,21 @@ export class Judge {
     #score(logits, embedding) {
         const {refusal, temperature} = this.calibration;
         if (!refusal) return null;
-        let raw;
-        if (refusal.score === "distance") {
-            const mine = direction(embedding);
-            raw = -this.means.reduce((most, mean) => Math.max(most, dot(mine, mean)), -Infinity);
-        } else {
-            const scaled = Array.from(logits, (logit) => logit / temperature);
-            const highest = scaled.reduce((a, b) => Math.max(a, b));
-            const total = scaled.reduce((sum, value) => sum + Math.exp(value - highest), 0);
-            raw = refusal.score === "probability" ? -1 / total : -temperature * (highest + Math.log(total));
-        }
+        const raw = strangeness(refusal.score, logits, embedding, temperature, this.means);
         return (raw - refusal.center) / (refusal.threshold - refusal.center);
     }
+}
+
+// A refusal score before it is scaled, higher is stranger; flowers_model/uncertainty.py, `SCORES`.
+export function strangeness(score, logits, embedding, temperature, means) {
+    if (score === "distance") {
+        const mine = direction(embedding);
+        return -means.reduce((most, mean) => Math.max(most, dot(mine, mean)), -Infinity);
+    }
+    const scaled = Array.from(logits, (logit) => logit / temperature);
+    const highest = scaled.reduce((a, b) => Math.max(a, b));
+    const total = scaled.reduce((sum, value) => sum + Math.exp(value - highest), 0);
+    return score === "probability" ? -1 / total : -temperature * (highest + Math.log(total));
 }
 
 // The numbers of the nearest of `known` directions to an embedding, the nearest first. Of a single
@@ -90,26 +93,4 @@ export function nearest(known, embedding) {
     if (known.length < 2) return [];
     const mine = direction(embedding);
     return ranked(known.map((one) => dot(one, mine)));
-}
-
-// A matrix that NumPy wrote, as rows.
-export function readRows(buffer) {
-    const view = new DataView(buffer);
-    const start = 10 + view.getUint16(8, true); // format 1.0
-    const head = new TextDecoder("latin1").decode(new Uint8Array(buffer, 10, start - 10));
-    const [, type] = head.match(/'descr': '<(f\d)'/) ?? [];
-    const [, rows, columns] = head.match(/'fortran_order': False, 'shape': \((\d+), (\d+)\)/) ?? [];
-    const read = {f2: half, f4: (v, at) => v.getFloat32(at, true), f8: (v, at) => v.getFloat64(at, true)}[type];
-    if (!read || rows === undefined) throw new Error("this is no matrix of NumPy's");
-    const bytes = Number(type[1]);
-    return Array.from({length: Number(rows)}, (_, y) =>
-        Array.from({length: Number(columns)}, (_, x) => read(view, start + bytes * (y * columns + x))),
-    );
-}
-
-function half(view, at) {
-    const bits = view.getUint16(at, true);
-    const [exponent, fraction] = [(bits >> 10) & 31, bits & 1023];
-    const size = exponent ? (1 + fraction / 1024) * 2 ** (exponent - 15) : fraction * 2 ** -24;
-    return bits & 0x8000 ? -size : size;
 }

@@ -1,0 +1,131 @@
+// What teaching comes to, as flowers_model/lesson.py: the new head, calibrated anew, and what the
+// taught photos tell about themselves. Figures that only a bundle's card shows are left out.
+
+import {direction, strangeness} from "../judge.js";
+import {fitTemperature, labelSetLimit, largeSources, refusalBounds} from "./calibration.js";
+import {grown, logits, Past} from "./few_shot.js";
+import {argmax, row, transposed} from "./matrix.js";
+
+const FOLDS = 5; // in which photos are held out; classes of up to as many photos one by one
+
+// A model that can be taught.
+export class Teacher {
+    // Args:
+    //     manifest: of the bundle; arrays: of its statistics.npz, and its last layer.
+    constructor(manifest, arrays) {
+        const numbers = Object.fromEntries(Object.entries(arrays).map(([name, {data}]) => [name, data]));
+        const [, depth] = arrays.means.shape;
+        const covariance = new Float64Array(depth * depth); // of which the file has the upper triangle
+        for (let i = 0, at = 0; i < depth; i++)
+            for (let j = i; j < depth; j++, at++) covariance[i * depth + j] = covariance[j * depth + i] = numbers.covariance[at];
+        this.manifest = manifest;
+        this.statistics = {...numbers, depth, covariance};
+        const kernel = transposed(numbers.kernel, manifest.class_names.length);
+        this.past = new Past(this.statistics, {kernel, bias: numbers.bias, narrow: numbers.narrow[0] === 1});
+    }
+
+    // Args:
+    //     photos: embeddings by class name, of each name one or more.
+    // Returns what the model is then, and of each taught class how many of its photos are right by
+    // the others, `right`, null where that cannot be said; what is doubtful as `notes`.
+    teach(photos) {
+        const {statistics, past} = this;
+        const {class_names, calibration} = this.manifest;
+        const n = statistics.depth;
+        const names = [...class_names, ...Object.keys(photos).filter((name) => !class_names.includes(name))];
+        const before = statistics.taught_labels.length;
+        const rows = Array.from({length: before}, (_, i) => row(statistics.taught, i, n));
+        const labels = [...statistics.taught_labels];
+        for (const [name, those] of Object.entries(photos))
+            for (const one of those) {
+                rows.push(Float64Array.from(one));
+                labels.push(names.indexOf(name));
+            }
+        const head = grown(past, calibration.temperature, rows, labels);
+        const answers = heldOutAnswers(past, calibration.temperature, rows, labels, head);
+        const means = newMeans(statistics, names.length, rows.slice(before), labels.slice(before)).map(direction);
+        const judged = this.#judged(head, rows, labels, answers);
+        const fitted = recalibrated(calibration, judged, means);
+        const refused = (i) => {
+            const {refusal, temperature} = fitted;
+            return refusal && strangeness(refusal.score, answers[i], rows[i], temperature, means) > refusal.threshold;
+        };
+        const said = answers.map((one, i) => one && {label: argmax(one), strange: refused(i)});
+        let at = before;
+        const classes = Object.entries(photos).map(([name, {length}]) => {
+            const label = names.indexOf(name);
+            const own = said.slice(at, (at += length));
+            const right = own.every(Boolean) ? own.filter((one) => one.label === label).length / length : null;
+            const doubts = own.map((one) => one && {name: names[one.label], strange: one.strange});
+            return {name, label, photos: length, fresh: !class_names.includes(name), right, doubts};
+        });
+        const manifest = {...this.manifest, class_names: names, calibration: fitted};
+        return {manifest, head, means, classes};
+    }
+
+    // Answers to photos that had no part in them: the bundle's own, and the taught ones as a source
+    // of their own.
+    #judged(head, rows, labels, answers) {
+        const {held_out, held_out_labels, held_out_sources, depth: n} = this.statistics;
+        const embeddings = Array.from(held_out_labels, (_, i) => row(held_out, i, n));
+        const told = rows.flatMap((_, i) => (answers[i] ? [i] : []));
+        return {
+            logits: [...embeddings.map((one) => logits(head, one)), ...told.map((i) => answers[i])],
+            embeddings: [...embeddings, ...told.map((i) => rows[i])],
+            labels: [...held_out_labels, ...told.map((i) => labels[i])],
+            sources: [...held_out_sources, ...told.map(() => -1)],
+        };
+    }
+}
+
+// The logits of each taught photo from a head that was grown without it; null of a single one.
+// Args:
+//     head: grown with all of them, near which the others are.
+function heldOutAnswers(past, temperature, rows, labels, head) {
+    const places = labels.map((label, i) => labels.slice(0, i).filter((one) => one === label).length);
+    const single = labels.map((label) => labels.filter((one) => one === label).length === 1);
+    const answers = labels.map(() => null);
+    for (let fold = 0; fold < FOLDS; fold++) {
+        const out = labels.map((_, i) => places[i] % FOLDS === fold && !single[i]);
+        if (!out.includes(true)) continue;
+        const kept = (values) => values.filter((_, i) => !out[i]);
+        const without = grown(past, temperature, kept(rows), kept(labels), head);
+        rows.forEach((one, i) => {
+            if (out[i]) answers[i] = logits(without, one);
+        });
+    }
+    return answers;
+}
+
+// Temperature, refusal threshold and limit of the label sets: each of the old sources counts the
+// same, and the promises hold for every large one.
+function recalibrated(calibration, judged, means) {
+    const numbers = [...new Set(judged.sources)].sort((a, b) => a - b);
+    const sources = numbers.map((number) => judged.sources.flatMap((one, i) => (one === number ? [i] : [])));
+    const old = numbers.filter((number) => number >= 0).length || 1;
+    const all = judged.sources.filter((number) => number >= 0).length;
+    const weights = judged.sources.map(() => 1);
+    numbers.forEach((number, k) => {
+        if (number >= 0) for (const i of sources[k]) weights[i] = all / (old * sources[k].length);
+    });
+    const temperature = fitTemperature(judged.logits, judged.labels, weights);
+    const large = largeSources(sources);
+    let {refusal, label_sets: sets} = calibration;
+    if (refusal) {
+        const raw = judged.logits.map((one, i) => strangeness(refusal.score, one, judged.embeddings[i], temperature, means));
+        refusal = {...refusal, ...refusalBounds(raw, large, refusal.keeps)};
+    }
+    if (sets) sets = {...sets, limit: labelSetLimit(judged.logits, temperature, judged.labels, large, sets.coverage)};
+    return {...calibration, temperature, refusal, label_sets: sets};
+}
+
+// The classes' mean embeddings with the new photos in, as rows.
+function newMeans({means, counts, depth: n}, count, rows, labels) {
+    return Array.from({length: count}, (_, label) => {
+        const own = rows.filter((_, i) => labels[i] === label);
+        const [before, known] = label < counts.length ? [row(means, label, n), counts[label]] : [new Float64Array(n), 0];
+        if (!own.length) return before;
+        const total = known + own.length;
+        return before.map((value, j) => Math.fround((known * value + own.reduce((sum, one) => sum + one[j], 0)) / total));
+    });
+}
