@@ -10,7 +10,8 @@ its style and all that is known beforehand come from `page/`, as HTML.
     app/                    scripts and styles
     runtime/                onnxruntime-web; its WebAssembly is sent compressed
     model/                  of the bundle: model.onnx, classifier.json, refusal.npy, gallery/, the
-                            report's figures
+                            report's figures; what teaching needs: statistics.npz, and head.npz, the
+                            last layer
 """
 
 from __future__ import annotations
@@ -34,16 +35,23 @@ from collections.abc import Sequence
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 
+import numpy as np
+
+from flowers_model import hub
+from flowers_model.bundle import STATISTICS
 from flowers_model.classifier import DEFAULT, FlowerClassifier
 from flowers_model.command import MODEL_HELP, Parser, reporting_mistakes
 from flowers_model.errors import UserError
 from flowers_model.files import cache_folder, replacing
+from flowers_model.grow import read_head
 from flowers_model.installation import spoken
+from flowers_model.storage import narrowed
 from page import html, theme
 from page.examples import Examples
 from page.tabs import about, batch, intake
 from page.tabs.gallery import Flowers
 from page.verdict import promise
+from page.visit import FEWEST, FLOWERS, LONGEST, MOST, can_be_taught
 from page.words import ENGLISH, IN, LANGUAGES, Words
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -96,6 +104,9 @@ def write(folder: pathlib.Path, model: str | os.PathLike, address: str = "") -> 
     if (embeddings := classifier.folder / "gallery/embeddings.npy").is_file():
         shutil.copyfile(embeddings, folder / "model/gallery/embeddings.npy")
         checked.append("model/gallery/embeddings.npy")
+    teachable = can_be_taught(classifier)
+    if teachable:
+        checked += _write_teaching(classifier.folder, folder / "model")
     flowers = Flowers(classifier, photos)
     names = classifier.label_names
     sets = classifier.manifest.calibration.label_sets
@@ -104,6 +115,9 @@ def write(folder: pathlib.Path, model: str | os.PathLike, address: str = "") -> 
         "similar": html.SIMILAR,
         "listed": html.LISTED,
         "flowers": names,
+        "teaching": {"fewest": FEWEST, "most": MOST, "flowers": FLOWERS, "longest": LONGEST}
+        if teachable
+        else None,
         "scientific_names": classifier.manifest.scientific_names,
         "display_names": classifier.manifest.display_names,
         "photos": [
@@ -124,6 +138,9 @@ def write(folder: pathlib.Path, model: str | os.PathLike, address: str = "") -> 
         room = folder / "language" / language
         room.mkdir(parents=True)
         parts = _parts(classifier, photos, flowers, say) | {"address": address}
+        parts |= {"teach_tab": "", "teach_panel": ""}
+        if teachable:
+            parts |= _teaching(model, say)
         whole = _filled(template, parts)
         page = {"words": say.table}
         if say is ENGLISH:
@@ -164,6 +181,33 @@ def _parts(
     }
 
 
+def _teaching(model: str | os.PathLike, say: Words) -> dict[str, str]:
+    """The tab in which the model is taught, by what index.html calls its parts."""
+    repo = model if hub.is_repo_id(str(model)) else "USER/MODEL"
+    numbers = {"fewest": FEWEST, "most": MOST}
+    command = f"{spoken('teach')} --model {repo} --data folder:PHOTOS --output BUNDLE"
+    how = say("teach_how", command=f"<code>{html.escape(command)}</code>")
+    tab = (
+        '<button type="button" role="tab" id="tab-teach" aria-controls="panel-teach" '
+        f'aria-selected="false" tabindex="-1">{say("tab_teach")}</button>'
+    )
+    panel = f"""<section role="tabpanel" id="panel-teach" aria-labelledby="tab-teach" hidden>
+<div id="flowers-teach">
+    <p>{say("teach_introduction", **numbers)}</p>
+    <label>{say("teach_name")} <input type="text" maxlength="{LONGEST}" autocomplete="off"></label>
+    <label class="zone"><input type="file" accept="image/*,.avif" multiple>
+        <strong>{say("teach_photos", **numbers)}</strong></label>
+    <div class="strip"></div>
+    <button type="button" class="press">{say("teach_press")}</button>
+    <div class="said"></div>
+    <div class="after" hidden><button type="button" class="try">{say("teach_try")}</button>
+        <p class="aside">{how}</p></div>
+</div>
+</section>
+"""
+    return {"teach_tab": tab, "teach_panel": panel}
+
+
 def replace(folder: pathlib.Path, model: str | os.PathLike) -> None:
     """Write the site of a bundle, also in the place of an earlier one.
 
@@ -192,6 +236,16 @@ def _write_model(bundle: pathlib.Path, folder: pathlib.Path) -> list[str]:
     for name in [*names, *(name for name in figures if (bundle / name).is_file())]:
         shutil.copyfile(bundle / name, folder / "model" / name)
     return [f"model/{name}" for name in names]
+
+
+def _write_teaching(bundle: pathlib.Path, folder: pathlib.Path) -> list[str]:
+    """Write what teaching needs of a bundle; returns what the page must check."""
+    shutil.copyfile(bundle / STATISTICS, folder / STATISTICS)
+    head = read_head(bundle)
+    kernel = narrowed(head.kernel)
+    narrow = np.array([kernel.dtype == np.float16], np.int32)  # taught columns then are, too
+    np.savez_compressed(folder / "head.npz", kernel=kernel, bias=head.bias, narrow=narrow)
+    return [f"model/{STATISTICS}", "model/head.npz"]
 
 
 def _figures(bundle: pathlib.Path, say: Words) -> str:

@@ -3,6 +3,7 @@
 import {begin as beginBatch} from "./batch.js";
 import {PhotoError} from "./photo.js";
 import {escape, Renderer} from "./render.js";
+import {begin as beginTeaching} from "./teach.js";
 import intake from "./page/intake.js";
 import answerScript from "./page/answer.js";
 import galleryScript from "./page/gallery.js";
@@ -17,7 +18,7 @@ if (root.lang !== "en") {
     find("main").innerHTML = said.main;
     delete root.dataset.translating;
 }
-const [answer, index, flower, loading] = ["#flowers-answer", "#flowers-index", "#flowers-flower", "#loading"].map(find);
+const [answer, taught, index, flower, loading] = ["#flowers-answer", "#flowers-taught", "#flowers-index", "#flowers-flower", "#loading"].map(find);
 const renderer = new Renderer(site, said.words);
 
 // The network.
@@ -26,10 +27,10 @@ const worker = new Worker(new URL("worker.js", import.meta.url), {type: "module"
 const waiting = new Map();
 let last = 0;
 
-const ask = (task, files) =>
+const ask = (task, files, values) =>
     new Promise((resolve, reject) => {
         waiting.set(++last, {resolve, reject});
-        worker.postMessage({id: last, task, files});
+        worker.postMessage({id: last, task, files, values});
     });
 
 let failed = false;
@@ -62,8 +63,10 @@ worker.onerror = () => {
 // Naming a flower.
 
 let urls = [];
+let shown = null; // the photos that are answered, and the number of a labelled one
 
 async function show(files, known = null) {
+    shown = {files, known};
     try {
         const result = await ask("look", files);
         urls.forEach((url) => URL.revokeObjectURL(url));
@@ -75,30 +78,51 @@ async function show(files, known = null) {
         answer.innerHTML = `<p class="sorry" role="alert" tabindex="-1">${escape(said)}</p>`;
         if (!(error instanceof PhotoError)) console.error(error);
     }
+}
+
+async function answered(files, known) {
+    await show(files, known);
     document.dispatchEvent(new Event("answered"));
 }
 
 async function showLabelled(number) {
     const photo = await fetch(site.photos[number].url).catch(() => null);
-    if (photo?.ok) await show([await photo.blob()], number);
+    if (photo?.ok) await answered([await photo.blob()], number);
 }
 
 const photos = {stays: true};
 intake(find("#flowers-photo"), () => {
     if (location.hash) go("", false);
-    show(photos.value.map(({file}) => file));
+    answered(photos.value.map(({file}) => file));
 }, photos, async (file) => ({file}));
 
-const events = {choose: ({photo}) => go(`photo=${photo}`), open: (event) => go(`flower=${encodeURIComponent(site.flowers[event.flower])}`)};
+const events = {
+    choose: ({photo}) => go(`photo=${photo}`),
+    open: (event) => go(`flower=${encodeURIComponent(renderer.flowers[event.flower])}`),
+    teach: () => {
+        choose(shown.files);
+        go("teach");
+    },
+};
 const trigger = (name, data) => events[name](data);
 answerScript(answer, trigger);
-for (const place of [index, flower]) galleryScript(place, trigger);
+for (const place of [taught, index, flower]) galleryScript(place, trigger);
 find("#flowers-examples")?.addEventListener("click", (event) => {
     const button = event.target.closest("[data-photo]");
     if (button) trigger("choose", {photo: Number(button.dataset.photo)});
 });
 manyScript(find("#flowers-many-tools"));
 beginBatch(find("#panel-many"), renderer, ask);
+
+// What the visitor teaches is known to all of it.
+
+function known() {
+    taught.innerHTML = renderer.taughtCards();
+    if (shown) show(shown.files, shown.known);
+}
+
+const choose = site.teaching && beginTeaching(find("#flowers-teach"), find("#flowers-visit"), renderer, ask, known);
+find("#flowers-teach .try")?.addEventListener("click", () => go(""));
 
 // Tabs, and an address for each of them, each flower and each labelled photo.
 
@@ -111,20 +135,21 @@ function select(name) {
         tab.tabIndex = chosen ? 0 : -1;
         find(`#panel-${tab.id.slice(4)}`).hidden = !chosen;
     }
+    if (name === "teach") ask("study", []).catch(() => {}); // it is told when it is needed
 }
 
 let pages = null; // of all flowers, once one is opened
 
 async function follow() {
     const address = new URLSearchParams(location.hash.slice(1));
-    const wanted = site.flowers.indexOf(address.get("flower"));
+    const wanted = renderer.flowers.indexOf(address.get("flower"));
     const number = Number(address.get("photo") ?? -1);
     const place = find("#flowers-gallery");
     delete place.dataset.open;
     if (wanted >= 0) {
         select("gallery");
         pages ??= await read(`language/${root.lang}/flowers.json`);
-        flower.innerHTML = pages[wanted];
+        flower.innerHTML = renderer.flower(wanted, pages);
         place.dataset.open = "yes";
         place.scrollIntoView();
         flower.querySelector("h2").focus({preventScroll: true});

@@ -16,6 +16,13 @@ export class Renderer {
     constructor(site, words) {
         this.site = site;
         this.words = words;
+        this.taught = []; // in this visit: name, its number, share that is right, and photos of each flower
+    }
+
+    // All names that the model knows, in the order of their numbers.
+    get flowers() {
+        const {flowers} = this.site;
+        return [...flowers, ...this.taught.map(({name}) => name).filter((name) => !flowers.includes(name))];
     }
 
     say(name, values = {}) {
@@ -30,6 +37,10 @@ export class Renderer {
     percent(share) {
         const say = (value) => this.say("percent", {number: this.number(100 * value)});
         return share > 0.995 ? `&gt;${say(0.99)}` : share < 0.005 ? `&lt;${say(0.01)}` : say(share);
+    }
+
+    share(value) {
+        return this.say("percent", {number: this.number(100 * value)});
     }
 
     photos(count) {
@@ -71,6 +82,68 @@ export class Renderer {
         return credit && `<p class="credit">${this.say("credit", {credit})}</p>`;
     }
 
+    // A photo with its name, and who took it; taught ones have the numbers after the gallery's.
+    figure(number) {
+        const {photos} = this.site;
+        if (number < photos.length) return `<figure>${this.photo(number)}${this.credit(number)}</figure>`;
+        const all = this.taught.flatMap(({name, photos}) => photos.map(({url}) => ({name, url})));
+        return this.#taughtFigure(all[number - photos.length]);
+    }
+
+    #taughtFigure({name, url}) {
+        return `<figure><div class="photo"><img src="${url}" alt=""><span class="caption">${this.shown(name)}</span></div></figure>`;
+    }
+
+    // The flowers that were taught, for the gallery.
+    taughtCards() {
+        const cards = this.taught.map(({name, label, right, photos}) => {
+            const share = right === null ? "" : `<span class="right">${this.say("right_share", {share: this.share(right)})}</span>`;
+            return `<li data-find="${escape(name.toLowerCase())}"><button type="button" data-flower="${label}"><img
+                src="${photos[0].url}" alt=""><span class="label">${this.named(name)} ${this.latin(name)}</span>${share}</button></li>`;
+        });
+        return cards.length ? `<h3>${this.say("teach_here")}</h3><ul class="cards">${cards.join("")}</ul>` : "";
+    }
+
+    // The page of one flower, by its number.
+    // Args:
+    //     pages: of those that the model knew before.
+    flower(number, pages) {
+        const name = this.flowers[number];
+        const here = this.taught.find((one) => one.name === name);
+        const photos = here && here.photos.map(({url}) => this.#taughtFigure({name, url})).join("");
+        const section = here ? `<h3>${this.say("teach_here")}</h3><div class="photos">${photos}</div>` : "";
+        if (number < pages.length) return pages[number] + section;
+        return `<button type="button" class="back">${this.say("all_flowers")}</button>
+            <h2 tabindex="-1" data-flower="${escape(name)}">${escape(name)}</h2>${section}`;
+    }
+
+    // What was learned of each flower, its photos, and what is to be said of them.
+    lesson() {
+        const lines = this.taught.map(({name, right, photos}) => {
+            const told = [`<b>${escape(name)}</b>`, this.photos(photos.length)];
+            if (right !== null) told.push(this.say("teach_right", {share: this.share(right)}));
+            return `<li>${told.join(this.words.comma)}</li>`;
+        });
+        const photos = this.taught.flatMap(({name, photos}) => photos.map(({url}) => this.#taughtFigure({name, url})));
+        const notes = this.taught.flatMap((one) => this.#doubts(one));
+        return `<div role="status"><p>${this.say("teach_knows")}</p><ul>${lines.join("")}</ul></div>
+            <div class="strip">${photos.join("")}</div>
+            ${notes.length ? `<h3>${this.say("teach_look")}</h3><ul class="doubts">${notes.join("")}</ul>` : ""}`;
+    }
+
+    #doubts({name, fresh, photos}) {
+        const {fewest, most} = this.site.teaching;
+        const few = {name: escape(name), photos: this.photos(photos.length), fewest, most};
+        const notes = fresh && photos.length < fewest ? [`<li>${this.say("teach_few", few)}</li>`] : [];
+        for (const {title, url, doubt} of photos) {
+            if (!doubt || (doubt.name === name && !doubt.strange)) continue;
+            const values = {photo: escape(title), name: escape(name), other: this.shown(doubt.name)};
+            const text = this.say(doubt.name === name ? "teach_unsure" : "teach_odd", values);
+            notes.push(`<li><img src="${url}" alt=""> ${text}</li>`);
+        }
+        return notes;
+    }
+
     photo(number) {
         const {url, label} = this.site.photos[number];
         const name = this.shown(label);
@@ -87,9 +160,8 @@ export class Renderer {
         const names = prediction.labels.map((label, i) => this.#name(i, label, prediction.probabilities[i]));
         const figures = seen.map((one, i) => this.#figure(i, one, urls[i], prediction.labels, crop));
         const like = alike.filter((number) => number !== known).slice(0, this.site.similar);
-        const strip = like
-            .map((number) => `<figure>${this.photo(number)}${this.credit(number)}</figure>`)
-            .join("");
+        const strip = like.map((number) => this.figure(number)).join("");
+        const offer = this.site.teaching && known === null ? `<button type="button" class="offer">${this.say("teach_offer")}</button>` : "";
         const title = this.say(truth === null ? "like_yours" : "like_it");
         return `<article class="answer" ${prediction.refused ? "data-refused" : ""}>
             <div class="head">${this.#headline(prediction, seen.length, truth)}</div>
@@ -97,7 +169,7 @@ export class Renderer {
                 aria-checked="false">${this.say("looked")}</button>${this.#each(seen, urls)}${known === null ? "" : this.credit(known)}</div>
             <div class="said"><ul class="names">${names.join("")}</ul>
             <p class="aside">${this.say("tap")} ${this.say("took", {count: this.number(milliseconds)})}</p>
-            <button type="button" class="more" data-flower="${prediction.numbers[0]}">${this.say("more", {name: this.shown(prediction.labels[0])})}</button></div>
+            <button type="button" class="more" data-flower="${prediction.numbers[0]}">${this.say("more", {name: this.shown(prediction.labels[0])})}</button>${offer}</div>
             ${strip && `<section class="like"><h3>${title}</h3><div class="strip">${strip}</div></section>`}
             </article>`;
     }
@@ -166,7 +238,7 @@ export class Renderer {
         }
         if (truth === labels[0]) lines.push(`<p class="truth right">${this.say("right")}</p>`);
         else if (truth !== null) {
-            const strange = refused && !this.site.flowers.includes(truth);
+            const strange = refused && !this.flowers.includes(truth);
             const name = `<strong>${this.named(truth)}</strong>`;
             lines.push(`<p class="truth ${strange ? "right" : ""}">${this.say(strange ? "strange" : "wrong", {name})}</p>`);
         }

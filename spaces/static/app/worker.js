@@ -1,12 +1,17 @@
 // The network, beside the page so that the page stays quick: photos in, answers out.
 
 import * as ort from "../runtime/ort.wasm.min.mjs";
+import {direction, Judge, nearest} from "./judge.js";
+import {readArrays, readRows} from "./numpy.js";
 import {decode, PhotoError} from "./photo.js";
-import {direction, Judge, nearest, readRows} from "./judge.js";
+import {logits} from "./teach/few_shot.js";
+import {Teacher} from "./teach/lesson.js";
 
 const PREVIEW = 800; // longest side of the photo that the page shows, pixels
 const THUMBNAIL = 112; // side, pixels: sharp at half that size, on a phone too
+const TAUGHT = 400; // longest side of what the page shows of a taught photo, pixels
 const OUTPUTS = ["logits", "embedding", "class_maps"];
+const TO_TEACH = ["model/statistics.npz", "model/head.npz"]; // fetched once the page is ready
 
 // An error for the page: in words, where they are known.
 const told = ({word, values, message}) => ({word, values, message});
@@ -20,7 +25,8 @@ ready.then(
 
 async function open() {
     const site = await (await fetch(new URL("site.json", root))).json();
-    const total = Object.values(site.files).reduce((sum, {size}) => sum + size, 0);
+    const files = Object.entries(site.files).filter(([path]) => !TO_TEACH.includes(path));
+    const total = files.reduce((sum, [, {size}]) => sum + size, 0);
     const loaded = {};
     const load = (path) =>
         fetchChecked(path, site.files[path], (bytes) => {
@@ -42,13 +48,46 @@ async function open() {
     ort.env.wasm.numThreads = self.crossOriginIsolated ? Math.min(4, navigator.hardwareConcurrency) : 1;
     const session = await ort.InferenceSession.create(model, {executionProviders: ["wasm"]});
     const {size, crop} = manifest.input;
-    const run = async (pixels) => {
+    const run = async (photo, outputs) => {
+        const pixels = photo ? photo.fit(size, crop) : new Uint8Array(size * size * 3).fill(128);
         const photos = new ort.Tensor("float32", Float32Array.from(pixels), [1, size, size, 3]);
-        return session.run({photos}, OUTPUTS);
+        return session.run({photos}, outputs);
     };
-    await run(new Uint8Array(size * size * 3).fill(128)); // the first one takes longer
+    await run(null, OUTPUTS); // the first one takes longer
     const judge = new Judge(manifest, means?.map(direction));
-    return {run, size, crop, judge, known: known?.map(direction) ?? []};
+    return {run, size, crop, judge, known: known?.map(direction) ?? [], manifest, site};
+}
+
+// What the visitor has taught: photos by name, and what came of it, null for nothing.
+let visit = new Map();
+let lesson = null;
+
+const teacher = ready.then(async ({manifest, site}) => {
+    if (!site.teaching) return null;
+    const parts = await Promise.all(TO_TEACH.map((path) => fetchChecked(path, site.files[path], () => {}).then(readArrays)));
+    return () => new Teacher(manifest, Object.assign({}, ...parts));
+});
+teacher.catch(() => {}); // it is told when it is needed
+let taught = null; // the same, once it has been needed
+
+// The network with its last layer, or the one that was taught in its place.
+async function see(photo) {
+    const {run, judge} = await ready;
+    if (!lesson) {
+        const out = await run(photo, OUTPUTS);
+        return {judge, embedding: out.embedding.data, logits: out.logits.data, maps: out.class_maps};
+    }
+    const {embedding, features} = await run(photo, ["embedding", "features"]);
+    const [, height, width, depth] = features.dims;
+    const maps = new Float32Array(height * width * lesson.head.bias.length);
+    for (let i = 0; i < height * width; i++)
+        maps.set(logits(lesson.head, features.data.subarray(i * depth, (i + 1) * depth)), i * lesson.head.bias.length);
+    return {
+        judge: lesson.judge,
+        embedding: embedding.data,
+        logits: logits(lesson.head, embedding.data),
+        maps: {data: maps, dims: [1, height, width, lesson.head.bias.length]},
+    };
 }
 
 // A file of the site, kept by the browser; it is what the site's list says, or an error.
@@ -82,18 +121,20 @@ async function fetchChecked(path, {size, sha256}, progress) {
 
 // The answer to photos of one plant.
 async function look(files) {
-    const {run, size, crop, judge, known} = await ready;
+    const {crop, known, site} = await ready;
     const started = performance.now();
     const each = [];
+    let judge;
     for (const file of files) {
         const photo = await decode(file);
         try {
-            const out = await run(photo.fit(size, crop));
-            const answer = judge.of(out.logits.data, out.embedding.data);
+            const out = await see(photo);
+            judge = out.judge;
+            const answer = judge.of(out.logits, out.embedding);
             const seen = {
                 width: photo.width,
                 height: photo.height,
-                maps: {data: out.class_maps.data, dims: out.class_maps.dims},
+                maps: {data: out.maps.data, dims: out.maps.dims},
                 picture: await photo.picture(PREVIEW),
                 alone: judge.predict(answer, 1),
             };
@@ -104,10 +145,13 @@ async function look(files) {
     }
     const answers = each.map(({answer}) => answer);
     const whole = answers.length > 1 ? judge.together(answers) : answers[0];
+    const own = [...visit.values()].flat().map(({embedding}) => direction(embedding));
+    // A taught photo's number comes after those of the gallery.
+    const number = (i) => (i < known.length ? i : site.photos.length + i - known.length);
     return {
         prediction: judge.predict(whole, 5),
         seen: each.map(({seen}) => seen),
-        alike: nearest(known, whole.embedding),
+        alike: nearest([...known, ...own], whole.embedding).map(number),
         milliseconds: performance.now() - started,
         all: whole.probabilities,
         crop,
@@ -116,15 +160,52 @@ async function look(files) {
 
 // One of many photos.
 async function name([file]) {
-    const {run, size, crop, judge} = await ready;
     const photo = await decode(file);
     try {
-        const out = await run(photo.fit(size, crop));
-        const prediction = judge.predict(judge.of(out.logits.data, out.embedding.data), 1);
+        const {judge, logits, embedding} = await see(photo);
+        const prediction = judge.predict(judge.of(logits, embedding), 1);
         return {prediction, picture: await photo.picture(THUMBNAIL, true)};
     } finally {
         photo.close();
     }
+}
+
+// What takes a while and does not depend on the photos, while they are chosen.
+async function study() {
+    taught ??= (await teacher)();
+}
+
+// More photos of a flower, by its name. Returns what is taught by now.
+async function teach(files, {name}) {
+    const {run} = await ready;
+    await study();
+    const own = [...(visit.get(name) ?? [])];
+    for (const file of files) {
+        const photo = await decode(file);
+        try {
+            const {embedding} = await run(photo, ["embedding"]);
+            const same = ([...visit.values()].flat().concat(own)).some((one) => one.embedding.every((value, i) => value === embedding.data[i]));
+            if (!same) own.push({title: file.name, embedding: embedding.data, picture: await photo.picture(TAUGHT)});
+        } finally {
+            photo.close();
+        }
+    }
+    if (!own.length) throw new PhotoError("teach_again");
+    const photos = new Map(visit).set(name, own);
+    const embeddings = [...photos].map(([name, those]) => [name, those.map(({embedding}) => embedding)]);
+    const {manifest, head, means, classes} = taught.teach(embeddings);
+    visit = photos;
+    lesson = {head, judge: new Judge(manifest, means)};
+    return classes.map(({doubts, photos, ...one}) => ({
+        ...one,
+        photos: visit.get(one.name).map(({title, picture}, i) => ({title, picture, doubt: doubts[i]})),
+    }));
+}
+
+async function forget() {
+    visit = new Map();
+    lesson = null;
+    return [];
 }
 
 // The network's input, for those who compare it with Python's.
@@ -134,9 +215,9 @@ async function prepare([file]) {
     return photo.fit(size, crop);
 }
 
-self.onmessage = async ({data: {id, task, files}}) => {
+self.onmessage = async ({data: {id, task, files, values}}) => {
     try {
-        postMessage({id, result: await {look, name, prepare}[task](files)});
+        postMessage({id, result: await {look, name, prepare, study, teach, forget}[task](files, values)});
     } catch (error) {
         if (!(error instanceof PhotoError)) console.error(error);
         postMessage({id, error: told(error)});

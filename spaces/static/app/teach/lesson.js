@@ -25,18 +25,18 @@ export class Teacher {
     }
 
     // Args:
-    //     photos: embeddings by class name, of each name one or more.
-    // Returns what the model is then, and of each taught class how many of its photos are right by
-    // the others, `right`, null where that cannot be said; what is doubtful as `notes`.
+    //     photos: class names, each with the embeddings of one photo or more.
+    // Returns what the model is then, and of each taught class the share of its photos that are
+    // right by the others, null where that cannot be said, and of each photo what is said of it then.
     teach(photos) {
         const {statistics, past} = this;
         const {class_names, calibration} = this.manifest;
         const n = statistics.depth;
-        const names = [...class_names, ...Object.keys(photos).filter((name) => !class_names.includes(name))];
+        const names = [...class_names, ...photos.map(([name]) => name).filter((name) => !class_names.includes(name))];
         const before = statistics.taught_labels.length;
         const rows = Array.from({length: before}, (_, i) => row(statistics.taught, i, n));
         const labels = [...statistics.taught_labels];
-        for (const [name, those] of Object.entries(photos))
+        for (const [name, those] of photos)
             for (const one of those) {
                 rows.push(Float64Array.from(one));
                 labels.push(names.indexOf(name));
@@ -52,7 +52,7 @@ export class Teacher {
         };
         const said = answers.map((one, i) => one && {label: argmax(one), strange: refused(i)});
         let at = before;
-        const classes = Object.entries(photos).map(([name, {length}]) => {
+        const classes = photos.map(([name, {length}]) => {
             const label = names.indexOf(name);
             const own = said.slice(at, (at += length));
             const right = own.every(Boolean) ? own.filter((one) => one.label === label).length / length : null;
