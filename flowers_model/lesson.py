@@ -365,14 +365,14 @@ def _recalibrated(
         strange = statistics.strangers @ head.kernel + head.bias
         kinds = statistics.stranger_kinds
         areas = {}
-        for kind in refusal.auroc:
+        for kind in refusal.auroc | {refusal.score: 0.5}:
             score = SCORES[kind](statistics.means)
             raw = score.score(held_out.logits, held_out.embeddings, temperature)
             others = score.score(strange, statistics.strangers, temperature)
             areas[kind] = float(
                 np.mean(
                     [auroc(raw[r], others[kinds == k]) for r in large for k in np.unique(kinds)]
-                    or [refusal.auroc[kind]]
+                    or [refusal.auroc.get(kind, 0.5)]
                 )
             )
             if kind == refusal.score:

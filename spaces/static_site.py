@@ -184,8 +184,9 @@ def _parts(
 def _teaching(model: str | os.PathLike, say: Words) -> dict[str, str]:
     """The tab in which the model is taught, by what index.html calls its parts."""
     repo = model if hub.is_repo_id(str(model)) else "USER/MODEL"
+    named = "" if model == DEFAULT else f" --model {repo}"
     numbers = {"fewest": FEWEST, "most": MOST}
-    command = f"{spoken('teach')} --model {repo} --data folder:PHOTOS --output BUNDLE"
+    command = f"{spoken('teach')}{named} --data folder:PHOTOS --output BUNDLE"
     how = say("teach_how", command=f"<code>{html.escape(command)}</code>")
     tab = (
         '<button type="button" role="tab" id="tab-teach" aria-controls="panel-teach" '

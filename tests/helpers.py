@@ -237,25 +237,19 @@ def _make_tiny_bundle(folder: pathlib.Path) -> None:
     (folder / "README.md").write_text("---\nlibrary_name: keras\n---\n# tiny\n", "utf-8")
 
 
-def write_teachable_bundle(folder: pathlib.Path) -> pathlib.Path:
-    """A tiny bundle that tells its three colours apart, with what teaching needs."""
-    write_tiny_bundle(folder)
-    classifier = FlowerClassifier.from_pretrained(folder)
+def measure_statistics(classifier: FlowerClassifier) -> Statistics:
+    """What teaching needs of a model of three classes, as if they were those of `COLOURS`."""
 
     def embedded(colours, count, start):
         those = [photo(colour, start + i) for colour in colours for i in range(count)]
         inputs = np.stack([classifier.prepare(one) for one in those])
         return classifier.engine.run(inputs, ("embedding",))[0]
 
-    train, labels = embedded(COLOURS.values(), 8, 0), np.repeat(np.arange(3), 8)
-    means, counts, covariance = measure_classes(train, labels, 3)
-    scale = 20 / np.ptp(means, axis=0).max() ** 2
-    head = Head(2 * scale * means.T, -scale * np.square(means).sum(axis=1))
-    write_head(folder, head)
-    held_out = embedded(COLOURS.values(), 8, 100)
-    statistics = Statistics(
+    labels = np.repeat(np.arange(3), 8)
+    means, counts, covariance = measure_classes(embedded(COLOURS.values(), 8, 0), labels, 3)
+    return Statistics(
         *(means, counts, covariance),
-        held_out=held_out,
+        held_out=embedded(COLOURS.values(), 8, 100),
         held_out_labels=labels,
         held_out_sources=np.zeros(24, int),
         strangers=embedded([(0, 0, 0), (255, 255, 255)], 6, 200),
@@ -263,6 +257,15 @@ def write_teachable_bundle(folder: pathlib.Path) -> pathlib.Path:
         taught=np.zeros((0, means.shape[1]), np.float32),
         taught_labels=np.zeros(0, int),
     )
+
+
+def write_teachable_bundle(folder: pathlib.Path) -> pathlib.Path:
+    """A tiny bundle that tells its three colours apart, with what teaching needs."""
+    write_tiny_bundle(folder)
+    statistics = measure_statistics(FlowerClassifier.from_pretrained(folder))
+    means = statistics.means
+    scale = 20 / np.ptp(means, axis=0).max() ** 2
+    write_head(folder, Head(2 * scale * means.T, -scale * np.square(means).sum(axis=1)))
     write_statistics(folder, statistics)
     manifest = bundle.read_manifest(folder)
     refusal = {"score": "energy", "center": -5.0, "threshold": 0.0, "keeps": 0.95}

@@ -12,12 +12,13 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 import static_site
-from helpers import COLOURS, photo, served, write_tiny_bundle
+from helpers import COLOURS, measure_statistics, photo, served, write_tiny_bundle
 from PIL import Image
 from test_app import encoded, heic, lying
 
 from flowers_model import bundle
 from flowers_model.classifier import FlowerClassifier
+from flowers_model.statistics import write_statistics
 from flowers_model.uncertainty import ClassMeanCosine
 from page import words
 from page.tabs import batch
@@ -63,6 +64,7 @@ def model(tmp_path_factory) -> pathlib.Path:
     )
     manifest.calibration.label_sets = bundle.LabelSets(coverage=0.9, limit=0.9)
     bundle.write_json(folder / bundle.MANIFEST, manifest)
+    write_statistics(folder, measure_statistics(classifier))
     return folder
 
 
@@ -146,22 +148,23 @@ def upload(page, *photos: bytes) -> str:
     return page.inner_text("#flowers-answer").strip()
 
 
-def ask(page, task: str, data: bytes) -> dict | list:
-    """What the page's worker makes of a photo."""
+def ask(page, task: str, *photos: bytes, **values: str) -> dict | list:
+    """What the page's worker makes of photos."""
     return page.evaluate(
-        """async ([task, text]) => {
+        """async ([task, texts, values]) => {
             window.own ??= new Worker("app/worker.js", {type: "module"});
-            const bytes = Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
+            const bytes = (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
+            const files = texts.map((text, i) => new File([bytes(text)], `${i}.png`));
             return new Promise((resolve, reject) => {
                 window.own.onmessage = ({data: {id, error, result}}) => {
                     if (error) reject(error);
-                    if (id) resolve(task === "prepare" ? [...result]
-                        : {all: result.all, ...result.prediction, alike: result.alike});
+                    if (id) resolve(task === "prepare" ? [...result] : task === "look"
+                        ? {all: result.all, ...result.prediction, alike: result.alike} : result);
                 };
-                window.own.postMessage({id: 1, task, files: [new Blob([bytes])]});
+                window.own.postMessage({id: 1, task, files, values});
             });
         }""",
-        [task, base64.b64encode(data).decode()],
+        [task, [base64.b64encode(data).decode() for data in photos], values],
     )
 
 
@@ -226,6 +229,55 @@ def classifier_png(data: bytes) -> bytes:
     file = io.BytesIO()
     Image.open(io.BytesIO(data)).save(file, "PNG")
     return file.getvalue()
+
+
+def test_what_is_taught_is_what_python_learns(page, classifier):
+    violets = [classifier_png(photo((140, 30, 200), i)) for i in range(7)]
+    poppies = [classifier_png(photo((110, 20, 15), i)) for i in range(4)]
+    single = [classifier_png(photo((30, 160, 60)))]
+    lesson = classifier.teach({"violet": violets, "poppy": poppies, "fern": single})
+    before = ask(page, "look", violets[0])
+    for name, those in (("violet", violets), ("poppy", poppies), ("fern", single)):
+        found = ask(page, "teach", *those, name=name)
+    assert [one["name"] for one in found] == ["violet", "poppy", "fern"]
+    assert [one["right"] for one in found] == [one.right for one in lesson.classes]
+    for data in (*violets[:2], poppies[0], single[0], photo((0, 0, 0), 5), encoded("PNG")):
+        found = ask(page, "look", classifier_png(data))
+        answers = lesson.classifier.answer(lesson.classifier.prepare(classifier_png(data))[None])
+        np.testing.assert_allclose(found["all"], answers.probabilities[0], atol=1e-3)
+        assert found["score"] == pytest.approx(answers.refusal_scores[0], abs=1e-3)
+    # Photos that were taught are among those alike, with numbers after the gallery's three.
+    assert ask(page, "look", violets[3])["alike"][0] == 3 + 3
+    assert ask(page, "forget") == []
+    assert ask(page, "look", violets[0]) == before
+
+
+def test_a_flower_is_taught_from_its_answer_known_everywhere_and_forgotten(browser, server):
+    violets = [photo((140, 30, 200), 50 + i) for i in range(4)]
+    name = EVIL.replace("x ", "y ")
+    with opened(browser, server) as page:
+        page.wait_for_selector("html[data-ready]", state="attached")
+        upload(page, violets[0])
+        page.click("#flowers-answer .offer")
+        files = [{"name": EVIL, "mimeType": "image/jpeg", "buffer": one} for one in violets[1:]]
+        page.set_input_files("#flowers-teach input[type=file]", files)
+        page.click("#flowers-teach .press")
+        page.wait_for_selector("#flowers-teach .sorry:has-text('name first')")
+        page.fill("#flowers-teach input[type=text]", name)
+        page.click("#flowers-teach .press")
+        page.wait_for_selector("#flowers-teach .said .strip figure:nth-child(4)")
+        page.click("#flowers-teach .try")
+        answer = page.locator("#flowers-answer")
+        playwright.expect(answer.locator(".like .caption").first).to_have_text(name)
+        assert name in answer.locator(".names").inner_text()
+        page.click("#tab-gallery")
+        page.click("#flowers-taught [data-flower]")
+        playwright.expect(page.locator("#flowers-flower .photos figure")).to_have_count(4)
+        page.click("#flowers-visit button")
+        page.wait_for_selector("#flowers-index >> visible=true")
+        assert page.locator("#flowers-taught li").count() == 0
+        page.click("#tab-name")
+        playwright.expect(answer.locator(".names")).not_to_contain_text(name)
 
 
 def test_an_answer_says_what_gradios_page_says(page, classifier):
@@ -412,7 +464,7 @@ def test_there_is_no_serious_hindrance_for_anyone(browser, server, axe, scheme):
         upload(page, encoded("PNG"), encoded("JPEG"))
         page.click("#flowers-answer [role=switch]")
         assert axe(page) == []
-        for tab in ("gallery", "many", "card"):
+        for tab in ("gallery", "teach", "many", "card"):
             page.click(f"#tab-{tab}")
             assert axe(page) == []
             width = page.evaluate("document.documentElement.scrollWidth")

@@ -119,6 +119,8 @@ beginBatch(find("#panel-many"), renderer, ask);
 function known() {
     taught.innerHTML = renderer.taughtCards();
     if (shown) show(shown.files, shown.known);
+    const open = new URLSearchParams(location.hash.slice(1)).get("flower");
+    if (open !== null) renderer.flowers.includes(open) ? follow() : go("gallery"); // it may be forgotten
 }
 
 const choose = site.teaching && beginTeaching(find("#flowers-teach"), find("#flowers-visit"), renderer, ask, known);
@@ -134,6 +136,8 @@ function select(name) {
         tab.setAttribute("aria-selected", String(chosen));
         tab.tabIndex = chosen ? 0 : -1;
         find(`#panel-${tab.id.slice(4)}`).hidden = !chosen;
+        const row = tab.parentElement; // which scrolls where it is narrow
+        if (chosen) row.scrollLeft = tab.offsetLeft - row.offsetLeft - 16;
     }
     if (name === "teach") ask("study", []).catch(() => {}); // it is told when it is needed
 }
