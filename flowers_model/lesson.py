@@ -77,6 +77,8 @@ class Lesson:
         classes: what the manifest says of each taught class, of this lesson alone.
         notes: what is to be said of the photos, a sentence each.
         examples: the photos by class.
+        answers: what the model says of each of them when taught without it, and whether it would
+            refuse it; None for a class's only photo.
     """
 
     classifier: Teachable
@@ -85,6 +87,7 @@ class Lesson:
     classes: list[bundle.Taught]
     notes: list[str]
     examples: dict[str, list[Example]]
+    answers: dict[str, list[tuple[str, bool] | None]]
 
     def write(self, output: str | pathlib.Path, gallery: int = 2) -> Teachable:
         """Write the bundle that knows the taught classes, and open it.
@@ -260,7 +263,14 @@ def teach(
     manifest.taught = [*manifest.taught, *lessons]
     manifest.metrics = {"valid": _metrics(learned, held_out)}
     notes += _remarks(lessons, flat, names, labels, guesses, strange)
-    return Lesson(learned, head, statistics, lessons, notes, examples)
+    without = {
+        name: [
+            None if guesses[i] < 0 else (names[guesses[i]], bool(strange[i]))
+            for i in np.flatnonzero(labels == names.index(name))
+        ]
+        for name in examples
+    }
+    return Lesson(learned, head, statistics, lessons, notes, examples, without)
 
 
 @dataclasses.dataclass(frozen=True)

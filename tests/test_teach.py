@@ -184,14 +184,17 @@ def test_what_is_doubtful_is_said_with_the_photo(model, tmp_path):
         files.append(tmp_path / f"{number}.jpg")
         files[-1].write_bytes(photo(colour, 900 + number))
     classifier = FlowerClassifier.from_pretrained(model)
-    notes = classifier.teach(
+    lesson = classifier.teach(
         {
             "violet": [*files, files[0]],
             "gold": photos(COLOURS["sunflower"], 2, 70),
             "lilac": photos(VIOLET, 6, 80),
         }
-    ).notes
-    said = "\n".join(notes)
+    )
+    answer, _ = lesson.answers["violet"][6]
+    assert answer != "violet"
+    said = "\n".join(lesson.notes)
+    assert f"the model says {answer}. Is that photo right?" in said
     assert "0.jpg is the same photo as 0.jpg: it counts once." in said
     assert "6.jpg does not fit the other photos of violet" in said
     assert "gold: 2 photos are few" in said

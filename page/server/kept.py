@@ -87,7 +87,7 @@ class KeptPhotos:
         if name not in self._class_names and not new:
             raise UserError("this name is not on the list; choose one that is")
         if not _is_folder_name(name):
-            raise UserError(f"photos cannot be kept as {name!r}; give it a name of plain letters")
+            raise UserError(ENGLISH("teach_folder", name=name), "teach_folder", name=name)
         picture = Image.fromarray(photo)
         picture.thumbnail((SIDE, SIDE))
         file = io.BytesIO()

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import gradio as gr
 
+from flowers_model.bundle import Taught
 from flowers_model.errors import UserError
 from flowers_model.photo import decode
 from page import words
@@ -175,13 +176,37 @@ def _lesson(visit: Visit, say: Words) -> str:
         if one.right is not None:
             told.append(say("teach_right", share=say.share(one.right, 0)))
         lines.append(f"<li>{say.listed(told)}</li>")
-    notes = "".join(f"<li>{escape(note)}</li>" for note in visit.lesson.notes)
-    notes = f"<h3>{say('teach_look')}</h3><ul>{notes}</ul>" if notes else ""
+    notes = "".join(
+        f"<li>{note}</li>" for one in visit.lesson.classes for note in _doubts(visit, one, say)
+    )
+    notes = f'<h3>{say("teach_look")}</h3><ul class="doubts">{notes}</ul>' if notes else ""
     photos = strip([one for name in visit.photos for one in visit.figures(name)])
     return (
         f'<div role="status"><p>{say("teach_knows")}</p><ul>{"".join(lines)}</ul></div>'
         f"{photos}{notes}"
     )
+
+
+def _doubts(visit: Visit, taught: Taught, say: Words) -> list[str]:
+    """What is to be said of a flower's photos, as HTML: too few, or one that may be wrong."""
+    name, lesson = escape(taught.name), visit.lesson
+    notes = []
+    if taught.new and taught.photos < FEWEST:
+        few = {"photos": say.photos(taught.photos), "fewest": FEWEST, "most": MOST}
+        notes.append(say("teach_few", name=name, **few))
+    examples, answers = lesson.examples[taught.name], lesson.answers[taught.name]
+    shown = visit.classifier.manifest.display_names
+    for example, address, answer in zip(
+        examples, visit.thumbnails[taught.name], answers, strict=True
+    ):
+        if answer is None or answer == (taught.name, False):
+            continue
+        label, _ = answer
+        word = "teach_unsure" if label == taught.name else "teach_odd"
+        other = escape(shown.get(label, label))
+        text = say(word, photo=escape(example.title), name=name, other=other)
+        notes.append(f'<img src="{address}" alt=""> {text}')
+    return notes
 
 
 def _alert(text: str) -> str:
