@@ -495,7 +495,7 @@ def test_the_page_speaks_the_visitors_language_also_without_a_network(
                 page.context.set_offline(True)
                 page.reload()
         said = upload(page, b"")
-        assert said == say("sorry", reason=say("empty", needed=say("needed")))
+        assert said == say("sorry", reason=say("empty", needed=say("needed", also="")))
         page.click("#tab-gallery")
         page.click("#flowers-index [data-flower='1']")
         page.wait_for_selector("#flowers-flower h2:text('poppy')")
