@@ -340,7 +340,7 @@ def test_counts_come_from_names_and_are_checked(tmp_path, count):
         (record(**{"class": b"rose"}), "has no label"),
         (record(None, **{"class": 1}), "has no photo"),
         (b"\xff not an Example", "is not a tf.train.Example"),
-        (record(**{"class": 3}), "has the class 3: the classes of"),
+        (record(**{"class": 3}), "has the class 3: those of"),
         (record(**{"class": -1}), "has the class -1"),
     ],
 )
