@@ -1,6 +1,6 @@
-"""The page: what a visitor sees of a flower model, one module a tab.
+"""The web page of a flower model, with one module per tab.
 
-A module's `add(page)` adds its part to the `gr.Blocks` that is open, from what the page has.
+Each module has a function `add(page)` that adds its components to the current `gr.Blocks`.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from page.tabs import about, batch, compare, gallery, identify, teach
 from page.visit import FORGOTTEN, Visit, can_be_taught
 from page.words import ENGLISH
 
-# Once a minute gradio deletes what visitors sent, or was made for them, over five minutes ago.
+# Once a minute, gradio deletes files of visitors that are over five minutes old.
 FORGET = (60, 300)
 
 
 def build(
     classifiers: FlowerClassifier | dict[str, FlowerClassifier], kept: KeptPhotos | None = None
 ) -> gr.Blocks:
-    """Build the page of one model, or of several by name, and run the first one's network once.
+    """Build the page of one or more models by name, and run the network of the first one once.
 
-    It is launched with `**theme.SETTINGS`.
+    Launch it with `**theme.SETTINGS`.
     """
     if isinstance(classifiers, FlowerClassifier):
         classifiers = {classifiers.folder.name: classifiers}
@@ -74,7 +74,7 @@ def build(
 
 
 def _connect(page: Page, tabs: gr.Tabs, named: identify.Identify, opened: gallery.Opened) -> None:
-    """Have a photo of the gallery answered, and the flower of an answer opened in the gallery."""
+    """Connect the tabs: gallery photos are answered, and answers open a flower in the gallery."""
 
     def answer(visit: Visit | None, event: gr.EventData, request: gr.Request) -> dict:
         return {tabs: gr.Tabs(selected="name"), **named.show_example(visit, event, request)}
@@ -99,7 +99,7 @@ def _connect_teaching(
     opened: gallery.Opened,
     teaching: teach.Teach,
 ) -> None:
-    """Have an answer's photos taught, and what was taught known to the answer and the gallery."""
+    """Connect teaching: it takes an answer's photos, and answers and gallery know its flowers."""
 
     def offer(files: list[dict] | None) -> dict:
         return {tabs: gr.Tabs(selected="teach"), teaching.files: teach.paths(files)}
@@ -107,7 +107,7 @@ def _connect_teaching(
     def know(files: list[dict] | None, visit: Visit | None, request: gr.Request) -> dict:
         try:
             said = named.show(files, visit, request) if files else ""
-        except FileNotFoundError:  # deleted, as promised
+        except FileNotFoundError:  # deleted in the meantime, as promised
             said = ""
         return {named.answer: said, **opened.known(visit, request)}
 

@@ -1,4 +1,4 @@
-"""What the parts of the page are built from."""
+"""What the tabs of the page share."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from page.frame import Frame
 from page.server.kept import KeptPhotos
 from page.visit import Visit
 
-# For the page's own events: no program calls them, and nothing is laid over what they change.
+# For the page's own events: they are not part of the API, and show no progress overlay.
 PRIVATE = {"api_visibility": "private", "show_progress": "hidden"}
 
 
 @dataclasses.dataclass(frozen=True)
 class Page:
-    """What the parts of the page are built from."""
+    """The models, texts and state that all tabs share."""
 
-    classifiers: dict[str, FlowerClassifier]  # by the names that visitors see, never empty
+    classifiers: dict[str, FlowerClassifier]  # by the names that visitors see; at least one
     examples: Examples  # of the first classifier
-    frame: Frame  # the words around what the parts show
-    kept: KeptPhotos | None  # where visitors may send photos with their right names
+    frame: Frame  # the texts around the components
+    kept: KeptPhotos | None  # where photos that visitors correct are kept
     visit: gr.State  # what the visitor has taught, a `Visit`; None before
     teachable: bool  # whether the first classifier can be taught
 
     @property
     def classifier(self) -> FlowerClassifier:
-        """The first, which the page is about."""
+        """The first classifier, which the page is about."""
         return next(iter(self.classifiers.values()))
 
     def knowing(self, visit: Visit | None) -> FlowerClassifier:

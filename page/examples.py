@@ -19,7 +19,7 @@ from page.words import Words
 
 
 def file_url(path: str) -> str:
-    """Where a browser finds a file: relative, since a page may live below a server's root."""
+    """The URL of a file, relative because the page may be below a server's root."""
     return f"gradio_api/file={urllib.parse.quote(path)}"
 
 
@@ -40,12 +40,12 @@ def pictured(value: str = "", **settings) -> gr.HTML:
 
 
 def temporary_url(picture: Image.Image, component: gr.HTML) -> str:
-    """Write a picture into a file that gradio deletes in time; returns where a browser finds it.
+    """Write a picture into a file that gradio deletes in time; returns its URL.
 
-    An address that held the picture itself would stay in the server's memory of the session.
+    A data URI would stay in the server's memory for the whole session.
 
     Args:
-        component: what shows the picture.
+        component: the component that shows the picture.
     """
     path = save_pil_to_cache(picture, component.GRADIO_CACHE, format="jpeg")
     component.temp_files.add(path)
@@ -53,14 +53,14 @@ def temporary_url(picture: Image.Image, component: gr.HTML) -> str:
 
 
 class Examples:
-    """A gallery's photos in their order.
+    """The photos of a gallery, in order.
 
     Attributes:
-        files: their paths, all called .jpg, so that no browser takes one for a page or script.
-        labels: their names.
-        by_class: the numbers of the photos of each class that has some.
-        unknown: the numbers of the photos of flowers that the model does not know.
-        credits: where they come from.
+        files: their paths, all ending in .jpg, so that no browser takes one for a page or script.
+        labels: their class names.
+        by_class: the numbers of each class's photos, without classes that have none.
+        unknown: the numbers of photos of flowers that the model does not know.
+        credits: the origin of the photos.
     """
 
     def __init__(self, folder: pathlib.Path, display_names: dict[str, str]):
@@ -85,10 +85,9 @@ class Examples:
                 self.by_class.setdefault(photo.label, []).append(number)
 
     def _open_room(self) -> pathlib.Path:
-        """The folder for copies of the files, which gradio serves.
+        """A folder for copies of the files, which gradio serves.
 
-        What a Hub repo holds are links into a cache, and gradio goes by the place that a link
-        leads to.
+        The files of a Hub repo are links into a cache, and gradio checks the target of a link.
         """
         room = pathlib.Path(tempfile.mkdtemp(prefix="flowers-gallery-")).resolve()
         atexit.register(shutil.rmtree, room, ignore_errors=True)
@@ -96,7 +95,7 @@ class Examples:
         return room
 
     def url(self, number: int) -> str:
-        """Where a browser finds a photo."""
+        """The URL of a photo."""
         return file_url(self.files[number])
 
     def button(self, number: int, caption: bool = True) -> str:
@@ -110,20 +109,20 @@ class Examples:
         )
 
     def figure(self, number: int, say: Words, caption: bool = False) -> str:
-        """A photo that can be tapped, over who took it, as HTML."""
+        """A photo that can be tapped, with its credit below, as HTML."""
         return f"<figure>{self.button(number, caption)}{self.credit(number, say)}</figure>"
 
     def strip(self, numbers: Sequence[int], say: Words) -> str:
-        """Photos in a row, as HTML; empty where there are none."""
+        """A row of photos as HTML; empty if there are none."""
         return strip([self.figure(number, say, caption=True) for number in numbers])
 
     def credit(self, number: int, say: Words) -> str:
-        """Who took a photo, as a line of HTML; empty where the gallery does not tell."""
+        """The credit of a photo as a line of HTML; empty if unknown."""
         taken = self.taken(number)
         return f'<p class="credit">{say("credit", credit=taken)}</p>' if taken else ""
 
     def taken(self, number: int) -> str:
-        """By whom a photo was taken, and under what terms it is here, as HTML; may be empty."""
+        """The author and licence of a photo as HTML; may be empty."""
         photo = self._photos[number]
         parts = [
             _link(photo.author, photo.source),
@@ -133,9 +132,9 @@ class Examples:
         return ", ".join(part for part in parts if part)
 
     def some(self, say: Words) -> str:
-        """A few photos to begin with, as HTML; empty where there are none."""
+        """A few photos to start with, as HTML; empty if there are none."""
         classes = list(self.by_class.values())
-        if len(classes) >= TRIED:  # one each of classes that lie far apart
+        if len(classes) >= TRIED:  # one of each of several dissimilar classes
             chosen = [classes[len(classes) * i // TRIED][0] for i in range(TRIED)]
         else:
             chosen = [photo for photos in classes for photo in photos][:TRIED]
@@ -144,7 +143,7 @@ class Examples:
 
 
 def _link(text: str | None, address: str | None) -> str:
-    """A link to a web page, and to nothing else that an address could be."""
+    """A link to a web page; any other kind of URL is left out."""
     if not text or not (address or "").startswith(("https://", "http://")):
         return escape(text or "")
     return (

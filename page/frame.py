@@ -1,7 +1,7 @@
-"""The page's frame in the visitor's language: gradio's script in the browser puts it there.
+"""Static texts in the visitor's language, inserted by gradio's script in the browser.
 
-It knows texts by names, in all our languages, and replaces the mark of one by the text itself: a
-component's label, or its value as a whole.
+It has all texts in all languages by name, and replaces a placeholder by its text. A placeholder is
+the label of a component, or its entire value.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from page.words import IN, LANGUAGES, Words
 
 
 class Frame:
-    """The texts of one page's frame.
+    """The static texts of a page.
 
     Attributes:
         texts: in each language, by name; what `gr.I18n` takes.
@@ -24,23 +24,23 @@ class Frame:
         self.texts: dict[str, dict[str, str]] = {language: {} for language in LANGUAGES}
 
     def text(self, name: str, /, **values: object) -> str:
-        """The mark of one of our words."""
+        """The placeholder of a text of words.json."""
         return self._mark(name, lambda say: say(name, **values))
 
     def html(self, name: str, write: Callable[[Words], str]) -> str:
-        """The mark of HTML.
+        """The placeholder of HTML.
 
         Args:
-            name: what no other text of the frame is called.
-            write: gives it in a language.
+            name: a unique name.
+            write: returns the HTML in a language.
         """
-        # In braces, gradio's script would look for names of values to fill in.
+        # gradio's script takes braces for placeholders of values.
         return self._mark(
             name, lambda say: write(say).replace("{", "&#123;").replace("}", "&#125;")
         )
 
     def _mark(self, name: str, write: Callable[[Words], str]) -> str:
-        key = f"flowers-{name}"  # gradio has words of its own
+        key = f"flowers-{name}"  # gradio has texts of its own
         for language, texts in self.texts.items():
             texts[key] = write(IN[language])
         return str(gr.I18n()(key))

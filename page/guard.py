@@ -1,4 +1,4 @@
-"""The page starts with no gradio in which what protects its visitors is gone."""
+"""Checks that gradio still has the undocumented parts that protect the page's visitors."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ import gradio as gr
 
 from flowers_model.errors import UserError
 
-GRADIO = "6.31.0"  # that all of it is tested with
+GRADIO = "6.31.0"  # the version that is tested
 
 
 def guard(there: bool, danger: str) -> None:
-    """Check that a part of gradio, which its documents do not promise, is there.
+    """Check that an undocumented part of gradio exists.
 
     Args:
         danger: what the page would do without it.
 
     Raises:
-        UserError: where it is not there.
+        UserError: if it does not.
     """
     if not there:
         raise UserError(

@@ -1,4 +1,4 @@
-"""Text of strangers as HTML, and a visitor's file read."""
+"""Untrusted text as HTML, and reading a visitor's file."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ from flowers_model.errors import UserError
 from flowers_model.photo import decode
 from page.words import ENGLISH, Words
 
-MOST = 5  # photos of one plant
-TRIED = 9  # labelled photos that the first screen offers
-SIMILAR = 6  # labelled photos that are shown beside an answer
-LISTED = 8  # names of a label set that are told
+MOST = 5  # photos of one plant in a question
+TRIED = 9  # labelled photos on the first screen
+SIMILAR = 6  # similar labelled photos below an answer
+LISTED = 8  # names of a label set that are listed
 
 
 def read(file: dict | None) -> np.ndarray:
     """The pixels of a file as gradio describes it, uint8 `(H, W, 3)`.
 
     Raises:
-        UserError: where there is none, and for what is no photo.
+        UserError: if there is no file, or it is not a photo.
     """
     if not file or not file.get("path"):
         raise UserError("there is no photo here; send one as a file")
-    # As bytes, since the decoder's messages would give away the path.
+    # As bytes, because the decoder's messages would reveal the path.
     return decode(pathlib.Path(file["path"]).read_bytes())
 
 
 def chosen(
     event: gr.EventData, what: str, count: int, say: Words, names: Sequence[str] = ()
 ) -> int:
-    """The number that an event of the page's own script carries, from 0 to below `count`.
+    """The number in an event of the page's own script, 0 to `count - 1`.
 
     Args:
         say: the visitor's words.
@@ -55,17 +55,17 @@ def sorry(error: UserError, say: Words = ENGLISH) -> str:
 
 
 def escape(value: object) -> str:
-    """Text for HTML, also inside Markdown: on one line there, for a blank one would end it."""
+    """Text for HTML inside Markdown: on one line, because a blank line would end the HTML."""
     return html.escape(" ".join(str(value).split()))
 
 
 def flower(prediction: Prediction, label: str, say: Words) -> str:
-    """What to call a class, as HTML, with its own name in small print where that misleads."""
+    """The name of a class as HTML, with the dataset's name in small print if it is misleading."""
     return named(prediction.display_names, label, say)
 
 
 def named(display_names: dict[str, str], label: str, say: Words) -> str:
-    """As `flower`, by the manifest's display names."""
+    """As `flower`, from the manifest's display names."""
     if label not in display_names:
         return escape(label)
     own = f'<small class="own">{say("own", name=escape(label))}</small>'
@@ -73,7 +73,7 @@ def named(display_names: dict[str, str], label: str, say: Words) -> str:
 
 
 def strip(figures: Sequence[str]) -> str:
-    """Figures in a row, as HTML; empty where there are none."""
+    """A row of figures as HTML; empty if there are none."""
     return f'<div class="strip">{"".join(figures)}</div>' if figures else ""
 
 

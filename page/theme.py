@@ -1,4 +1,4 @@
-"""How the page looks, and how it is launched."""
+"""The theme of the page, and its launch settings."""
 
 import pathlib
 
@@ -11,7 +11,7 @@ THEME = gr.themes.Soft(
     secondary_hue="emerald",
     neutral_hue="stone",
     radius_size="lg",
-    font=["system-ui", "sans-serif"],  # the visitor's own: nothing to download, from nowhere
+    font=["system-ui", "sans-serif"],  # installed fonts, so that nothing is downloaded
     font_mono=["ui-monospace", "monospace"],
 ).set(
     body_background_fill="#faf9f5",
@@ -34,12 +34,12 @@ THEME = gr.themes.Soft(
     link_text_color="#14724f",
     link_text_color_dark="#6fd3a4",
 )
-# What `gr.Blocks.launch` is given.
+# Arguments of `gr.Blocks.launch`.
 SETTINGS = {
     "theme": THEME,
     "css_paths": pathlib.Path(__file__).with_name("style.css"),
     "max_file_size": limits.FILE,
     "run_history": False,  # gradio would keep the photos in the visitor's browser
-    "ssr_mode": False,  # a second server in front, in Node
+    "ssr_mode": False,  # this would need a second server, in Node
     "footer_links": ["api", "gradio", "settings"],
 }

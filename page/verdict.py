@@ -1,4 +1,4 @@
-"""What an answer says: a name, several that are likely enough, or that it looks like none.
+"""The verdict of an answer: a name, several names, or that it looks like no known flower.
 
 Used by all tabs and the API; `spaces/static/app/render.js` says the same in a browser.
 """
@@ -15,12 +15,12 @@ from page.words import Words
 
 @dataclasses.dataclass(frozen=True)
 class Verdict:
-    """An answer in a visitor's words, as HTML.
+    """The verdict in the visitor's language, as HTML.
 
     Attributes:
-        title: the likeliest name, or that the photo does not look like a flower of the model.
-        names: of a label set with several, which the `promise` precedes; else empty.
-        promise: how often one of the names is right.
+        title: the most likely name, or that the photo does not look like a known flower.
+        names: the names of a label set with several; else empty.
+        promise: how often one of these names is right; shown before them.
     """
 
     title: str
@@ -29,7 +29,7 @@ class Verdict:
 
 
 def verdict(prediction: Prediction, say: Words) -> Verdict:
-    """What a prediction says."""
+    """The verdict of a prediction."""
     if prediction.refused:
         return Verdict(say("unknown"), [], "")
     title = flower(prediction, prediction.labels[0], say)
@@ -40,6 +40,6 @@ def verdict(prediction: Prediction, say: Words) -> Verdict:
 
 
 def promise(coverage: float) -> dict[str, int]:
-    """How often a label set is to have the right name, as the words `set` say it."""
+    """The promised coverage of label sets, as values of the text `set`."""
     count, of = odds(coverage)
     return {"count": count, "of": of}

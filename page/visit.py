@@ -1,4 +1,4 @@
-"""What a visitor has taught: for one visit, in the visitor's session alone."""
+"""What a visitor has taught: for one visit, only in the visitor's session."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from page.html import escape, read
 from page.words import Words
 
 FEWEST, MOST = 3, 10  # photos of a flower
-FLOWERS = 5  # that one visit teaches
-LONGEST = 60  # letters of a name
-SIDE = 512  # longest side of a photo that is kept for the visit, pixels
-THUMBNAIL = 224  # longest side of what the page shows of it, pixels
+FLOWERS = 5  # per visit, at most
+LONGEST = 60  # characters of a name
+SIDE = 512  # pixels, the longest side of photos that are kept for the visit
+THUMBNAIL = 224  # pixels, the longest side of thumbnails
 FORGOTTEN = 3600  # seconds without a call after which a visit is forgotten
 
 
@@ -30,8 +30,8 @@ class Visit:
     """What a visitor has taught.
 
     Attributes:
-        photos: by flower, a title and JPEG bytes each.
-        thumbnails: of the photos that were learned from, by flower, as addresses.
+        photos: by flower, the title and JPEG bytes of each photo.
+        thumbnails: by flower, the learned photos as data URIs.
     """
 
     photos: dict[str, list[tuple[str, bytes]]]
@@ -40,7 +40,7 @@ class Visit:
 
     @property
     def classifier(self) -> FlowerClassifier:
-        """The model that knows it."""
+        """The taught model."""
         return self.lesson.classifier
 
     def figures(self, name: str) -> list[str]:
@@ -48,7 +48,7 @@ class Visit:
         return [_figure(name, address) for address in self.thumbnails[name]]
 
     def alike(self, embedding: np.ndarray) -> list[tuple[float, str]]:
-        """The cosine of each taught photo and an embedding `(D,)`, and the photo as HTML."""
+        """The cosine between each taught photo and an embedding `(D,)`, and the photo as HTML."""
         figures = [one for name in self.thumbnails for one in self.figures(name)]
         own = self.lesson.statistics.taught[-len(figures) :]  # in the order of the photos
         cosines = directions(own) @ directions(embedding[None])[0]
@@ -56,7 +56,7 @@ class Visit:
 
 
 def can_be_taught(classifier: FlowerClassifier) -> bool:
-    """Whether a model has what teaching needs: the statistics, and a head without hidden layers."""
+    """Whether a model has what teaching needs: statistics, and a head without hidden layers."""
     if not (classifier.folder / bundle.STATISTICS).is_file():
         return False
     try:
@@ -72,13 +72,13 @@ def taught(
     """The visit with more photos of a flower.
 
     Args:
-        classifier: the page's model, which has been taught nothing.
-        name: as the visitor wrote it.
+        classifier: the page's original model.
+        name: the flower's name, as the visitor wrote it.
         files: as gradio describes them.
         say: the visitor's words.
 
     Raises:
-        UserError: for a name or photos that cannot be used.
+        UserError: if the name or the photos cannot be used.
     """
     photos = {one: list(those) for one, those in visit.photos.items()} if visit else {}
     name = _named(name, [*classifier.label_names, *photos], say)
@@ -96,13 +96,13 @@ def taught(
         for one, those in photos.items()
     }
     lesson = classifier.teach(examples, "a visit")
-    # A photo that came twice counts once.
+    # A photo that was sent twice counts once.
     learned = lesson.examples.items()
     return Visit(photos, lesson, {one: [_thumbnail(e.pixels) for e in es] for one, es in learned})
 
 
 def _named(name: object, known: list[str], say: Words) -> str:
-    """A flower's name as the visitor wrote it, or as it is known already."""
+    """A flower's name as the visitor wrote it, or the spelling that is known already."""
     name = " ".join(name.split()) if isinstance(name, str) else ""
     if not name or len(name) > LONGEST or not name.isprintable():
         raise UserError(say("teach_no_name", most=LONGEST))
@@ -110,7 +110,7 @@ def _named(name: object, known: list[str], say: Words) -> str:
 
 
 def _figure(name: str, address: str) -> str:
-    """A taught photo over its name, as HTML."""
+    """A taught photo with its name below, as HTML."""
     return (
         f'<figure><div class="photo"><img src="{address}" alt="">'
         f'<span class="caption">{escape(name)}</span></div></figure>'
@@ -118,6 +118,6 @@ def _figure(name: str, address: str) -> str:
 
 
 def _thumbnail(pixels: np.ndarray) -> str:
-    """A small picture as an address: gradio would delete a file's before the visit ends."""
+    """A small picture as a data URI: gradio would delete a file before the visit ends."""
     data = reduced(pixels, THUMBNAIL, quality=80)
     return f"data:image/jpeg;base64,{base64.b64encode(data).decode()}"

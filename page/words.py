@@ -1,4 +1,4 @@
-"""What the page tells visitors, in their language: the words of words.json, one table for all."""
+"""The texts of the page in the visitor's language, from words.json."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ LANGUAGES = tuple(WORDS["title"])
 
 
 class Words:
-    """The words of one language.
+    """The texts in one language.
 
     Attributes:
-        language: its code, `en` for instance.
-        table: all of them by name.
+        language: its code, such as `en`.
+        table: all texts by name.
     """
 
     def __init__(self, language: str):
@@ -30,7 +30,7 @@ class Words:
         self.table = {name: texts[language] for name, texts in WORDS.items()}
 
     def __call__(self, name: str, /, **values: object) -> str:
-        """A text by its name; it is HTML where the values are, and safe in an attribute."""
+        """A text by name; it is HTML if the values are, and safe in an attribute."""
         return self.table[name].format(**values) if values else self.table[name]
 
     def reason(self, error: UserError) -> str:
@@ -41,12 +41,12 @@ class Words:
         return self(error.word, needed=self("needed", also=also), **error.values)
 
     def number(self, value: float, digits: int = 0) -> str:
-        """A number with so many digits after the point."""
+        """A number with `digits` digits after the point."""
         signs = {",": self.table["thousands"], ".": self.table["decimal"]}
         return "".join(signs.get(letter, letter) for letter in f"{value:,.{digits}f}")
 
     def share(self, value: float | None, digits: int = 1) -> str:
-        """A share, 0..1, in percent; nothing for None."""
+        """A fraction, 0..1, in percent; empty for None."""
         return "" if value is None else self("percent", number=self.number(100 * value, digits))
 
     def percent(self, probability: float) -> str:
@@ -56,11 +56,11 @@ class Words:
         return f"&lt;{self.share(0.01, 0)}" if probability < 0.005 else self.share(probability, 0)
 
     def photos(self, count: int) -> str:
-        """So many photos."""
+        """A number of photos."""
         return self("one_photo") if count == 1 else self("photos", count=self.number(count))
 
     def listed(self, names: Sequence[str]) -> str:
-        """Names one after the other."""
+        """A list of names."""
         return self("comma").join(names)
 
 
@@ -69,9 +69,9 @@ ENGLISH = IN["en"]
 
 
 def of(request: gr.Request | Request | None) -> Words:
-    """The words for who sent a request: of the first language that the browser asks for.
+    """The texts for the sender of a request, in the first language that the browser prefers.
 
-    Gradio's own script goes by that one, too; English stands for those that are not here.
+    Gradio's own script uses that language, too. For languages that are missing it is English.
     """
     wanted = request.headers.get("accept-language", "") if request else ""
     return IN.get(wanted.partition(",")[0].partition(";")[0].partition("-")[0].strip(), ENGLISH)

@@ -505,7 +505,7 @@ def test_other_folders_are_not_oxford(tmp_path):
     os.rename(tmp_path / "test", good / "test")
     for split in KEYS:
         os.rename(good / split / "rose", good / split / "Rose bush")
-    assert "'Rose bush' is none of its classes" in message(f"oxford_flowers102:{good}")
+    assert "'Rose bush' is not one of its classes" in message(f"oxford_flowers102:{good}")
     for split in KEYS:
         os.rename(good / split / "Rose bush", good / split / "1")  # pink primrose once more
     assert "101 of the 102 classes" in message(f"oxford_flowers102:{good}")

@@ -1,8 +1,8 @@
-"""Where the page listens, and that no proxy is asked for it.
+"""The host and port of the page, and access to it without a proxy.
 
 Host and port are gradio's own settings, GRADIO_SERVER_NAME and GRADIO_SERVER_PORT. They are read
-here alone: gradio, which is told them, would read them when it is imported, where what is wrong
-with them is a traceback.
+here and passed to gradio: gradio itself reads them when it is imported, and ends in a traceback if
+they are wrong.
 """
 
 from __future__ import annotations
@@ -16,26 +16,26 @@ from collections.abc import Iterator
 from flowers_model.errors import UserError
 
 NAME, PORT, ROOT = "GRADIO_SERVER_NAME", "GRADIO_SERVER_PORT", "GRADIO_ROOT_PATH"
-HOST = "127.0.0.1"  # this machine alone
-PORTS = range(7860, 7960)  # of which the first free one is taken, where none is named
+HOST = "127.0.0.1"  # only this machine
+PORTS = range(7860, 7960)  # the first free one is used if none is set
 _NO_PROXY = ("no_proxy", "NO_PROXY")
 
-# Read by gradio when it is imported; without it, every start would be reported to its makers.
+# gradio reads it when it is imported; without it, gradio reports every start to its makers.
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 _given = {name: os.environ.pop(name, "") for name in (NAME, PORT)}
 
 
 def choose(name: str | None = None, port: str | None = None) -> tuple[str, int]:
-    """The host and the port to listen on, as `gr.Blocks.launch` takes them.
+    """The host and the port to listen on, for `gr.Blocks.launch`.
 
     Args:
-        name: what GRADIO_SERVER_NAME says: an address or a name of this machine; by default what it
-            said when this module was imported. IPv6 may stand in brackets.
-        port: the same of GRADIO_SERVER_PORT.
+        name: an address or a name of this machine; by default the value of GRADIO_SERVER_NAME when
+            this module was imported. IPv6 addresses may be in brackets.
+        port: the port; by default the value of GRADIO_SERVER_PORT.
 
     Raises:
-        UserError: for a host that is not this machine's, a port that is none, and one on which
-            nothing can listen; and for a GRADIO_ROOT_PATH that is no path.
+        UserError: if the host is not this machine, if the port is invalid or cannot be used, or if
+            GRADIO_ROOT_PATH is not a path.
     """
     root = os.environ.get(ROOT, "")
     if root and not root.startswith(("/", "http://", "https://")):
@@ -58,17 +58,17 @@ def choose(name: str | None = None, port: str | None = None) -> tuple[str, int]:
 
 
 def taken(port: str | None = None) -> UserError:
-    """The error of a port on which nothing can listen; by default the one of the environment."""
+    """The error for a port that cannot be used; by default that of the environment."""
     place = port or _given[PORT] or f"{PORTS[0]}, nor on the {len(PORTS) - 1} after it"
     return UserError(f"cannot listen on port {place}: taken, or not allowed; set {PORT} to another")
 
 
 @contextlib.contextmanager
 def without_proxies() -> Iterator[None]:
-    """Use no proxy meanwhile: gradio asks its own address when it starts.
+    """A context without proxies: gradio requests its own address when it starts.
 
-    HTTP clients are made for all proxies at once, so that a SOCKS proxy without the package for it
-    would keep gradio from being imported.
+    HTTP clients are set up for all proxies at once, so a SOCKS proxy without the package for it
+    would make the import of gradio fail.
     """
     kept = {name: os.environ.get(name) for name in _NO_PROXY}
     os.environ.update(dict.fromkeys(_NO_PROXY, "*"))
@@ -82,7 +82,7 @@ def without_proxies() -> Iterator[None]:
 
 
 def never_by_proxy(host: str) -> None:
-    """Have no proxy asked for this host and this machine from now on, as tools of MCP would."""
+    """From now on, use no proxy for this host and this machine, as the tools of MCP would."""
     kept = next((os.environ[name] for name in _NO_PROXY if os.environ.get(name)), "")
     own = ("localhost", HOST, "::1", host.strip("[]"))
     hosts = dict.fromkeys(filter(None, (*kept.split(","), *own)))
@@ -103,11 +103,13 @@ def _number(port: str) -> int:
 
 
 def _try(host: str, port: int) -> None:
-    """Listen for a moment; OSError where that cannot be."""
+    """Listen for a moment; raises OSError if that fails."""
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     for family, kind, protocol, _, address in found:
         with socket.socket(family, kind, protocol) as one:
-            if os.name == "posix":  # as servers do; on Windows it would let two share a port
+            if (
+                os.name == "posix"
+            ):  # as servers do; on Windows this would let two servers share a port
                 one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             if family == socket.AF_INET6:
                 one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)

@@ -1,7 +1,8 @@
-"""The page's API, for programs and assistants.
+"""The page's API, for programs and AI assistants.
 
-Three gradio endpoints, for its clients and MCP, and a plain one: `POST /classify` with a photo's
-bytes as the body, or as the file of a form, returns what gradio's `/classify` does, in one request.
+Three gradio endpoints for its clients and MCP, and a plain one: `POST /classify` with a photo's
+bytes as the body, or as the file of a form, returns the same as gradio's `/classify`, in a single
+request.
 """
 
 from __future__ import annotations
@@ -36,11 +37,11 @@ from page.words import ENGLISH
 if TYPE_CHECKING:
     from page.context import Page
 
-BATCH = 50  # photos of one call
-TOP = 5  # names that are given
+BATCH = 50  # photos per call
+TOP = 5  # names per answer
 
 
-# What an upload and an answer are, as gradio's documentation of the API shows them.
+# The schemas of an upload and an answer, for gradio's documentation of the API.
 UPLOAD = {
     "anyOf": [
         {"type": "string", "description": "a data: URI"},
@@ -70,10 +71,10 @@ EXAMPLE = {"path": "photo.jpg", "url": "photo.jpg", "meta": {"_type": "gradio.Fi
 
 
 class Endpoints:
-    """What programs may call, of one model.
+    """The endpoints of one model.
 
-    The docstrings of `classify`, `classify_batch` and `explain` are the page's documentation of its
-    API, and what assistants read of the tools.
+    The docstrings of `classify`, `classify_batch` and `explain` are the documentation of the API on
+    the page, and the descriptions of the tools that assistants read.
     """
 
     def __init__(self, classifier: FlowerClassifier):
@@ -107,8 +108,8 @@ class Endpoints:
         return await self._work(lambda: self._name_many(photos))
 
     async def explain(self, photo):
-        """Draw where the network looked: the middle square of a photo, with the places that spoke
-        for the likeliest name in warm light.
+        """Draw which parts of a photo decided the answer: its middle square, with the evidence for
+        the likeliest name in warm light.
 
         Args:
             photo: as for classify.
@@ -126,7 +127,7 @@ class Endpoints:
         return JSONResponse(answer)
 
     async def _work(self, call: Callable[[], object]) -> object:
-        """The result of a call, made by one of the workers."""
+        """The result of a call, computed by one of the workers."""
         try:
             return await asyncio.wrap_future(self._workers.submit(call))
         except UserError as error:
@@ -178,7 +179,7 @@ def add(page: Page) -> tuple[Route, ...]:
 
 
 def model_id(classifier: FlowerClassifier) -> str:
-    """`USER/MODEL@COMMIT` of a model from the Hub; of others, the preset and its time."""
+    """`USER/MODEL@COMMIT` for a model from the Hub; else its preset and creation time."""
     if repo := hub.cached_repo(classifier.folder):
         return "@".join(repo)
     made = classifier.manifest.provenance
@@ -207,10 +208,10 @@ def _answer(model: str, prediction: Prediction) -> dict:
 
 
 async def _sent(request: Request) -> bytes:
-    """The body of a request or, where that is a form, its file, as `curl -F` sends it.
+    """The body of a request or, if that is a form as `curl -F` sends it, the form's file.
 
     Raises:
-        UserError: where a form has no file, or several.
+        UserError: if a form has no file, or several.
     """
     if not request.headers.get("content-type", "").startswith("multipart/form-data"):
         return await request.body()
@@ -230,14 +231,14 @@ def _read(photo: dict | str | None) -> bytes:
     """The bytes of a photo as a client sends it.
 
     Raises:
-        UserError: where there is none.
+        UserError: if there is no photo.
     """
     if isinstance(photo, str) and photo.startswith("data:"):
         try:
             return base64.b64decode(photo.partition(",")[2], validate=True)
         except binascii.Error:
             raise UserError("this data: URI is not in base64") from None
-    # gradio has checked of these, and only of these, that they are uploads.
+    # Only for these has gradio checked that they are uploads.
     if not is_file_obj_with_meta(photo):
         raise UserError("there is no photo here; send one as a file, or as a data: URI in base64")
     try:

@@ -1,9 +1,9 @@
-"""The page's server: gradio's, with limits, with routes of our own, and fetching nothing.
+"""The page's server: gradio's server with limits, with our own routes, and without downloads.
 
-gradio downloads what a visitor names instead of uploading it: a file's `path` that is a URL, in a
-call of any endpoint or of an MCP tool, and what follows `/gradio_api/file=`. That lets strangers
-send requests from this machine. Here both are refused, before any host is even looked up. Its
-third way, `/gradio_api/proxy=`, opens for pages made of other pages alone.
+gradio downloads URLs that a visitor names instead of uploading a file: the `path` of a file, in a
+call of any endpoint or MCP tool, and what follows `/gradio_api/file=`. So strangers could send
+requests from this machine. Here both are refused before a host is looked up. The third way,
+`/gradio_api/proxy=`, works only for pages that are made of other pages.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ REFUSAL = "Sorry, this server fetches nothing from other places: send the photo 
 
 
 class Refusing(httpx.AsyncBaseTransport):
-    """Makes no connection."""
+    """A transport that refuses every connection."""
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         raise gr.Error(REFUSAL, print_exception=False)
 
 
 def forbid_downloads() -> None:
-    """Have gradio download nothing for inputs.
+    """Prevent gradio from downloading inputs.
 
     Raises:
-        UserError: where gradio does not have the setting for it.
+        UserError: if gradio has no setting for that.
     """
     guard(hasattr(processing_utils, "async_transport"), "fetch what strangers name")
     processing_utils.async_transport = Refusing()
@@ -60,15 +60,15 @@ class NoFetching:
 
 
 class Blocks(gr.Blocks):
-    """`gr.Blocks` that are launched with the above.
+    """`gr.Blocks` with the restrictions above.
 
     Attributes:
-        routes: of our own; they go before gradio's.
-        requests: of one client in a minute; 0 for any number.
-        mcp: whether assistants may call it, too, by the Model Context Protocol.
-        frame: the page's words; None for none.
-        description: what the preview of a link to it says.
-        kept: where photos are kept that visitors name, closed when the page ends; None: nowhere.
+        routes: our own routes; they precede those of gradio.
+        requests: limit per client and minute; 0 for none.
+        mcp: whether AI assistants can use the page by the Model Context Protocol.
+        frame: the static texts of the page; None for none.
+        description: the description in previews of links to the page.
+        kept: where corrected photos are kept, closed when the page ends; None to keep none.
     """
 
     routes: tuple[Route, ...] = ()
@@ -82,28 +82,28 @@ class Blocks(gr.Blocks):
         """As `gr.Blocks.launch`.
 
         Raises:
-            UserError: where this gradio is one that the page would not be safe with.
+            UserError: if the page would not be safe with this version of gradio.
         """
         forbid_downloads()
         limits.trust_proxies()
         middleware = [
-            Middleware(GZipMiddleware),  # gradio itself compresses nothing
+            Middleware(GZipMiddleware),  # gradio does not compress
             Middleware(preview.Preview, self.title, self.description),
             Middleware(NoFetching),
             Middleware(limits.Limits, self.requests),
         ]
         routes = [*self.routes, *preview.routes(), *embed.routes()]
         of_app = {"routes": routes, "middleware": middleware}
-        settings = {"mcp_server": self.mcp or None, **settings}  # None: as the environment says
+        settings = {"mcp_server": self.mcp or None, **settings}  # None: the environment decides
         if self.frame is not None:
             settings["i18n"] = gr.I18n(**self.frame.texts)
         return super().launch(*arguments, app_kwargs=of_app, **settings)
 
     def serve(self, host: str, port: int) -> None:
-        """Launch as the page is, at the host and port of `address.choose`, until stopped.
+        """Launch the page at the host and port of `address.choose`, until it is stopped.
 
         Raises:
-            UserError: for a port that is taken.
+            UserError: if the port is taken.
         """
         try:
             with address.without_proxies():
@@ -116,8 +116,8 @@ class Blocks(gr.Blocks):
         with contextlib.suppress(KeyboardInterrupt):
             while self.is_running:
                 time.sleep(0.1)
-        # `block_thread` would leave open the connections of visitors who are still there, wait for
-        # them in vain, and end before gradio has deleted its files.
+        # `block_thread` would not close the connections of present visitors, wait for them in vain,
+        # and end before gradio has deleted its files.
         self.close()
         if self.kept is not None:
             self.kept.close()

@@ -1,7 +1,7 @@
-"""The script by which pages of other places show this one, as `<gradio-app src="…">`.
+"""The script with which other web pages embed this one, as `<gradio-app src="…">`.
 
-Gradio has it among its files and its documentation names it, at the makers' own host; its server
-does not send it.
+It is one of gradio's files, and gradio's documentation describes it, but gradio's server does not
+serve it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ SCRIPT = pathlib.Path(gr.__file__).parent / "templates/frontend/gradio.js"
 
 
 def routes() -> list[Route]:
-    """Where the script is."""
+    """The route of the script."""
 
     async def send(request: Request) -> FileResponse:
         return FileResponse(SCRIPT, media_type="text/javascript")

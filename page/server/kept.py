@@ -1,4 +1,4 @@
-"""Photos that visitors let the page keep, with the names that they gave them."""
+"""Photos that visitors allow the page to keep, with the names that they gave them."""
 
 from __future__ import annotations
 
@@ -21,37 +21,36 @@ from page.html import escape
 from page.words import ENGLISH, Words
 
 SIDE = 1024  # longest side of a kept photo, pixels
-PHOTOS = 2000  # that are kept at most; of this size, about 0.5 GB
+PHOTOS = 2000  # at most; at this size, about 0.5 GB
 MINUTES = 5  # between two commits to a dataset repo
 
 
 class KeptPhotos:
-    """A folder of photos, one folder a class, as `datasets` and `--data folder:` read them.
+    """A folder of photos, one subfolder per class, for `datasets` and `--data folder:`.
 
-    Photos are upright JPEGs without EXIF, called by a hash of their content: the same photo under
-    the same name is kept once.
+    Photos are upright JPEGs without EXIF data, named after a hash of their content, so that the
+    same photo of the same class is kept once.
 
     Attributes:
-        folder: where they are.
-        repo_id: the dataset repo that receives them, too; None where there is none.
+        folder: the folder.
+        repo_id: the dataset repo that they are committed to; None for none.
     """
 
     def __init__(self, place: str, class_names: Sequence[str]):
         """Open the folder, or the dataset repo.
 
         Args:
-            place: a folder, made where it is not there; or `USER/DATASET`, made as a private
-                dataset repo where it does not exist. A folder that is there wins.
-            class_names: the names that photos may have.
+            place: a folder, created if it does not exist; or `USER/DATASET`, created as a private
+                dataset repo if it does not exist. An existing folder takes precedence.
+            class_names: the allowed names.
 
         Raises:
-            UserError: for a class whose name cannot be a folder's, and a folder that cannot be
-                written to.
-            HubError: for a repo that cannot be written to.
+            UserError: if a class name cannot be the name of a folder, or the folder is read-only.
+            HubError: if the repo cannot be written to.
         """
         if bad := [name for name in class_names if not _is_folder_name(name)]:
             raise UserError(
-                f"photos cannot be kept as {bad[0]!r}, which is no name for a folder: "
+                f"photos cannot be kept as {bad[0]!r}, which cannot be the name of a folder: "
                 "leave out --feedback, or rename the class"
             )
         self._class_names = frozenset(class_names)
@@ -78,11 +77,11 @@ class KeptPhotos:
         """Keep a photo, uint8 `(H, W, 3)`, as one of class `name`.
 
         Args:
-            new: whether the name may be one that no class has: of a flower that was taught.
+            new: whether names other than those of classes are allowed, for taught flowers.
 
         Raises:
-            UserError: for a name that is no class's, for a new one that cannot be a folder's, and
-                where no more photos can be kept.
+            UserError: if the name is not allowed or cannot be the name of a folder, or if no more
+                photos can be kept.
         """
         if name not in self._class_names and not new:
             raise UserError("this name is not on the list; choose one that is")
@@ -94,7 +93,9 @@ class KeptPhotos:
         picture.save(file, "JPEG", quality=92)
         data = file.getvalue()
         path = self.folder / name / f"{hashlib.sha256(data).hexdigest()[:20]}.jpg"
-        with self._lock:  # the scheduler lists the folder under it, and must not see halves
+        with (
+            self._lock
+        ):  # the scheduler lists the folder under this lock, and must not see incomplete files
             if path.exists():
                 return
             if self._count >= PHOTOS:
@@ -104,18 +105,16 @@ class KeptPhotos:
             self._count += 1
 
     def where(self, say: Words) -> str:
-        """Where visitors' photos are kept, in their words, as HTML."""
+        """Where visitors' photos are kept, in their language, as HTML."""
         if self.repo_id is None:
             return say("feedback_here")
         return say("feedback_repo", repo=escape(self.repo_id))
 
     def close(self) -> None:
-        """Send what the dataset repo has not received, and delete the photos here.
-
-        Where there is no repo, nothing is done.
+        """Commit the last photos to the dataset repo, if there is one, and delete them here.
 
         Raises:
-            HubError: where it cannot be sent; the photos stay.
+            HubError: if that fails; then the photos stay.
         """
         if self._scheduler is not None:
             hub.finish_commits(self._scheduler)
@@ -123,7 +122,7 @@ class KeptPhotos:
 
 
 def _is_folder_name(name: str) -> bool:
-    """Whether a folder can have that name on all systems, and is read as a class by that name."""
+    """Whether a folder can have that name on all systems, and is read as a class of that name."""
     return (
         bool(name)
         and name == name.strip(" .")

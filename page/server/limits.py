@@ -1,4 +1,4 @@
-"""How much a visitor may ask of the server: beyond each limit stands a clear message."""
+"""Limits on what visitors may ask of the server, each with a clear message."""
 
 from __future__ import annotations
 
@@ -21,30 +21,30 @@ from page import words
 MEGABYTE = 1024 * 1024
 FILE = 50 * MEGABYTE  # one photo, or the body of one request
 UPLOAD = 10 * FILE  # many photos in one upload of gradio's, which go to disk
-REQUESTS = 120  # of one client in a minute
-QUEUE = 60  # events of the page that wait
-WAITING = 100  # photos of the API that wait
-THREADS = 4  # photos that are looked at side by side; a large one takes a gigabyte meanwhile
-# Where a Space's requests come from: its proxies, which tell whom they speak for.
+REQUESTS = 120  # per client and minute
+QUEUE = 60  # waiting events of the page
+WAITING = 100  # waiting photos of the API
+THREADS = 4  # photos that are decoded at the same time; a large one takes a gigabyte of memory
+# The proxies of a Space, which pass on the address of a client.
 PROXIES = "127.0.0.1,::1,10.0.0.0/8,172.16.0.0/12,192.168.0.0/16"
 
 
 class BusyError(UserError):
-    """More photos wait than may."""
+    """Too many photos are waiting."""
 
 
 class Workers:
-    """A few threads for photos, before which a bounded number of them waits."""
+    """A few threads for photos, with a queue of limited length."""
 
     def __init__(self, threads: int, waiting: int):
         self._pool = ThreadPoolExecutor(threads, "photos")
         self._places = threading.Semaphore(threads + waiting)
 
     def submit(self, work: Callable, *arguments) -> Future:
-        """Have a thread do `work(*arguments)`.
+        """Run `work(*arguments)` in a thread.
 
         Raises:
-            BusyError: where too many wait already.
+            BusyError: if the queue is full.
         """
         if not self._places.acquire(blocking=False):
             raise BusyError("too many photos are waiting already; try again in a moment")
@@ -54,16 +54,16 @@ class Workers:
 
 
 class Limits:
-    """ASGI middleware: the size of a request, and the requests of one client in a minute.
+    """ASGI middleware that limits the size of requests, and their number per client and minute.
 
-    Only POST counts: all that makes the server work is one.
+    Only POST requests count, because all expensive requests are POST.
     """
 
     def __init__(self, app: ASGIApp, requests: int = REQUESTS):
         self.app = app
         self.requests = requests
         self.seen: collections.Counter[str] = collections.Counter()
-        self.until = 0.0  # when the minute is over, and all begin anew
+        self.until = 0.0  # when the minute ends and all counts start again
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["method"] != "POST":
@@ -92,7 +92,7 @@ class Limits:
             await self.app(scope, counted, send)
 
     def _wait(self, client: str) -> int:
-        """Count a request; the seconds that the client must wait, 0 for none."""
+        """Count a request; returns the seconds that the client must wait, or 0."""
         now = time.monotonic()
         if now >= self.until:
             self.seen.clear()
@@ -105,19 +105,19 @@ class Limits:
 async def _refuse(
     status: int, message: str, headers: dict, scope: Scope, receive: Receive, send: Send
 ) -> None:
-    # What is on its way is read first, within reason: many clients look for an answer only then.
+    # Read the request first, within limits: many clients read an answer only after sending all.
     left = UPLOAD
     while left > 0:
         part = await receive()
         left -= len(part.get("body", b""))
         if not part.get("more_body"):
             break
-    # gradio's clients show `detail`.
+    # gradio's clients show the field `detail`.
     answer = JSONResponse({"error": message, "detail": message}, status, headers)
     await answer(scope, receive, send)
 
 
 def trust_proxies() -> None:
-    """On a Space, have uvicorn take a client's address from the proxies before it."""
+    """On a Space, let uvicorn take a client's address from the proxies in front of it."""
     if os.environ.get("SPACE_ID"):
         os.environ.setdefault("FORWARDED_ALLOW_IPS", PROXIES)

@@ -1,4 +1,4 @@
-"""What is shown of the page where somebody sends a link to it: a title, a sentence, a picture."""
+"""The preview of a link to the page: a title, a sentence, a picture."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 _ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
-# The picture of the page that a Space has, and the one that the project has.
+# The picture of the page in a Space, and in the project.
 PICTURES = (_ROOT / "thumbnail.png", _ROOT / "docs/page.png")
 _TAGS = re.compile(r'<meta\s[^>]*(?:property="og:|name="twitter:)[^>]*>')
 
 
 class Preview:
-    """ASGI middleware that puts our preview in the place of gradio's, which is about gradio."""
+    """ASGI middleware that replaces gradio's preview, which is about gradio, by ours."""
 
     def __init__(self, app: ASGIApp, title: str, description: str):
         self.app = app
@@ -71,7 +71,7 @@ class Preview:
 
 
 def routes() -> list[Route]:
-    """Where the picture is; nowhere where there is none."""
+    """The route of the picture; none if there is no picture."""
     path = next((path for path in PICTURES if path.is_file()), None)
 
     async def send(request: Request) -> FileResponse:

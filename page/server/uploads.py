@@ -1,8 +1,8 @@
-"""Many files at once: photos, and ZIPs of photos, read within limits.
+"""Reading many files, photos and ZIPs of photos, within limits.
 
 A ZIP is never unpacked to disk: its members are read into memory, one at a time, so that names
-such as `../x` and links lead nowhere. What a ZIP says of sizes is not believed; bytes are counted
-as they come out.
+such as `../x` and links lead nowhere. The sizes in a ZIP are not trusted; bytes are counted as they
+are decompressed.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from flowers_model.errors import UserError
 from flowers_model.files import is_clutter
 from page.words import ENGLISH
 
-FILES = 50  # that are read at a time
+FILES = 50  # per upload
 MEGABYTE = 2**20
-FILE_BYTES = 50 * MEGABYTE  # of one photo
-ALL_BYTES = 500 * MEGABYTE  # of all photos together
+FILE_BYTES = 50 * MEGABYTE  # per photo
+ALL_BYTES = 500 * MEGABYTE  # in total
 
 _CHUNK = 2**16
 # zipfile reads a ZIP's table of contents in one piece; this much lists about ten thousand files.
 _LONGEST_READ = MEGABYTE
-# bzip2 and LZMA, which zipfile would also read, give out a gigabyte before one can look.
+# bzip2 and LZMA, which zipfile could read, may decompress to a gigabyte before it can be checked.
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
 
@@ -38,8 +38,8 @@ class Item:
     """A file that may be a photo.
 
     Attributes:
-        name: as its owner called it, inside a ZIP with its folders; any text at all.
-        read: gives its bytes; raises UserError where they cannot or must not be had.
+        name: its name, with folders if it is in a ZIP; untrusted text.
+        read: returns its bytes; raises UserError if they cannot or must not be read.
     """
 
     name: str
@@ -48,13 +48,13 @@ class Item:
 
 @contextlib.contextmanager
 def opened(files: Sequence[tuple[str, str]]) -> Iterator[list[Item]]:
-    """List uploaded files, and the members of those that are ZIPs, in their order.
+    """List uploaded files and the members of ZIPs, in order.
 
-    Folders and what macOS and Windows leave in archives are passed over. Items can be read while
-    the context is open; all of them together count towards `ALL_BYTES`.
+    Folders and the clutter of macOS and Windows are skipped. Items can be read while the context is
+    open; their total size is limited to `ALL_BYTES`.
 
     Args:
-        files: name and path of each.
+        files: the name and path of each file.
     """
     budget = _Budget()
     items = []
@@ -66,7 +66,7 @@ def opened(files: Sequence[tuple[str, str]]) -> Iterator[list[Item]]:
                     archive = stack.enter_context(zipfile.ZipFile(file))
                 except UserError as error:
                     items.append(Item(name, functools.partial(_refuse, error)))
-                except Exception:  # On damaged data zipfile raises nearly anything.
+                except Exception:  # zipfile raises nearly any exception for damaged data
                     items.append(Item(name, functools.partial(_refuse, _refused("zip_damaged"))))
                 else:
                     items += [
@@ -98,7 +98,7 @@ class _Budget:
 
 
 class _Bounded(io.FileIO):
-    """A file of which no single read is long, whatever length a ZIP's header asks for."""
+    """A file with a maximal length of a read, whatever length the header of a ZIP asks for."""
 
     def read(self, size: int = -1, /) -> bytes:
         if size < 0 or size > _LONGEST_READ:
@@ -146,5 +146,5 @@ def _read(archive: zipfile.ZipFile, member: zipfile.ZipInfo, budget: _Budget) ->
             return budget.read(file)
     except UserError:
         raise
-    except Exception as error:  # On damaged data zipfile raises nearly anything.
+    except Exception as error:  # zipfile raises nearly any exception for damaged data
         raise _refused("zip_photo_damaged") from error

@@ -1,4 +1,4 @@
-"""About the model: what it is, how well it does, and the pictures of its report."""
+"""The tab about the model: its facts, its results, and the figures of its report."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FIGURES = ("reliability", "refusal", "confusion", "history")
 
 
 def add(page: Page) -> None:
-    """Add the card, the figures, and how to call the model."""
+    """Add the card, the figures, and code snippets."""
     card = page.frame.html("card", lambda say: describe(page.classifier, say))
     gr.Markdown(card, latex_delimiters=[], elem_id="flowers-card")
     for name in FIGURES:
@@ -42,7 +42,7 @@ def add(page: Page) -> None:
 
 
 def describe(classifier: FlowerClassifier, say: Words) -> str:
-    """What the model is and how well it does, as HTML. All text of the bundle is escaped."""
+    """The facts and results of the model as HTML; all text of the bundle is escaped."""
     manifest = classifier.manifest
     made = manifest.provenance
     splits = ", ".join(f"{say.number(count)} {name}" for name, count in made.splits.items())
@@ -97,7 +97,7 @@ def describe(classifier: FlowerClassifier, say: Words) -> str:
 
 
 def _refuses(manifest: Manifest, say: Words) -> str:
-    """What the model does with photos of other things than its flowers."""
+    """What the model does with out-of-distribution photos."""
     if manifest.calibration.refusal is None:
         return say("card_always")
     held_out = manifest.metrics.get(manifest.held_out)
@@ -107,7 +107,7 @@ def _refuses(manifest: Manifest, say: Words) -> str:
 
 
 def _elsewhere(manifest: Manifest, say: Words) -> str:
-    """What happens to photos of each source, as HTML; nothing where there is one."""
+    """The results on the photos of each source, as HTML; empty if there is only one source."""
     rows = [
         (
             *(name, say.share(of.top1), say.share(of.kept_right), say.share(of.refused)),
@@ -121,5 +121,5 @@ def _elsewhere(manifest: Manifest, say: Words) -> str:
 
 
 def _known(manifest: Manifest) -> list[str]:
-    """The classes by what they are called to people."""
+    """The classes by display name."""
     return sorted(manifest.class_names, key=lambda name: manifest.display_names.get(name, name))

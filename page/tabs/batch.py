@@ -1,7 +1,7 @@
-"""Many at once: photos, or a ZIP of them, named one after the other; a table, and a CSV of it.
+"""The tab for many photos, or ZIPs of photos: they are classified one after another into a table.
 
-The table is in the browser alone. There many.js sorts it, and writes the CSV from the lines that
-its rows bring along.
+The table exists only in the browser, where many.js sorts it, and writes a CSV from the lines that
+its rows carry.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from page.verdict import verdict
 from page.visit import Visit
 from page.words import ENGLISH, Words
 
-# What formulas begin with; the wide forms are read as the same signs by some spreadsheets.
+# The first characters of formulas; some spreadsheets accept the full-width forms as well.
 FORMULAS = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 THUMBNAIL = 112  # side, pixels: sharp at half that size, on a phone too
 COLUMNS = ("photo", *Prediction.COLUMNS, "error")
@@ -38,16 +38,16 @@ COLUMNS = ("photo", *Prediction.COLUMNS, "error")
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """One file's answer, or why there is none."""
+    """The answer for a file, or the reason why there is none."""
 
-    name: str  # as its owner called it
+    name: str  # the name of the file
     prediction: Prediction | None = None
     picture: Image.Image | None = None  # a thumbnail
     problem: str = ""
 
 
 def answer(classifier: FlowerClassifier, item: uploads.Item, say: Words = ENGLISH) -> Row:
-    """Name one of many files; `say` tells why one is not."""
+    """Classify one of many files; a problem is described by `say`."""
     try:
         pixels = decode(item.read())
         [prediction] = classifier.classify(pixels, top=1)
@@ -57,9 +57,9 @@ def answer(classifier: FlowerClassifier, item: uploads.Item, say: Words = ENGLIS
 
 
 def write_line(row: Row) -> str:
-    """A row of the CSV, the label set separated by semicolons.
+    """A row of the CSV, with the label set separated by semicolons.
 
-    All cells are quoted, and none begins like a formula, for spreadsheets would run it.
+    All cells are quoted, and none starts like a formula, because spreadsheets would run it.
     """
     cells = {"photo": row.name, "error": row.problem}
     if row.prediction is not None:
@@ -72,7 +72,7 @@ def write_line(row: Row) -> str:
 
 
 def tools(say: Words) -> str:
-    """What the table is sorted, filtered and downloaded by, as HTML."""
+    """The controls to sort, filter and download the table, as HTML."""
     orders = "".join(
         f'<option value="{value}">{say(name)}</option>'
         for value, name in (("0", "as_chosen"), ("1", "least_sure"), ("-1", "most_sure"))
@@ -86,7 +86,7 @@ def tools(say: Words) -> str:
 
 
 def head(say: Words) -> str:
-    """The begin of the table, as HTML."""
+    """The head of the table as HTML."""
     cells = "".join(
         f'<th scope="col">{say(name)}</th>'
         for name in ("column_photo", "column_name", "column_sure")
@@ -95,7 +95,7 @@ def head(say: Words) -> str:
 
 
 class Batch:
-    """The tab: files, progress, what the table is sorted and downloaded by, and the table."""
+    """The tab: files, progress, controls and table."""
 
     def __init__(self, page: Page):
         frame = page.frame
@@ -133,7 +133,7 @@ class Batch:
             preprocess=False,
             **PRIVATE,
         )
-        # Both cancel, for a photo that is taken away must not be worked on.
+        # Both cancel, because a removed photo must not be processed any more.
         for event, function, name in (
             (self._stop.click, self._stopped, "stop_many"),
             (files.clear, self._clear, "clear_many"),
@@ -164,11 +164,11 @@ class Batch:
                     yield {self._status: _progress(len(rows), count, say)}
                     rows.append(answer(classifier, item, say))
                     body += _line(len(rows), rows[-1], self._url(rows[-1]), say)
-                    # Never the end of the table, which browsers supply: text that only grows is
-                    # sent as what is new.
+                    # Without the end of the table, which browsers supply: if a text only grows,
+                    # only the new part is sent.
                     yield {self._table: body}
                 left_out = len(items) - len(rows)
-        except OSError:  # the upload has been deleted meanwhile
+        except OSError:  # the upload was deleted in the meantime
             yield {self._status: _status(say("gone")), **self._idle()}
             return
         seconds = time.perf_counter() - started
@@ -194,7 +194,7 @@ def add(page: Page) -> None:
 
 
 def _line(number: int, row: Row, url: str, say: Words) -> str:
-    """A row of the table, as HTML; names of files and classes are a stranger's text."""
+    """A row of the table as HTML; names of files and classes are untrusted text."""
     name = f'<span class="file"><bdi>{escape(row.name)}</bdi></span>'
     known = f'data-number="{number}" data-line="{html.escape(write_line(row))}"'
     if row.prediction is None:
@@ -220,12 +220,12 @@ def _thumbnail(pixels: np.ndarray) -> Image.Image:
     side = min(height, width)
     left, top = (width - side) // 2, (height - side) // 2
     square = Image.fromarray(pixels[top : top + side, left : left + side])
-    # By `reducing_gap` a large photo is first shrunk by a whole number, in a fraction of the time.
+    # With `reducing_gap`, a large photo is first reduced by an integer factor, which is fast.
     return square.resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BILINEAR, reducing_gap=2.0)
 
 
 def _harmless(text: str) -> str:
-    """Text that a spreadsheet does not take for a formula: OWASP's "CSV Injection"."""
+    """Text that no spreadsheet takes for a formula (OWASP: "CSV Injection")."""
     text = "".join(letter if letter.isprintable() else " " for letter in text)
     return f"'{text}" if text.lstrip().startswith(FORMULAS) else text
 

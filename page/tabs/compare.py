@@ -1,4 +1,4 @@
-"""Two models side by side, out of those that the page's owner chose, or all of them averaged."""
+"""The tab that compares two of the page's models, or all of them averaged, on a photo."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from page.html import escape, flower, read, sorry, table
 from page.verdict import verdict
 from page.words import Words
 
-AVERAGED = "All of them, averaged"  # among the names of models
+AVERAGED = "All of them, averaged"  # listed with the names of the models
 TOP = 5
 PREVIEW = 1024  # longest side of the photo that is shown, pixels
 
@@ -31,10 +31,10 @@ def open_models(sources: Sequence[str]) -> dict[str, FlowerClassifier]:
         sources: bundles' folders, or Hub repos.
 
     Returns:
-        By the repo's name, or that of the folder: a visitor need not know the rest of its path.
+        The models by the name of their repo or folder, without the rest of the path.
 
     Raises:
-        UserError: for one that cannot be opened; the message names it.
+        UserError: if one cannot be opened; the message names it.
     """
     models: dict[str, FlowerClassifier] = {}
     for source in sources:
@@ -55,9 +55,9 @@ def open_models(sources: Sequence[str]) -> dict[str, FlowerClassifier]:
 
 
 def answer_all(models: dict[str, FlowerClassifier], photo: np.ndarray) -> dict[str, Prediction]:
-    """What each model says of a photo, uint8 `(H, W, 3)`, and all of them together.
+    """The answers of all models to a photo, uint8 `(H, W, 3)`.
 
-    Together only where they know the same classes.
+    Includes their average if they have the same classes.
     """
     each = {name: model.answer(model.prepare(photo)[None]) for name, model in models.items()}
     found = {name: models[name].predictions(answers, TOP)[0] for name, answers in each.items()}
@@ -69,7 +69,7 @@ def answer_all(models: dict[str, FlowerClassifier], photo: np.ndarray) -> dict[s
 
 
 def can_average(models: dict[str, FlowerClassifier]) -> bool:
-    """Whether the models know the same classes, in any order."""
+    """Whether the models have the same classes, in any order."""
     return len({frozenset(model.label_names) for model in models.values()}) == 1
 
 
@@ -90,7 +90,7 @@ def add(page: Page) -> None:
         return [preview, found, *(tell(found, name, request) for name in chosen)]
 
     def tell(found: dict[str, Prediction] | None, name: str, request: gr.Request) -> str:
-        """What one of the models says, out of what all of them said."""
+        """The answer of one model, from those of all models."""
         if name not in choices:
             raise gr.Error("Sorry, this model is not on the list.", print_exception=False)
         return "" if found is None else _answer(found[name], words.of(request))
@@ -115,7 +115,7 @@ def add(page: Page) -> None:
     measured = frame.html("measured", lambda say: _measured(models, say))
     gr.HTML(measured, apply_default_css=False, elem_id="flowers-measured")
 
-    # What was answered, in names and numbers; nothing of the photo.
+    # The answers in names and numbers, without the photo.
     found = gr.State()
     inside = {**PRIVATE, "preprocess": False}
     photo.upload(show, [photo, *menus], [photo, found, *answers], api_name="compare", **inside)
@@ -141,7 +141,7 @@ def _answer(prediction: Prediction, say: Words) -> str:
 
 
 def _measured(models: dict[str, FlowerClassifier], say: Words) -> str:
-    """What each model was measured to do, as a table."""
+    """A table of the models' measured results."""
     rows = []
     for name, model in models.items():
         right = five = photos = say("not_measured")

@@ -1,4 +1,4 @@
-"""Wrong? A visitor says the right name for photos, and lets the page keep them."""
+"""Feedback: visitors give the right name of photos, and let the page keep them."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from page.words import ENGLISH, Words
 
 
 def add(kept: KeptPhotos, manifest: Manifest, photos: gr.HTML, frame: Frame) -> None:
-    """Add what asks for the right name of the photos that were answered.
+    """Add the components that ask for the right name of the photos.
 
-    The style sheet shows it below the answer to a visitor's own photos alone: labelled ones of
-    the gallery must not come back as photos to train on.
+    The style sheet shows them only below answers to a visitor's own photos: labelled photos of the
+    gallery must not become training photos.
 
     Args:
-        manifest: has the classes, of which one may be chosen.
-        photos: the visitor's photos, a list of files; None for a labelled one.
+        manifest: contains the classes to choose from.
+        photos: the visitor's photos, a list of files; None for a labelled photo.
     """
 
     def keep(files: list[dict] | None, name: object, request: gr.Request) -> str:
@@ -59,12 +59,12 @@ def add(kept: KeptPhotos, manifest: Manifest, photos: gr.HTML, frame: Frame) -> 
             )
         said = gr.HTML("", apply_default_css=False, elem_id="flowers-kept")
     press.click(keep, [photos, right], said, api_name="keep", preprocess=False, **PRIVATE)
-    # Of other photos nothing has been said yet.
+    # New photos have no feedback yet.
     photos.upload(None, None, [right, said], js="() => [null, '']", **PRIVATE)
 
 
 def _choices(manifest: Manifest) -> list[tuple[str, str]]:
-    """What people call each class, with its own name where that misleads, and the class."""
+    """Pairs of display name and class; a misleading class name is shown as well."""
     shown = manifest.display_names
     return sorted(
         (f"{shown[name]} ({ENGLISH('own', name=name)})" if name in shown else name, name)

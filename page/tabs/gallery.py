@@ -1,4 +1,4 @@
-"""The gallery: every flower that the model knows, its photos, and how well the model tells it."""
+"""The gallery: every flower that the model knows, its photos, and the model's accuracy on it."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from page.html import chosen, escape, named
 from page.visit import Visit
 from page.words import Words
 
-SEARCHED = 9  # flowers from which on there is a search
-SHOWN = 4  # other flowers that one is mixed up with
-# The page of a flower has arrived; the browser may yet have to build the tab that it is in.
+SEARCHED = 9  # number of flowers from which on there is a search
+SHOWN = 4  # confusions that are shown
+# The page of a flower has arrived, but the browser may not have built its tab yet.
 OPENED = """() => {
     const show = (tries) => {
         const heading = document.querySelector("#flowers-flower h2");
@@ -43,7 +43,7 @@ OPENED = """() => {
     };
     show(40);
 }"""
-# Of a flower that is forgotten there is no page any more.
+# A forgotten flower has no page any more.
 CLOSED = """() => {
     const place = document.getElementById("flowers-gallery");
     if (place) delete place.dataset.open;
@@ -60,14 +60,14 @@ FLOWER = (
 
 @dataclasses.dataclass(frozen=True)
 class Opened:
-    """The tab's parts that others need.
+    """The components of the tab that other tabs need.
 
     Attributes:
         shown: the components whose event `choose` carries the number of a `photo`.
         taught: the flowers that the visitor has taught.
         flower: the page of one flower.
-        open: writes that page for the number that an event carries, `flower`.
-        known: what `taught` and `flower` become when the visitor has taught something else.
+        open: returns that page for the number `flower` in an event.
+        known: returns `taught` and `flower` after the visitor has taught something else.
     """
 
     shown: list[gr.HTML]
@@ -79,12 +79,12 @@ class Opened:
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """How well a model tells one class, on held-out photos.
+    """The results of a model for a class, on held-out photos.
 
     Attributes:
-        recall: of its photos, the share that is named so, 0..1.
-        precision: of the photos that are named so, the share that is right, 0..1.
-        photos: how many there were of it.
+        recall: fraction of its photos that are classified as it, 0..1.
+        precision: fraction of the photos classified as it that are, 0..1.
+        photos: number of its photos.
     """
 
     recall: float
@@ -93,12 +93,12 @@ class Result:
 
 
 def read_results(folder: pathlib.Path) -> tuple[dict[str, Result], list[tuple[str, str, int]]]:
-    """A bundle's results by class, and which class was taken for which how often.
+    """A bundle's results by class, and its confusions.
 
-    Both are empty where the bundle's report does not tell them.
+    Both are empty if the bundle's report lacks them.
 
     Raises:
-        BundleError: where a table is not as `train.reports.report` writes it.
+        BundleError: if a table is not in the form that `train.reports.report` writes.
     """
     results = {}
     confusions = []
@@ -125,7 +125,7 @@ class Flowers:
         self._results, self._confusions = read_results(classifier.folder)
 
     def index(self, say: Words) -> str:
-        """All flowers by name, those with photos first, and a search where they are many."""
+        """All flowers by name, those with photos first, and a search if there are many."""
         names, examples = self._names, self._examples
         order = sorted(range(len(names)), key=lambda i: self._shown.get(names[i], names[i]).lower())
         pictured = "".join(self._card(i, say) for i in order if names[i] in examples.by_class)
@@ -154,7 +154,7 @@ class Flowers:
         )
 
     def taught(self, visit: Visit | None, say: Words) -> str:
-        """The flowers that a visitor has taught; empty where there are none."""
+        """The flowers that a visitor has taught; empty if there are none."""
         if visit is None:
             return ""
         names = visit.classifier.label_names
@@ -227,7 +227,7 @@ class Flowers:
         return self._card_of(number, label, self._picture(label, none=""), right, say)
 
     def _card_of(self, number: int, label: str, picture: str, right: str | None, say: Words) -> str:
-        """A flower that can be opened, with how often it is named right."""
+        """A flower that can be opened, with the model's accuracy on it."""
         latin = self._latin.get(label, "")
         name = named(self._shown, label, say)
         find = html.escape(f"{label} {self._shown.get(label, '')} {latin}".lower())
@@ -239,7 +239,7 @@ class Flowers:
         )
 
     def _picture(self, label: str, none: str = f'<span class="none">{FLOWER}</span>') -> str:
-        """A flower's first photo, else what stands for it."""
+        """A flower's first photo, or a placeholder."""
         for number in self._examples.by_class.get(label, []):
             url = self._examples.url(number)
             return f'<img src="{url}" alt="" loading="lazy" decoding="async">'
@@ -281,7 +281,7 @@ def add(page: Page) -> Opened:
 
 
 def _elsewhere(latin: str, say: Words) -> str:
-    """Links to what others know of a flower; only the visitor's browser follows them."""
+    """Links to other sites about a flower; only the visitor's browser follows them."""
     sites = {
         "GBIF": "https://www.gbif.org/species/search?q=",
         "Wikipedia": f"https://{say.language}.wikipedia.org/w/index.php?search=",

@@ -1,4 +1,4 @@
-"""Naming a flower: a visitor's photos, or a labelled one, and the answer to them."""
+"""The tab that names a flower in a visitor's photos, or in a labelled photo."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from page.visit import Visit
 from page.words import ENGLISH, Words
 
 HERE = pathlib.Path(__file__).parent
-PREVIEW = 800  # longest side of the photo that the page shows, pixels
-# The page's own script hears of it, and shows the answer.
+PREVIEW = 800  # pixels, the longest side of the photo that the page shows
+# Tells the page's own script to show the answer.
 ANSWERED = """() => requestAnimationFrame(() => {
     const {photo} = document.querySelector("#flowers-answer .answer")?.dataset ?? {};
     const here = location.pathname + location.search;
@@ -34,7 +34,7 @@ ANSWERED = """() => requestAnimationFrame(() => {
         history.replaceState(history.state, "", photo ? `#photo=${photo}` : here);
     for (const name of ["addressed", "answered"]) document.dispatchEvent(new Event(name));
 })"""
-# Tells the number of a photo that was tapped.
+# Sends the number of a photo that was tapped.
 CHOOSE = """
 element.addEventListener("click", (event) => {
     const button = event.target.closest("[data-photo]");
@@ -48,14 +48,14 @@ class Photo(NamedTuple):
 
     input: np.ndarray  # uint8 (S, S, 3)
     shape: tuple[int, int]  # height and width, pixels
-    url: str  # where a browser finds it
+    url: str  # its URL
 
 
 class Identify:
     """The tab: a visitor's photos, their answer, and some labelled photos to try.
 
     Attributes:
-        photos: the visitor's photos, a list of files; None where the answer is to a labelled one.
+        photos: the visitor's photos, a list of files; None if the answer is to a labelled photo.
         answer: the answer; its event `open` carries the number of a `flower`.
     """
 
@@ -82,7 +82,7 @@ class Identify:
             note = frame.html("note", lambda say: _note(page, say))
             gr.HTML(note, apply_default_css=False, elem_classes="note")
 
-        # Without gradio's preprocessing, which decodes by other rules: files arrive as they are.
+        # Without gradio's preprocessing, which decodes photos in another way.
         sent = self.photos.upload(
             self.show, [self.photos, page.visit], self.answer, preprocess=False, **PRIVATE
         )
@@ -93,17 +93,17 @@ class Identify:
             )
             tapped.then(js=ANSWERED)
 
-        # A network's first photo takes longer; it need not be a visitor's.
+        # The first photo takes longer, and should not be a visitor's.
         self._say([self._prepared(np.full((64, 64, 3), 128, np.uint8), "")], 0, None, ENGLISH)
 
     def show_example(self, visit: Visit | None, event: gr.EventData, request: gr.Request) -> dict:
-        """Answer the labelled photo whose number an event carries, as `photo`.
+        """Answer the labelled photo whose number is `photo` in an event.
 
         Args:
             visit: what the visitor has taught.
 
         Returns:
-            What `photos` and `answer` become, in the words of who sent the request.
+            The new values of `photos` and `answer`, in the visitor's language.
         """
         started = time.perf_counter()
         examples, say = self._examples, words.of(request)
@@ -139,7 +139,7 @@ class Identify:
         return Photo(self._page.classifier.prepare(pixels), pixels.shape[:2], url)
 
     def _preview(self, pixels: np.ndarray) -> str:
-        """The address of a photo upright, and in a size and a format that every browser shows."""
+        """The URL of an upright copy of a photo, in a size and format that every browser shows."""
         picture = Image.fromarray(pixels)
         picture.thumbnail((PREVIEW, PREVIEW))
         return temporary_url(picture, self.answer)
@@ -155,7 +155,7 @@ class Identify:
         """The answer to photos of one plant, as HTML.
 
         Args:
-            started: when their answer was begun, `time.perf_counter()`.
+            started: the start of the answer, from `time.perf_counter()`.
             visit: what the visitor has taught.
             say: the visitor's words.
             known: the number of a labelled photo.
@@ -192,7 +192,7 @@ class Identify:
     def _alike(
         self, embedding: np.ndarray, visit: Visit | None, known: int | None, say: Words
     ) -> str:
-        """The labelled photos most like one, those that the visitor has taught among them."""
+        """The labelled photos most like one, including those that the visitor has taught."""
         similar, examples = self._similar, self._examples
         found = [
             (similar.likeness(embedding, number), examples.figure(number, say, caption=True))
@@ -210,7 +210,7 @@ def add(page: Page) -> Identify:
 
 
 def _note(page: Page, say: Words) -> str:
-    """What happens to photos, and what not to rely on, as HTML."""
+    """Notes on privacy and on what not to rely on, as HTML."""
     lines = [say("privacy_server"), say("caution", count=len(page.classifier.label_names))]
     if page.kept is not None:
         names = {"button": say("feedback_keep"), "wrong": say("feedback_wrong")}

@@ -1,4 +1,4 @@
-"""Where visitors hand in photos: they choose, drop, paste or take them."""
+"""The component for photos: visitors choose, drop, paste or take them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from page.guard import guard
 from page.html import MOST
 from page.words import Words
 
-# What the script in the browser says.
+# Texts of the script in the browser.
 SAID = (
     *("too_many", "sending", "sending_many", "looking", "not_sent"),
     *("nothing_copied", "clipboard_closed", "no_camera"),
@@ -22,7 +22,7 @@ SAID = (
 
 
 def write(say: Words) -> str:
-    """The place for photos, as HTML."""
+    """The component's HTML."""
     said = html.escape(json.dumps({name: say(name) for name in SAID}, ensure_ascii=False))
     return f"""
 <div class="intake" data-most="{MOST}" data-words="{said}">
@@ -56,8 +56,8 @@ def write(say: Words) -> str:
 def photos(frame: Frame) -> gr.HTML:
     """The component: its `upload` event comes once the photos are on the server.
 
-    Its value is a list of files as gradio describes them, so gradio lets none pass that was not
-    uploaded; None before the first.
+    Its value is a list of files as gradio describes them, so that gradio accepts only uploads; None
+    at first.
     """
     component = gr.HTML(
         label=frame.html("intake", write),
@@ -66,7 +66,7 @@ def photos(frame: Frame) -> gr.HTML:
         apply_default_css=False,
         elem_id="flowers-photo",
     )
-    # By it gradio checks that files were uploaded; components of their own kind set it as well.
+    # With this, gradio checks that files were uploaded, as it does for its own components.
     guard(hasattr(component, "data_model"), "show strangers this machine's files")
     component.data_model = ListFiles
     return component

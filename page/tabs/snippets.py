@@ -1,4 +1,4 @@
-"""How to call the page from programs: code that works as pasted."""
+"""Code snippets that call the page's API."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import gradio as gr
 from page.context import PRIVATE
 from page.frame import Frame
 
-# What the visitor's browser replaces by the page's own address.
+# The visitor's browser replaces this by the address of the page.
 SERVER = "https://SERVER"
 PYTHON = f"""\
 from gradio_client import Client, handle_file
