@@ -8,8 +8,8 @@ What tests share is made once for all of pytest's processes:
 - `helpers.write_tiny_bundle(folder)`: a bundle, untrained;
 - `helpers.once(name, make)`: a folder that takes long to make.
 
-A test that takes more than about five seconds, for it starts processes that train, is marked
-`slow`; files with such tests begin first, so that no process is left alone with one in the end.
+A test that takes more than about two seconds of a core is marked `slow`; files with such tests
+begin first, so that no process is left alone with one in the end.
 """
 
 import atexit
@@ -87,6 +87,14 @@ def quick_bundles(monkeypatch) -> None:
     from helpers import quicken_bundles
 
     quicken_bundles(monkeypatch)
+
+
+@pytest.fixture
+def weights_by_numpy(monkeypatch) -> None:
+    """For tests that build large networks."""
+    import numpy_weights
+
+    numpy_weights.draw(monkeypatch.setattr)
 
 
 @pytest.fixture

@@ -9,6 +9,8 @@ from safetensors.numpy import save
 
 from flowers_model import efficientnet_lite, network
 
+pytestmark = pytest.mark.usefixtures("weights_by_numpy")
+
 # Weights that are learned, but those of the last convolution and of the classifier, from timm's
 # tf_efficientnet_lite0 to 4, which compute what Google's do.
 LEARNED = (2_958_848, 3_723_520, 4_357_952, 6_422_016, 11_149_568)

@@ -10,7 +10,7 @@ from helpers import write_tiny_bundle
 
 from flowers_model import bundle, network
 from flowers_model.engine import KerasEngine, OnnxEngine
-from flowers_model.export import OUTPUTS, write_onnx
+from flowers_model.export import OUTPUTS, export, write_onnx
 from flowers_model.photo import decode, fit
 
 
@@ -35,6 +35,7 @@ RANGES = {
 
 
 @pytest.mark.parametrize("name", RANGES)
+@pytest.mark.usefixtures("weights_by_numpy")
 def test_photos_are_normalised_exactly_once(name):
     net = network.build(name, 3, 64)
     for value, expected in zip((0.0, 255.0), RANGES[name], strict=True):
@@ -43,6 +44,7 @@ def test_photos_are_normalised_exactly_once(name):
         np.testing.assert_allclose(centre, expected, atol=1e-3)
 
 
+@pytest.mark.usefixtures("weights_by_numpy")
 def test_caffe_style_backbones_see_blue_first():
     net = network.build("VGG16", 3, 32)
     red = np.zeros((1, 32, 32, 3), np.float32)
@@ -86,6 +88,7 @@ def test_what_cannot_be_built_gets_one_clear_line(options, words):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.usefixtures("weights_by_numpy")
 def test_a_weights_file_for_another_network_gets_one_clear_line(tmp_path):
     other = keras.applications.MobileNet(include_top=False, weights=None, alpha=0.25)
     path = tmp_path / "other.weights.h5"
@@ -111,6 +114,7 @@ def test_weights_from_a_bundle_are_those_of_its_backbone(tmp_path):
         network.build("ConvNet", 5, 48, filters=(4, 8), weights=tmp_path)
 
 
+@pytest.mark.usefixtures("weights_by_numpy")
 def test_weights_from_a_file_are_those_in_the_file(tmp_path):
     trunk = keras.applications.MobileNet(
         include_top=False, weights=None, alpha=0.25, input_shape=(32, 32, 3)
@@ -157,18 +161,23 @@ def test_frozen_norms_stay_in_inference_mode(frozen):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "head_units"), [("ConvNet", ()), ("MobileNetV3Small", (16,))])
-def test_onnx_gives_what_keras_gives_for_any_batch(tmp_path, name, head_units):
+@pytest.mark.parametrize(
+    ("name", "head_units", "write", "counts"),
+    [("ConvNet", (), write_onnx, (1, 3, 40)), ("MobileNetV3Small", (16,), export, (3,))],
+    ids=["ConvNet", "MobileNetV3Small"],
+)
+@pytest.mark.usefixtures("weights_by_numpy")
+def test_onnx_gives_what_keras_gives_for_any_batch(tmp_path, name, head_units, write, counts):
     keras.utils.set_random_seed(3)
     net = network.build(name, 5, 32, head_units=head_units)
     net.set_weights(
         [w + np.random.default_rng(0).normal(0, 0.02, w.shape) ** 2 for w in net.get_weights()]
     )
     bundle.save_network(net, tmp_path)
-    write_onnx(tmp_path)
+    write(tmp_path)
     onnx, plain = OnnxEngine(tmp_path), KerasEngine(tmp_path)
     random = np.random.default_rng(1)
-    for count in (1, 3, 40):
+    for count in counts:
         photos = random.integers(0, 256, (count, 32, 32, 3), np.uint8)
         for ours, theirs in zip(onnx.run(photos, OUTPUTS), plain.run(photos, OUTPUTS), strict=True):
             assert len(ours) == count
@@ -214,6 +223,8 @@ def test_both_kinds_of_maps_agree_where_both_apply():
     np.testing.assert_allclose(apart, np.broadcast_to(apart[:1, :1, :1], apart.shape), atol=1e-5)
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("weights_by_numpy")
 def test_real_weights_tell_real_flowers_apart():
     """Nearest mean of frozen features on a few Oxford photos: wrong weights or ranges fail."""
     weights, data = os.environ.get("FLOWERS_TEST_WEIGHTS"), os.environ.get("FLOWERS_TEST_DATA")
@@ -247,6 +258,7 @@ def channels_first():
 
 
 @pytest.mark.parametrize("backbone", ["ConvNet", "MobileNetV3Small", "EfficientNetLite0"])
+@pytest.mark.usefixtures("weights_by_numpy")
 def test_networks_are_channels_last_whatever_keras_json_says(channels_first, backbone):
     net = network.build(backbone, 3, 32, filters=(4,))
     assert net.predict_on_batch(np.zeros((2, 32, 32, 3), np.float32)).shape == (2, 3)

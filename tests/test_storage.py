@@ -2,6 +2,7 @@
 
 import keras
 import numpy as np
+import numpy_weights
 import pytest
 
 from flowers_model import bundle, network
@@ -10,13 +11,16 @@ from flowers_model.export import OUTPUTS, export
 from flowers_model.storage import round_kernels
 
 FILES = ("model.weights.h5", "model.onnx")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("weights_by_numpy")]
 
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
     """The files of one network as it is, and with its kernels rounded; and the rounded network."""
     keras.utils.set_random_seed(0)
-    net = network.build("MobileNet", 5, 32, alpha=0.5)
+    with pytest.MonkeyPatch.context() as patched:
+        numpy_weights.draw(patched.setattr)
+        net = network.build("MobileNet", 5, 32, alpha=0.5)
     random = np.random.default_rng(0)
     net.set_weights([w + random.normal(0, 0.02, w.shape) ** 2 for w in net.get_weights()])
     rooms = [tmp_path_factory.mktemp(name) for name in ("wide", "narrow")]

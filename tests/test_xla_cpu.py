@@ -148,6 +148,7 @@ def test_a_network_trains_to_the_same_weights_and_saves_the_same_file(tmp_path):
         np.testing.assert_allclose(predicted, results[False][0], atol=1e-5)
 
 
+@pytest.mark.usefixtures("weights_by_numpy")
 def test_a_backbone_with_frozen_norms_predicts_the_same():
     net = network.build("MobileNet", 5, 32, alpha=0.25)
     photos = np.random.default_rng(0).uniform(0, 255, (2, 32, 32, 3)).astype("float32")
