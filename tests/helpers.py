@@ -25,7 +25,7 @@ from packaging.requirements import Requirement
 from PIL import Image
 
 from flowers_model import FlowerClassifier, bundle
-from flowers_model.export import export, write_onnx
+from flowers_model.export import export
 from flowers_model.files import replacing
 from flowers_model.grow import Head, write_head
 from flowers_model.hub import client
@@ -200,7 +200,7 @@ def _make_tiny_bundle(folder: pathlib.Path) -> None:
     keras.utils.set_random_seed(7)
     net = network.build("ConvNet", len(COLOURS), 32, filters=(4, 8))
     bundle.save_network(net, folder)
-    write_onnx(folder)
+    export(folder)
     photos = []
     for i, (name, colour) in enumerate(COLOURS.items()):
         (folder / "gallery").mkdir(exist_ok=True)

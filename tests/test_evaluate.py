@@ -11,7 +11,7 @@ import matplotlib.figure
 import numpy as np
 import pytest
 import sklearn.metrics
-from helpers import COLOURS, photo, write_photo_folder, write_tiny_bundle
+from helpers import COLOURS, photo, quicken_bundles, write_photo_folder, write_tiny_bundle
 
 from flowers_model import bundle
 from flowers_model.bundle import read_manifest
@@ -163,7 +163,9 @@ def model(data, tmp_path_factory):
     room = tmp_path_factory.mktemp("models")
     plain = write_tiny_bundle(room / "plain")
     arguments = ["--model", str(plain), "--data", f"folder:{data}", "--output", str(room / "model")]
-    assert calibrate.main(arguments) == 0
+    with pytest.MonkeyPatch.context() as patched:
+        quicken_bundles(patched)
+        assert calibrate.main(arguments) == 0
     return room / "model"
 
 
@@ -191,6 +193,8 @@ def test_calibrating_adds_what_teaching_needs(model):
     assert lesson.classifier.label_names[-1] == "violet"
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("quick_bundles")
 def test_an_earlier_network_answers_for_what_the_model_learned_from(model, data, tmp_path, capsys):
     """The model learned from half of valid, the earlier network from none of it."""
     later = write_tiny_bundle(tmp_path / "later")
@@ -208,6 +212,7 @@ def test_an_earlier_network_answers_for_what_the_model_learned_from(model, data,
     assert manifest.metrics["valid"].count == 9
 
 
+@pytest.mark.usefixtures("quick_bundles")
 def test_the_command_measures_what_the_run_measured(model, data, tmp_path, capsys):
     output = tmp_path / "report"
     arguments = ["--model", str(model), "--data", f"folder:{data}", "--output", str(output)]
@@ -234,6 +239,8 @@ def test_the_command_measures_what_the_run_measured(model, data, tmp_path, capsy
     assert list(json.loads((output / "metrics.json").read_text("utf-8"))) == ["test"]
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("quick_bundles")
 def test_two_models_and_mirrored_views_are_averaged(model, data, tmp_path):
     arguments = ["--data", f"folder:{data}", "--split", "test", "--output", str(tmp_path / "out")]
     assert evaluate.main(["--model", str(model), "--model", str(model), *arguments]) == 0
@@ -278,6 +285,8 @@ def test_data_with_a_class_that_the_model_does_not_know_is_refused(
     assert "does not know 1 of the 3 classes" in capsys.readouterr().err
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("quick_bundles")
 def test_several_sets_are_a_row_each_and_nothing_of_them_is_left_out(model, tmp_path, capsys):
     write_photo_folder(tmp_path / "garden", {"": 3})  # no model trained on it: all photos
     write_photo_folder(tmp_path / "web", {"test": 2})  # only one split
@@ -302,6 +311,8 @@ def test_several_sets_are_a_row_each_and_nothing_of_them_is_left_out(model, tmp_
         assert one["kept_right"] <= min(one["top1"], 1 - one["refused"] + 1e-9)
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("quick_bundles")
 def test_a_source_that_calibrates_beside_another_is_measured_by_itself(model, data, tmp_path):
     write_photo_folder(tmp_path / "garden", {"": 12})
     arguments = ["--model", str(model), "--data", f"folder:{data}"]

@@ -1,13 +1,12 @@
 """`python -m train.explore`: what it finds among planted flaws, and what training makes of it."""
 
+import contextlib
 import csv
 import dataclasses
 import io
 import os
 import pathlib
 import re
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -20,12 +19,10 @@ from train import explore
 from train.data.survey import kept_photos, survey
 from train.experiment import Experiment
 from train.loop import training
-from train.reports import exploration
-from train.reports.survey_figures import SAMPLES
+from train.reports import exploration, survey_figures
 from train.sources import SourceError, Split, open_source
 from train.sources.split_list import apply_split_list, write_split_list
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
 CLASSES = ("lily", "rose <b>", "tulip")
 
 
@@ -39,6 +36,16 @@ def encoded(image: Image.Image, kind: str = "JPEG", **options) -> bytes:
     file = io.BytesIO()
     image.save(file, kind, **options)
     return file.getvalue()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few():
+    """Few samples are shown, for drawing them takes long."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(survey_figures, "SAMPLES", 6)
+        patched.setattr(survey_figures, "DRAWS", 2)
+        patched.setattr(exploration, "AUGMENTED", 2)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -73,16 +80,11 @@ def data(tmp_path_factory):
 def output(data, tmp_path_factory):
     before = contents(data)
     folder = tmp_path_factory.mktemp("explored") / "new"
-    status = command("--data", f"folder:{data}", "--output", folder, "--clean")
-    assert status.returncode == 0, status.stderr
-    assert "41 photos, 1 unreadable, 1 tiny; 4 pairs" in status.stdout
+    with contextlib.redirect_stdout(io.StringIO()) as said:
+        assert explore.main(["--data", f"folder:{data}", "--output", str(folder), "--clean"]) == 0
+    assert "41 photos, 1 unreadable, 1 tiny; 4 pairs" in said.getvalue()
     assert contents(data) == before
     return folder
-
-
-def command(*arguments) -> subprocess.CompletedProcess:
-    line = [sys.executable, "-m", "train.explore", *map(str, arguments)]
-    return subprocess.run(line, cwd=ROOT, capture_output=True, text=True, env=os.environ)
 
 
 def contents(folder: pathlib.Path) -> dict[pathlib.Path, bytes]:
@@ -153,7 +155,7 @@ def test_page_holds_everything_within_itself(output):
     for said in ("One photo, two labels: 1", "Duplicates across splits: 2", "cut short", "40 x 20"):
         assert said in page
     with Image.open(output / "samples.gif") as gif:
-        assert gif.n_frames == SAMPLES
+        assert gif.n_frames == 6
     for name in ("classes.png", "sizes.png", "samples.jpg"):
         assert decode(output / name).std() > 0
 

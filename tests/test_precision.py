@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from flowers_model import bundle, network
+from flowers_model.export import export
 from train import job
+from train.bundles import writer
 from train.devices import distribution, precision
 from train.experiment import Experiment
 from train.loop import batch_norm, features
@@ -85,8 +87,12 @@ def test_inference_features_and_norms_are_those_of_full_float32(tf32, tmp_path, 
         assert net.dtype_policy.name == policy
 
 
-# The bundle is exported in a process of its own, as always: the fast card is not there.
-def test_a_card_that_computes_fast_leaves_a_bundle_with_exact_figures(tf32, data, tmp_path):
+@pytest.mark.slow
+def test_a_card_that_computes_fast_leaves_a_bundle_with_exact_figures(
+    tf32, quick_bundles, data, tmp_path, monkeypatch
+):
+    # The process of its own that exports a bundle has no such card.
+    monkeypatch.setattr(writer, "write_onnx", jax.default_matmul_precision("highest")(export))
     experiment = Experiment(
         data=data,
         image_size=24,
@@ -95,7 +101,7 @@ def test_a_card_that_computes_fast_leaves_a_bundle_with_exact_figures(tf32, data
         weights=None,
         filters=(4, 8),
         epochs_head=1,
-        epochs_finetune=3,
+        epochs_finetune=2,
         batch_size=4,
         learning_rate=1e-2,
         train_norms=False,  # so that the last epoch's network is the one that is published

@@ -1,12 +1,16 @@
 """A sweep runs a grid, does nothing twice, and says what came of it."""
 
+import contextlib
 import csv
+import subprocess
+import types
 
 import pytest
 from helpers import write_photo_folder
 
 from train import sweep
 from train.experiment import Experiment
+from train.plans import grid
 from train.plans.grid import runs
 from train.reports.leaderboard import _telling
 
@@ -16,7 +20,19 @@ FLAGS = (
 )
 
 
+@pytest.fixture
+def runs_here(main, quick_bundles, monkeypatch):
+    """Runs train in this process; tests/test_track.py has one in a process of its own."""
+
+    def run(command: list[str], stdout, stderr) -> subprocess.CompletedProcess:
+        with contextlib.redirect_stdout(stdout), contextlib.redirect_stderr(stderr):
+            return subprocess.CompletedProcess(command, main(command[2:]))
+
+    monkeypatch.setattr(grid, "subprocess", types.SimpleNamespace(run=run))
+
+
 @pytest.mark.slow
+@pytest.mark.usefixtures("runs_here")
 def test_a_grid_is_run_once_and_summed_up(tmp_path, capsys):
     data = write_photo_folder(tmp_path / "data", {"train": 4, "valid": 2})
     command = [f"--data=folder:{data}", "--vary", "augment=light;light,cutmix", *FLAGS.split()]

@@ -12,7 +12,7 @@ from hub_server import HubServer
 from flowers_model import FlowerClassifier, bundle, hub, network, teach
 from flowers_model.engine import KerasEngine, OnnxEngine
 from flowers_model.errors import UserError
-from flowers_model.export import OUTPUTS, write_onnx
+from flowers_model.export import OUTPUTS, export
 from flowers_model.grow import read_head
 from flowers_model.lesson import TAUGHT as TAUGHT_SECTION
 from flowers_model.statistics import (
@@ -255,7 +255,7 @@ def test_a_bundle_from_before_says_how_to_make_it_ready(tmp_path):
 def test_a_head_with_hidden_layers_cannot_be_taught(tmp_path):
     net = network.build("ConvNet", 3, 32, filters=(4,), head_units=(5,))
     bundle.save_network(net, tmp_path)
-    write_onnx(tmp_path)
+    export(tmp_path)
     with pytest.raises(UserError, match="hidden layers"):
         read_head(tmp_path)
 
