@@ -24,6 +24,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
 import keras
 import numpy as np
+import numpy_weights
 
 from flowers_model import network as networks
 from flowers_model.errors import UserError
@@ -39,18 +40,20 @@ def scope(experiment: Experiment):
 
 
 def layout(experiment: Experiment) -> dict:
-    """How many rows of a batch of 8 a device has, and the shapes of what it has a part of."""
+    """How many rows of a batch of 8 a device has, what becomes of a batch of 13, and the shapes of
+    what a device has a part of."""
     with scope(experiment):
         network = build_network(experiment, 3, weights=None)
         size = experiment.image_size
         batch = distribution.place(np.zeros((8, size, size, 3), np.float32))
         rows = batch.addressable_shards[0].data.shape[0] if distribution.is_on() else len(batch)
+        whole = distribution.batch_size(13, 27)
     divided = {
         variable.path: variable.value.addressable_shards[0].data.shape
         for variable in network.variables
         if not variable.value.is_fully_replicated
     }
-    return {"rows": rows, "divided": divided}
+    return {"rows": rows, "batch": whole, "divided": divided}
 
 
 def inference(experiment: Experiment) -> dict:
@@ -71,6 +74,7 @@ def inference(experiment: Experiment) -> dict:
     return {"difference": float(difference), "refused": refused}
 
 
+numpy_weights.draw(setattr)
 for number, values in enumerate(settings):
     values = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
     experiment = dataclasses.replace(Experiment(), **values)
