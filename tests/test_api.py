@@ -463,6 +463,7 @@ def test_on_a_space_a_client_is_whom_the_proxy_speaks_for(monkeypatch):
     )
 
 
+@pytest.mark.slow
 def test_a_taken_port_is_told_in_one_line_with_status_2(classifier):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

@@ -322,6 +322,7 @@ def test_without_a_model_named_the_newest_run_is_opened_else_the_default(tmp_pat
     assert "command of run a" in card("--model", "runs/a/bundle")
 
 
+@pytest.mark.slow
 def test_uploads_and_what_was_made_of_them_are_deleted_soon(model, tmp_path, monkeypatch):
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "uploads"))
     monkeypatch.setattr(page, "FORGET", (1, 1))  # as the page does, but in seconds
@@ -347,6 +348,7 @@ def test_uploads_and_what_was_made_of_them_are_deleted_soon(model, tmp_path, mon
         shutil.rmtree(tmp_path / "uploads", ignore_errors=True)
 
 
+@pytest.mark.slow
 def test_a_server_that_is_stopped_leaves_no_photo_behind(model, tmp_path):
     (tmp_path / "photo.jpg").write_bytes(encoded("JPEG"))
     with serving(model, tmp_path) as url:
@@ -358,6 +360,7 @@ def test_a_server_that_is_stopped_leaves_no_photo_behind(model, tmp_path):
     assert not gallery.parent.exists()
 
 
+@pytest.mark.slow
 def test_proxies_ipv6_and_a_sub_path_hold(model, tmp_path):
     if not socket.has_dualstack_ipv6():
         pytest.skip("no IPv6 here")

@@ -44,7 +44,12 @@ def trained(folder, settings: Experiment) -> Trained:
 
 
 @pytest.mark.parametrize(
-    ("serve_size", "measured"), [(None, True), (40, True), (None, False)], ids=str
+    ("serve_size", "measured"),
+    [
+        (None, True),
+        *(pytest.param(*one, marks=pytest.mark.slow) for one in ((40, True), (None, False))),
+    ],
+    ids=str,
 )
 def test_every_weight_is_the_mean_and_norms_are_those_of_the_photos_where_measured(
     others, data, tmp_path, serve_size, measured

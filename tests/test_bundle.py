@@ -103,6 +103,7 @@ assert not any(name.split(".")[0] == "flowers_model" for name in sys.modules)
 """
 
 
+@pytest.mark.slow
 def test_plain_keras_opens_the_network_on_jax_alone(folder, tmp_path):
     photos = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), np.uint8)
     np.save(tmp_path / "photos.npy", photos.astype(np.float32))

@@ -116,7 +116,13 @@ def bundle_in(folder):
 
 
 @pytest.mark.usefixtures("quick")
-@pytest.mark.parametrize("case", FAILURES)
+@pytest.mark.parametrize(
+    "case",
+    [
+        pytest.param(case, marks=[pytest.mark.slow] if case in ("report", "card", "move") else [])
+        for case in FAILURES
+    ],
+)
 def test_what_fails_is_named_and_the_network_is_safe(case, main, folder, monkeypatch, capsys):
     place, name, instead, said = FAILURES[case]
     with monkeypatch.context() as patched:
@@ -139,6 +145,7 @@ def no_room_for_more_than(size: int):
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize("size", [1_000, 20_000, 40_000])
 def test_a_disk_that_fills_while_the_bundle_is_written(size, main, folder, capsys):

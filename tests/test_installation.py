@@ -248,6 +248,7 @@ def test_installed_without_extras_training_is_one_line_that_says_what_to_install
     )
 
 
+@pytest.mark.slow
 def test_a_space_deployed_by_an_installed_command_is_the_one_of_a_clone(packages, tmp_path):
     rest = ["ada/which-flower", "--model", "ada/flowers", "--dry-run"]
     done = flowers(packages, "deploy", *rest, str(tmp_path / "installed"))

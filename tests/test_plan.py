@@ -67,6 +67,7 @@ def test_traffic_is_what_is_read_from_main_memory_and_written_to_it():
     assert count_traffic(PROGRAM) == copied + fused + scalar
 
 
+@pytest.mark.slow
 def test_a_step_of_eight_devices_has_an_eighth_of_the_work_on_each(tmp_path):
     """Virtual devices have to be there before JAX starts, so in a process of its own."""
     script = """if True:

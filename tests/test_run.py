@@ -218,6 +218,7 @@ def test_kill_9_loses_nothing(run, data, tmp_path):
             assert whole[name] == pytest.approx(cut[name], abs=1e-4)
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_no_number_exits_with_advice(run, data, tmp_path):
     status, out, err = run(
         *("--data", f"folder:{data}", *TINY, "--epochs-head", "0", "--schedule", "constant"),
@@ -293,6 +294,7 @@ def test_a_run_is_never_overwritten(run, data, tmp_path):
     assert (tmp_path / "run/experiment.json").read_text() == "{}"
 
 
+@pytest.mark.slow
 def test_the_rate_is_found_before_a_run_and_another_bundle_made_after_it(run, data, tmp_path):
     folder = tmp_path / "run"
     flags = ("--data", f"folder:{data}", *TINY, "--valid-share", "0.3", "--gallery", "0")
@@ -332,6 +334,7 @@ def test_every_setting_has_a_flag_with_help():
         assert flag in out
 
 
+@pytest.mark.slow
 def test_bad_data_is_one_line_and_skip_bad_trains_on_the_rest(run, data, tmp_path):
     folder = shutil.copytree(data, tmp_path / "data")
     for i in range(2):

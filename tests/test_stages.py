@@ -76,6 +76,7 @@ def test_the_head_stage_leaves_the_backbone_alone(data, tmp_path):
     assert not np.allclose(before, after)
 
 
+@pytest.mark.slow
 def test_cached_features_train_the_same_head(data, tmp_path):
     settings = {"epochs_finetune": 0, "dropout": 0.0, "epochs_head": 3}
     cached, one = train(data, tmp_path / "cached", **settings)
@@ -85,6 +86,7 @@ def test_cached_features_train_the_same_head(data, tmp_path):
     assert [r["val_loss"] for r in one] == pytest.approx([r["val_loss"] for r in two], abs=1e-3)
 
 
+@pytest.mark.slow
 def test_fine_tuning_a_few_layers_leaves_the_others_alone(data, tmp_path):
     from flowers_model import network as networks
 
@@ -98,6 +100,7 @@ def test_fine_tuning_a_few_layers_leaves_the_others_alone(data, tmp_path):
     assert same == [True, False]
 
 
+@pytest.mark.slow
 def test_a_network_serves_at_another_size_than_it_trained_at(whole, data, tmp_path):
     from flowers_model import network as networks
 
@@ -111,6 +114,7 @@ def test_a_network_serves_at_another_size_than_it_trained_at(whole, data, tmp_pa
     assert not np.allclose(*means)
 
 
+@pytest.mark.slow
 def test_rare_classes_are_trained_for_in_each_way(tmp_path):
     folder = write_photo_folder(tmp_path / "data", {"train": 6, "valid": 2})
     for name in list(COLOURS)[:2]:
@@ -131,7 +135,9 @@ class PowerCutError(Exception):
     pass
 
 
-@pytest.mark.parametrize("after", [1, 2, 4])
+@pytest.mark.parametrize(
+    "after", [1, *(pytest.param(number, marks=pytest.mark.slow) for number in (2, 4))]
+)
 def test_an_interrupted_run_goes_on_to_the_same_result(whole, data, tmp_path, monkeypatch, after):
     network, history = whole
     ended = []
@@ -156,6 +162,7 @@ def test_an_interrupted_run_goes_on_to_the_same_result(whole, data, tmp_path, mo
         assert [r[name] for r in history] == pytest.approx([r[name] for r in again], abs=1e-5)
 
 
+@pytest.mark.slow
 def test_a_cut_checkpoint_is_gone_back_from(data, tmp_path, caplog):
     train(data, tmp_path / "run", epochs_head=1, monitor="last", schedule="constant")
     folder = tmp_path / "run"

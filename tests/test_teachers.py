@@ -71,6 +71,7 @@ def test_taught_batches_come_again_after_a_resume(teacher):
         np.testing.assert_array_equal(labels, again)
 
 
+@pytest.mark.slow
 def test_a_network_learns_what_its_teacher_says(teacher, data, tmp_path):
     experiment = Experiment(
         data=data,

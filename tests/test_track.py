@@ -143,6 +143,7 @@ def about(data) -> tracking.Run:
     return tracking.Run("run", "quickstart", "python train/run.py", experiment(data))
 
 
+@pytest.mark.slow
 def test_without_a_server_it_is_a_database_here(mlflow, data, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
@@ -155,6 +156,7 @@ def test_without_a_server_it_is_a_database_here(mlflow, data, tmp_path, monkeypa
     assert list((tmp_path / "mlruns").rglob("bundle/model.onnx"))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick_bundles")
 def test_a_server_that_is_away_costs_a_warning_and_tells_no_password(
     mlflow, data, tmp_path, monkeypatch, caplog
