@@ -165,7 +165,7 @@ def test_the_requirements_are_the_projects_without_the_heavy_ones():
     lean = requirements("spaces/requirements.txt")
     assert set(lean) < set(requirements("requirements.txt"))
     names = {Requirement(line).name for line in lean}
-    assert not names & {*HEAVY, "tensorflow-cpu", "onnx", "jax2onnx", "scikit-learn"}
+    assert not names & {*HEAVY, "tensorflow-cpu", "jax2onnx", "scikit-learn"}
 
 
 def test_the_requirements_leave_room_for_what_spaces_install_beside_them():
