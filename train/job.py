@@ -60,12 +60,7 @@ def run(
         GroupError: if another process has died.
         Preempted: after SIGTERM, once everything is saved.
     """
-    expectation = textwrap.dedent(load_preset(preset).__doc__ or "").strip()
-    log.info("preset %s: %s\n", preset, expectation)
-    backend = keras.backend.backend()
-    log.info("run %s, Keras %s on %s", folder, keras.__version__, backend)
-    if not distribution.has_accelerator() and (missed := environment.unused_card(backend)):
-        log.warning("warning: %s", missed)
+    _log_start(preset, folder)
     if publication and processes.is_first():
         hub.check_may_write(publication.repo_id)
     if not processes.is_first():
@@ -94,17 +89,26 @@ def run(
     if publication:
         with finishing(whole):
             step("publishing")
-            url = hub.publish(
-                folder / "bundle",
-                publication.repo_id,
-                private=publication.private,
-                tag=publication.tag,
-            )
-        log.info("published: %s", url)
+            _publish(folder / "bundle", publication)
     log.info("%s", manifest.headline)
     if not follower.told:
         raise UnfinishedError(f"{follower.spec} has not tracked the whole run; {whole}")
     return manifest
+
+
+def _log_start(preset: str, folder: pathlib.Path) -> None:
+    """Log what the preset promises, where the run is, what it runs on, and an unused GPU."""
+    expectation = textwrap.dedent(load_preset(preset).__doc__ or "").strip()
+    log.info("preset %s: %s\n", preset, expectation)
+    backend = keras.backend.backend()
+    log.info("run %s, Keras %s on %s", folder, keras.__version__, backend)
+    if not distribution.has_accelerator() and (missed := environment.unused_card(backend)):
+        log.warning("warning: %s", missed)
+
+
+def _publish(folder: pathlib.Path, publication: Publication) -> None:
+    url = hub.publish(folder, publication.repo_id, private=publication.private, tag=publication.tag)
+    log.info("published: %s", url)
 
 
 def find_learning_rate(experiment: Experiment, folder: pathlib.Path, steps: int) -> float:

@@ -8,8 +8,10 @@ The output is UTF-8; bytes of a file name that are not UTF-8 are escaped, as `\\
 
 from __future__ import annotations
 
+import argparse
 import os
 import pathlib
+import re
 import sys
 
 from flowers_model.command import MODEL_HELP, Parser, reporting_mistakes
@@ -22,9 +24,7 @@ from train.evaluation.ensemble import TTA, TTA_HELP, Ensemble
 from train.sources import forms
 
 
-@reporting_mistakes
-def main(arguments: list[str]) -> int:
-    """Run the command; returns the exit status."""
+def _parser() -> Parser:
     parser = Parser(spoken("predict"), description=__doc__)
     parser.add_argument(
         "photos", nargs="*", metavar="PHOTO", help="photo files, or folders of them"
@@ -54,27 +54,37 @@ def main(arguments: list[str]) -> int:
         help='write submission.csv for the test records of Kaggle\'s "Petals to the Metal", which '
         "--data tfrecord:PATH names",
     )
-    options = parser.parse_args(arguments)
+    return parser
+
+
+def _output(options: argparse.Namespace) -> pathlib.Path | None:
+    """Check the options; returns the file to write, or None for standard output."""
     if bool(options.photos) == bool(options.data):
         raise UserError("give either photos or --data SOURCE")
     if options.top < 1:
         raise UserError(f"--top must be at least 1, not {options.top}")
     output = options.output
-    if output is not None and not options.kaggle and output.suffix not in (".csv", ".jsonl"):
-        raise UserError(f"--output {str(output)!r} must end in .csv or .jsonl")
     if options.kaggle:
+        if not re.match("tfrecord:.", options.data or ""):
+            raise UserError("--kaggle needs --data tfrecord:PATH")
         output = output or pathlib.Path("submission.csv")
+    elif output is not None and output.suffix not in (".csv", ".jsonl"):
+        raise UserError(f"--output {str(output)!r} must end in .csv or .jsonl")
     if output is not None:
         check_output(output)
+    return output
+
+
+@reporting_mistakes
+def main(arguments: list[str]) -> int:
+    """Run the command; returns the exit status."""
+    options = _parser().parse_args(arguments)
+    output = _output(options)
     ensemble = Ensemble.open(options.model, options.tta)
     if options.kaggle:
         from train.evaluation.kaggle import write_submission
 
-        _, _, path = (options.data or "").partition("tfrecord:")
-        if not path:
-            raise UserError("--kaggle needs --data tfrecord:PATH")
-        output = output or pathlib.Path("submission.csv")
-        count = write_submission(ensemble, path, output)
+        count = write_submission(ensemble, options.data.removeprefix("tfrecord:"), output)
         print(f"{output}: {count} photos")
         return 0
     if options.photos:

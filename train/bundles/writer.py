@@ -157,23 +157,7 @@ def _calibrate_and_measure(
     step("calibration")
     chosen_by = ood_pictures("choose", photos["valid"].array) | pictures(strange["choose"])
     strangers = {kind: run(those) for kind, those in chosen_by.items()}
-    train, valid = photos["train"], photos["valid"]
-    calibration, reference = calibrate(
-        Measured(outputs["valid"], valid.labels, outputs["train"], train.labels),
-        strangers,
-        manifest.provenance.seed,
-        earlier,
-        valid.origins,
-    )
-    if reference is not None:
-        with replacing(room / bundle.REFUSAL_FILE) as temporary:
-            np.save(temporary, reference)
-    count = len(manifest.class_names)
-    if (
-        len(np.unique(train.labels)) == count
-    ):  # else a class has no mean; a copy keeps the file of the original
-        write_statistics(room, _statistics(outputs, photos, strangers, count))
-    manifest = manifest.model_copy(update={"calibration": calibration})
+    manifest = _calibrated(room, manifest, photos, outputs, strangers, earlier)
 
     step("measuring")
     classifier = FlowerClassifier(room, manifest, engine)
@@ -181,16 +165,7 @@ def _calibrate_and_measure(
         kind: classifier.judge(*run(those)).refusal_scores
         for kind, those in (ood_pictures("measure") | pictures(strange["measure"])).items()
     }
-    evaluations, by_source = {}, {}
-    for name, split in photos.items():
-        answers = classifier.judge(*outputs[name])
-        metrics = measure(answers, split.labels, scores)
-        evaluations[name] = Evaluation(split.names, split.labels, answers, split.read, metrics)
-    held_back = photos["valid"]
-    for origin in dict.fromkeys(held_back.origins):
-        rows = np.flatnonzero(np.array(held_back.origins) == origin)
-        answers = evaluations["valid"].answers.subset(rows)
-        by_source[origin] = measure(answers, held_back.labels[rows], scores)
+    evaluations, by_source = _evaluated(classifier, photos, outputs, scores)
     manifest = manifest.model_copy(
         update={
             "metrics": {name: one.metrics for name, one in evaluations.items()},
@@ -216,6 +191,53 @@ def _calibrate_and_measure(
     manifest = bundle.check(room)
     step("moving the bundle to its place")
     return manifest
+
+
+def _calibrated(
+    room: pathlib.Path,
+    manifest: bundle.Manifest,
+    photos: dict[str, Photos],
+    outputs: dict[str, Outputs],
+    strangers: dict[str, Outputs],
+    earlier: Measured | None,
+) -> bundle.Manifest:
+    """The manifest with a new calibration; writes the files that belong to it."""
+    train, valid = photos["train"], photos["valid"]
+    calibration, reference = calibrate(
+        Measured(outputs["valid"], valid.labels, outputs["train"], train.labels),
+        strangers,
+        manifest.provenance.seed,
+        earlier,
+        valid.origins,
+    )
+    if reference is not None:
+        with replacing(room / bundle.REFUSAL_FILE) as temporary:
+            np.save(temporary, reference)
+    count = len(manifest.class_names)
+    # A class without photos has no mean; then a copied bundle keeps its statistics.
+    if len(np.unique(train.labels)) == count:
+        write_statistics(room, _statistics(outputs, photos, strangers, count))
+    return manifest.model_copy(update={"calibration": calibration})
+
+
+def _evaluated(
+    classifier: FlowerClassifier,
+    photos: dict[str, Photos],
+    outputs: dict[str, Outputs],
+    scores: dict[str, np.ndarray],
+) -> tuple[dict[str, Evaluation], dict[str, bundle.Metrics]]:
+    """The evaluation of each split, and the metrics of each source of the validation photos."""
+    evaluations, by_source = {}, {}
+    for name, split in photos.items():
+        answers = classifier.judge(*outputs[name])
+        metrics = measure(answers, split.labels, scores)
+        evaluations[name] = Evaluation(split.names, split.labels, answers, split.read, metrics)
+    held_back = photos["valid"]
+    for origin in dict.fromkeys(held_back.origins):
+        rows = np.flatnonzero(np.array(held_back.origins) == origin)
+        answers = evaluations["valid"].answers.subset(rows)
+        by_source[origin] = measure(answers, held_back.labels[rows], scores)
+    return evaluations, by_source
 
 
 def _statistics(

@@ -198,91 +198,95 @@ def _with_gradients(
 
 @functools.cache
 def _depthwise() -> Callable:
+    return _with_gradients(
+        _depthwise_forward, _depthwise_input_gradient, _depthwise_kernel_gradient
+    )
+
+
+def _depthwise_forward(x, kernel, strides, pads, dilation):
+    padded, wide = _pad(x, pads), _upcast(kernel)
+    reach = [(n - 1) * d + 1 for n, d in zip(kernel.shape[:2], dilation, strict=True)]
+    shape = [(n - r) // s + 1 for n, r, s in zip(padded.shape[1:3], reach, strides, strict=True)]
+    y = _sum(
+        _upcast(_shifted(padded, (i * dilation[0], j * dilation[1]), shape, strides)) * wide[i, j]
+        for i, j in _taps(kernel.shape[:2])
+    )
+    return y.astype(x.dtype)
+
+
+def _depthwise_input_gradient(x, kernel, dy, strides, pads, dilation):
+    """Sum over taps, phase by phase.
+
+    Input row h contributes through tap i to output row (h + pad - i * dilation) / stride. So
+    for all rows of one phase, h modulo the stride, the same taps divide evenly.
+    """
+    import jax.numpy as jnp
+
+    wide = _upcast(kernel)
+
+    def phases(axis):
+        stride = strides[axis]
+        for phase in range(stride):
+            places = (
+                (tap, phase + pads[axis][0] - tap * dilation[axis])
+                for tap in range(kernel.shape[axis])
+            )
+            yield [(tap, at // stride) for tap, at in places if at % stride == 0]
+
+    rows, columns = list(phases(0)), list(phases(1))
+    shape = [-(-n // s) for n, s in zip(x.shape[1:3], strides, strict=True)]
+    edges = []
+    for axis, found in enumerate((rows, columns)):
+        starts = [start for phase in found for _, start in phase]
+        low = max(0, -min(starts))
+        high = max(0, max(starts) + shape[axis] - dy.shape[1 + axis])
+        edges.append((low, high))
+    padded = _pad(dy, tuple(edges))
+
+    def phase_sum(row, column):
+        if not row or not column:  # no tap, as the stride exceeds the kernel
+            return jnp.zeros((len(dy), *shape, dy.shape[-1]), wide.dtype)
+        return _sum(
+            _upcast(_shifted(padded, (a + edges[0][0], b + edges[1][0]), shape, (1, 1)))
+            * wide[i, j]
+            for (i, a), (j, b) in itertools.product(row, column)
+        )
+
+    dx = [[phase_sum(row, column).astype(dy.dtype) for column in columns] for row in rows]
+    if strides == (1, 1):
+        return dx[0][0]
+    dx = jnp.stack([jnp.stack(row, axis=3) for row in dx], axis=2)
+    dx = dx.reshape(len(dy), shape[0] * strides[0], shape[1] * strides[1], dy.shape[-1])
+    return dx[:, : x.shape[1], : x.shape[2]]
+
+
+def _depthwise_kernel_gradient(x, size, dy, strides, pads, dilation):
+    """Sum the products of all taps in one pass, several rows at a time."""
     import jax.numpy as jnp
     from jax import lax
 
-    def forward(x, kernel, strides, pads, dilation):
-        padded, wide = _pad(x, pads), _upcast(kernel)
-        reach = [(n - 1) * d + 1 for n, d in zip(kernel.shape[:2], dilation, strict=True)]
-        shape = [
-            (n - r) // s + 1 for n, r, s in zip(padded.shape[1:3], reach, strides, strict=True)
-        ]
-        y = _sum(
-            _upcast(_shifted(padded, (i * dilation[0], j * dilation[1]), shape, strides))
-            * wide[i, j]
-            for i, j in _taps(kernel.shape[:2])
+    # Without the barrier, the padding would be recomputed for every slice.
+    padded = lax.optimization_barrier(_pad(x, pads))
+    height, width = dy.shape[1:3]
+    together = max(n for n in range(1, ROWS + 1) if height % n == 0)
+    shape = (height // together, width)
+
+    def tap_rows(i, j):
+        return _sum(
+            _upcast(
+                _shifted(
+                    padded,
+                    (i * dilation[0] + row * strides[0], j * dilation[1]),
+                    shape,
+                    (together * strides[0], strides[1]),
+                )
+            )
+            * _upcast(_shifted(dy, (row, 0), shape, (together, 1)))
+            for row in range(together)
         )
-        return y.astype(x.dtype)
 
-    def input_gradient(x, kernel, dy, strides, pads, dilation):
-        """Sum over taps, phase by phase.
-
-        Input row h contributes through tap i to output row (h + pad - i * dilation) / stride. So
-        for all rows of one phase, h modulo the stride, the same taps divide evenly.
-        """
-        wide = _upcast(kernel)
-
-        def phases(axis):
-            stride = strides[axis]
-            for phase in range(stride):
-                places = (
-                    (tap, phase + pads[axis][0] - tap * dilation[axis])
-                    for tap in range(kernel.shape[axis])
-                )
-                yield [(tap, at // stride) for tap, at in places if at % stride == 0]
-
-        rows, columns = list(phases(0)), list(phases(1))
-        shape = [-(-n // s) for n, s in zip(x.shape[1:3], strides, strict=True)]
-        edges = []
-        for axis, found in enumerate((rows, columns)):
-            starts = [start for phase in found for _, start in phase]
-            low = max(0, -min(starts))
-            high = max(0, max(starts) + shape[axis] - dy.shape[1 + axis])
-            edges.append((low, high))
-        padded = _pad(dy, tuple(edges))
-
-        def phase_sum(row, column):
-            if not row or not column:  # no tap, as the stride exceeds the kernel
-                return jnp.zeros((len(dy), *shape, dy.shape[-1]), wide.dtype)
-            return _sum(
-                _upcast(_shifted(padded, (a + edges[0][0], b + edges[1][0]), shape, (1, 1)))
-                * wide[i, j]
-                for (i, a), (j, b) in itertools.product(row, column)
-            )
-
-        dx = [[phase_sum(row, column).astype(dy.dtype) for column in columns] for row in rows]
-        if strides == (1, 1):
-            return dx[0][0]
-        dx = jnp.stack([jnp.stack(row, axis=3) for row in dx], axis=2)
-        dx = dx.reshape(len(dy), shape[0] * strides[0], shape[1] * strides[1], dy.shape[-1])
-        return dx[:, : x.shape[1], : x.shape[2]]
-
-    def kernel_gradient(x, size, dy, strides, pads, dilation):
-        """Sum the products of all taps in one pass, several rows at a time."""
-        # Without the barrier, the padding would be recomputed for every slice.
-        padded = lax.optimization_barrier(_pad(x, pads))
-        height, width = dy.shape[1:3]
-        together = max(n for n in range(1, ROWS + 1) if height % n == 0)
-        shape = (height // together, width)
-
-        def tap_rows(i, j):
-            return _sum(
-                _upcast(
-                    _shifted(
-                        padded,
-                        (i * dilation[0] + row * strides[0], j * dilation[1]),
-                        shape,
-                        (together * strides[0], strides[1]),
-                    )
-                )
-                * _upcast(_shifted(dy, (row, 0), shape, (together, 1)))
-                for row in range(together)
-            )
-
-        sums = jnp.stack([tap_rows(i, j) for i, j in _taps(size)], axis=2)
-        return jnp.sum(sums, axis=(0, 1, 3)).reshape(*size, -1)
-
-    return _with_gradients(forward, input_gradient, kernel_gradient)
+    sums = jnp.stack([tap_rows(i, j) for i, j in _taps(size)], axis=2)
+    return jnp.sum(sums, axis=(0, 1, 3)).reshape(*size, -1)
 
 
 @functools.cache

@@ -86,20 +86,10 @@ def calibrate(
     cross_fitted = _cross_fit(logits, labels, weights, seed)
     large = large_sources([*sources.values()])
 
-    ends = np.cumsum([len(part.labels) for part in parts])[:-1]
-    fitted: dict[str, Score] = {}
-    flowers, auroc = {}, {}
+    fitted, flowers, auroc = {}, {}, {}
     for name, kind in SCORES.items():
-        fits = [kind.fit(part.train.embeddings, part.train_labels) for part in parts]
-        fitted[name] = fits[0]
-        scored = [
-            one.score(*part.outputs, temperatures)
-            for one, part, temperatures in zip(
-                fits, parts, np.split(cross_fitted, ends), strict=True
-            )
-        ]
-        flowers[name] = np.concatenate(scored)
-        strangers = [fits[0].score(*outputs, temperature) for outputs in ood.values()]
+        fitted[name], flowers[name] = _fit_score(kind, parts, cross_fitted)
+        strangers = [fitted[name].score(*outputs, temperature) for outputs in ood.values()]
         areas = [ood_auroc(flowers[name][rows], strangers) for rows in large]
         auroc[name] = float(np.mean(areas))
     best = max(auroc, key=auroc.get)
@@ -115,6 +105,19 @@ def calibrate(
         label_sets=LabelSets(coverage=COVERAGE, limit=limit),
     )
     return calibration, fitted[best].reference
+
+
+def _fit_score(
+    kind: type[Score], parts: Sequence[Measured], cross_fitted: np.ndarray
+) -> tuple[Score, np.ndarray]:
+    """The score fitted for the network, and the raw scores of the photos of all parts, `(N,)`."""
+    fits = [kind.fit(part.train.embeddings, part.train_labels) for part in parts]
+    temperatures = np.split(cross_fitted, np.cumsum([len(part.labels) for part in parts])[:-1])
+    scores = [
+        one.score(*part.outputs, each)
+        for one, part, each in zip(fits, parts, temperatures, strict=True)
+    ]
+    return fits[0], np.concatenate(scores)
 
 
 def _sources(origins: Sequence[str], count: int, total: int) -> dict[str, np.ndarray]:

@@ -7,7 +7,7 @@ import logging
 import re
 import textwrap
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -83,12 +83,7 @@ def merge(sources: Sequence[Source], classes: str = "union", seed: int = 0) -> S
     class_names = tuple(names[i] for i in kept)
 
     lines = _table(sources, titles, parts, f"{len(kept)} classes ({classes})") + matches
-    for title, column in zip(titles, columns, strict=True):
-        others = set().union(*(set(other) for other in columns if other is not column))
-        if lone := sorted(set(column) - others):
-            what = "kept" if lone[0] in kept else "left out"
-            listed = ", ".join(repr(names[i]) for i in lone)
-            lines.append(f"only in {title}, {what} ({len(lone)}): {listed}")
+    lines += _unmatched(titles, columns, names, kept)
     log.info("merged by class name:\n%s", textwrap.indent("\n".join(lines), "  "))
     _check(parts, class_names)
     return Source(
@@ -98,6 +93,18 @@ def merge(sources: Sequence[Source], classes: str = "union", seed: int = 0) -> S
         credits="; ".join(dict.fromkeys(source.credits for source in sources)),
         datasets=tuple(dict.fromkeys(repo for source in sources for repo in source.datasets)),
     )
+
+
+def _unmatched(
+    titles: Sequence[str], columns: list[list[int]], names: list[str], kept: list[int]
+) -> Iterator[str]:
+    """A line for each source with classes that no other source has."""
+    for title, column in zip(titles, columns, strict=True):
+        others = set().union(*(set(other) for other in columns if other is not column))
+        if lone := sorted(set(column) - others):
+            what = "kept" if lone[0] in kept else "left out"
+            listed = ", ".join(repr(names[i]) for i in lone)
+            yield f"only in {title}, {what} ({len(lone)}): {listed}"
 
 
 def hold_back(source: Source, seed: int) -> Source:
