@@ -1,19 +1,19 @@
-"""The bundle: the folder that training writes, the Hub holds and the page serves.
+"""The bundle: the folder that training writes, the Hub stores and the page serves.
 
     README.md                                    the model card
     config.json  metadata.json  model.weights.h5 the network, as Keras saves it to the Hub
-    model.onnx                                   the same network for serving
+    model.onnx                                   the same network, for serving
     classifier.json                              the manifest (`Manifest`)
     refusal.npy                                  class means of the embeddings, float32 (C, D), if
                                                  the manifest's refusal score needs them
-    statistics.npz                               what teaching new classes needs to know of the old
-                                                 ones (`flowers_model.statistics`)
+    statistics.npz                               statistics of the embeddings, for teaching new
+                                                 classes (`flowers_model.statistics`)
     splits.json                                  the photos of each split, by digest
     gallery/index.json, gallery/*.jpg            labelled held-out photos
     gallery/embeddings.npy                       float16 (photos, D), in the order of the index
     report/                                      index.html, metrics.json, tables, figures
 
-Reading one executes nothing from it: it holds JSON, plain arrays and an ONNX graph.
+Reading a bundle executes nothing from it: it contains JSON, plain arrays and an ONNX graph.
 
 >>> manifest = check("runs/RUN/bundle")
 >>> manifest.headline
@@ -50,7 +50,7 @@ REFUSAL_FILE = "refusal.npy"
 STATISTICS = "statistics.npz"
 OPTIONAL_FILES = (REFUSAL_FILE, STATISTICS, SPLITS)
 FOLDERS = ("gallery", "report")
-# Among a million photos, two have the same digest by chance once in 30 million times.
+# The probability that two of a million photos have the same digest is one in 30 million.
 DIGEST_BYTES = 8
 GALLERY_SIDE = 384  # pixels, the longer side of a gallery photo
 
@@ -67,7 +67,7 @@ class Input(pydantic.BaseModel):
     """How a photo becomes the network's input: see `flowers_model.photo.fit`."""
 
     size: Annotated[int, Field(gt=0)]  # side of the square, pixels
-    crop: Annotated[float, Field(gt=0, le=1)] = 1.0  # kept share of the short side
+    crop: Annotated[float, Field(gt=0, le=1)] = 1.0  # fraction of the short side that is kept
 
 
 class Refusal(pydantic.BaseModel):
@@ -76,7 +76,7 @@ class Refusal(pydantic.BaseModel):
     score: ScoreName
     center: float  # raw score of the median flower
     threshold: float  # raw score above which a photo is refused
-    keeps: Share  # of the flowers that the threshold was fitted on
+    keeps: Share  # fraction of the flowers that the threshold was fitted on
     auroc: dict[str, Share]  # of each candidate score, flowers against out-of-distribution photos
 
     def scaled(self, raw: np.ndarray) -> np.ndarray:
@@ -88,12 +88,12 @@ class Refusal(pydantic.BaseModel):
 
 
 class LabelSets(pydantic.BaseModel):
-    """A photo's label set: the names preceded by at most `limit` of the probability.
+    """The label set of a photo: the names preceded by at most `limit` of the probability.
 
-    If the likeliest name alone is right often enough, the limit is 0 and the set is that name.
+    If the most likely name alone is right often enough, the limit is 0 and the set is that name.
     """
 
-    coverage: Share  # share of photos whose label is in their set
+    coverage: Share  # fraction of photos whose label is in their set
     limit: Annotated[float, Field(ge=0)]
 
     @property
@@ -131,11 +131,11 @@ class Metrics(pydantic.BaseModel):
     count: Annotated[int, Field(gt=0)]  # photos
     macro_f1: Share | None = None
     nll: float | None = None  # the same as `loss`, named to match `nll_uncalibrated`
-    ece: Share | None = None  # expected calibration error of the likeliest name
+    ece: Share | None = None  # expected calibration error of the most likely name
     nll_uncalibrated: float | None = None  # at temperature 1
     ece_uncalibrated: Share | None = None
     coverage: Share | None = None  # photos whose label is in their label set
-    set_size: float | None = None  # names in a label set, mean
+    set_size: float | None = None  # mean number of names in a label set
     refused: Share | None = None
     kept_right: Share | None = None  # right and not refused
     sure_wrong: Share | None = None  # wrong with a probability above 0.8
@@ -163,7 +163,7 @@ class Metrics(pydantic.BaseModel):
         return f"{value:.2f}" if name == "set_size" else f"{value:.3f}"
 
 
-# What every table of a report, a card and the page calls the metrics.
+# The names of the metrics in all tables.
 METRICS = {
     "top1": "top-1 accuracy",
     "top5": "top-5 accuracy",
@@ -180,30 +180,30 @@ PERCENTAGES = ("top1", "top5", "coverage", "refused", "kept_right", "sure_wrong"
 
 
 class Provenance(pydantic.BaseModel):
-    """Where a model comes from: enough to train it again."""
+    """The origin of a model, in enough detail to train it again."""
 
     preset: str
     command: str
     seed: int
     created: str  # UTC, ISO 8601
     seconds: float  # wall time of training, all stages
-    data: str  # the source's name
-    credits: str  # where the photos come from, and their terms
+    data: str  # name of the source
+    credits: str  # origin and terms of the photos
     splits: dict[str, int]  # photos in each
     valid_share: Share = 1.0  # of the source's valid photos; the rest were trained on
     sources: dict[str, dict[str, int]] = {}  # photos by source and split, if there are several
     outliers: dict[str, int] = {}  # out-of-distribution training photos, by folder
     backbone: str
     weights: str  # the initial weights: imagenet, none, or the name of a file or bundle
-    parameters: int  # trainable ones of the whole network
+    parameters: int  # trainable parameters of the full network
     trainable_parameters: int | None = None  # in the last stage
     optimizer_bytes: int | None = None  # of the last stage's optimizer
     backend: str
     versions: dict[str, str]
     git_commit: str | None = None
     license: str | None = None  # of the weights, as the Hub calls it
-    base_model: str | None = None  # the Hub repo of the initial weights, if they come from one
-    datasets: list[str] = []  # the Hub repos of the photos, of those that come from one
+    base_model: str | None = None  # Hub repo of the initial weights, if any
+    datasets: list[str] = []  # Hub repos of the photos, if any
 
 
 class Taught(pydantic.BaseModel):
@@ -212,11 +212,11 @@ class Taught(pydantic.BaseModel):
     name: Name
     photos: Annotated[int, Field(gt=0)]
     new: bool  # False: the model knew it before
-    # Share of its photos that the model names right after having been taught without them; None
-    # for a single photo.
+    # Fraction of its photos that are classified correctly by a model taught without them; None for
+    # a single photo.
     right: Share | None = None
-    data: str  # where the photos come from
-    model: str  # what it was taught to
+    data: str  # origin of the photos
+    model: str  # the model that was taught
     created: str  # UTC, ISO 8601
 
 
@@ -226,12 +226,12 @@ class Manifest(pydantic.BaseModel):
     schema_version: Literal[1] = 1
     class_names: Annotated[list[Name], Field(min_length=2)]  # in the order of the logits
     scientific_names: dict[str, Name] = {}  # by class name, where known
-    display_names: dict[str, Name] = {}  # by class name, where that is misleading
+    display_names: dict[str, Name] = {}  # by class name, where the class name is misleading
     input: Input
     calibration: Calibration
     metrics: dict[str, Metrics]  # by split
-    by_source: dict[str, Metrics] = {}  # of each source's valid photos, if there are several
-    taught: list[Taught] = []  # classes, in the order in which they were taught
+    by_source: dict[str, Metrics] = {}  # on each source's valid photos, if there are several
+    taught: list[Taught] = []  # in the order in which they were taught
     # Largest difference in probability between model.onnx and the Keras network, on real photos.
     onnx_difference: Annotated[float, Field(ge=0)]
     provenance: Provenance
@@ -246,16 +246,16 @@ class Manifest(pydantic.BaseModel):
 
     @property
     def held_out(self) -> str | None:
-        """The split that the model is judged by, a key of `metrics`; see `held_out`."""
+        """The split that represents the model's accuracy, a key of `metrics`; see `held_out`."""
         return held_out(self.metrics)
 
     @property
     def misleading(self) -> str:
-        """A sentence for the card on class names that mislead; empty if none does."""
+        """A sentence for the card on misleading class names; empty if there are none."""
         if not self.display_names:
             return ""
         each = ", ".join(f"{name} is {shown}" for name, shown in self.display_names.items())
-        return f"Some class names mislead; by what the photos show, {each}. "
+        return f"Some class names are misleading: according to the photos, {each}. "
 
 
 class GalleryPhoto(pydantic.BaseModel):
@@ -279,7 +279,7 @@ class Gallery(pydantic.BaseModel):
 
 
 def photo_digest(data: bytes) -> bytes:
-    """What tells a photo by its bytes in `splits.json`, `DIGEST_BYTES` long.
+    """The digest of a photo's bytes in `splits.json`, `DIGEST_BYTES` long.
 
     >>> photo_digest(pathlib.Path("photo.jpg").read_bytes()).hex()
     'c6e1f3a9b2d40857'
@@ -288,14 +288,14 @@ def photo_digest(data: bytes) -> bytes:
 
 
 class Splits(pydantic.BaseModel):
-    """`splits.json`: the photos that a model was trained, chosen and measured on."""
+    """`splits.json`: the photos that a model was trained, selected and evaluated on."""
 
     class_names: list[Name]
     photos: dict[str, list[str]]  # by split, each photo's `photo_digest` in hexadecimal
 
 
 def held_out(splits: Collection[str]) -> str | None:
-    """The split to judge a model by: test, else valid, else the first; None if there is none.
+    """The split to evaluate a model on: test, else valid, else the first; None if there is none.
 
     >>> held_out(["train", "valid"])
     'valid'
@@ -325,18 +325,18 @@ def read_gallery(folder: str | os.PathLike) -> Gallery:
     gallery_folder = pathlib.Path(folder).resolve() / "gallery"
     gallery = _read(gallery_folder / "index.json", Gallery)
     for photo in gallery.photos:
-        # A file fetched from the Hub is a link into its cache, so the name is checked, not
-        # the path that it resolves to.
+        # A file from the Hub is a link into its cache, so the name is checked, not the path that it
+        # resolves to.
         name = pathlib.PurePosixPath(photo.file)
         if name.is_absolute() or ".." in name.parts or "\\" in photo.file:
-            raise BundleError(f"gallery/index.json: {photo.file!r} lies outside the gallery")
+            raise BundleError(f"gallery/index.json: {photo.file!r} is outside the gallery")
         if not (gallery_folder / name).is_file():
             raise BundleError(f"gallery/index.json: {photo.file!r} is not in the gallery")
     return gallery
 
 
 def read_splits(folder: str | os.PathLike) -> Splits | None:
-    """Read `splits.json`; None if there is none, as for drawn photos and in older bundles.
+    """Read `splits.json`; None if there is none, as for drawn photos or in older bundles.
 
     >>> splits = read_splits("runs/RUN/bundle")
 
@@ -353,7 +353,7 @@ def read_embeddings(folder: str | os.PathLike, gallery: Gallery) -> np.ndarray |
     >>> embeddings = read_embeddings(folder, read_gallery(folder))
 
     Raises:
-        BundleError: if they are no plain array, or not one row per photo.
+        BundleError: if they are not a plain array with one row per photo.
     """
     path = pathlib.Path(folder) / "gallery/embeddings.npy"
     if not path.exists():
@@ -361,7 +361,7 @@ def read_embeddings(folder: str | os.PathLike, gallery: Gallery) -> np.ndarray |
     try:
         embeddings = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError):
-        raise BundleError("gallery/embeddings.npy is no plain array of numbers") from None
+        raise BundleError("gallery/embeddings.npy is not a plain array of numbers") from None
     if embeddings.ndim != 2 or len(embeddings) != len(gallery.photos):
         raise BundleError("gallery/embeddings.npy must have one row per photo of the gallery")
     return embeddings.astype(np.float32)
@@ -373,12 +373,12 @@ def read_reference(folder: str | os.PathLike) -> np.ndarray:
     >>> class_means = read_reference(folder)
 
     Raises:
-        BundleError: if it is missing or no plain array.
+        BundleError: if it is missing or not a plain array.
     """
     try:
         reference = np.load(pathlib.Path(folder) / REFUSAL_FILE, allow_pickle=False)
     except (OSError, ValueError, EOFError):
-        raise BundleError(f"{REFUSAL_FILE} is missing or no plain array of numbers") from None
+        raise BundleError(f"{REFUSAL_FILE} is missing or not a plain array of numbers") from None
     if reference.ndim != 2:
         raise BundleError(f"{REFUSAL_FILE} must have one row per class")
     return reference
@@ -390,7 +390,7 @@ def check(folder: str | os.PathLike) -> Manifest:
     >>> manifest = check("runs/RUN/bundle")
 
     Raises:
-        BundleError: names the first thing that is missing or does not fit.
+        BundleError: if not; the message names the first problem.
     """
     folder = pathlib.Path(folder)
     if not folder.is_dir():

@@ -1,4 +1,4 @@
-"""Probabilities, refusal and label sets fitted on held-out answers. Plain NumPy."""
+"""Fit temperature, refusal threshold and label sets on held-out photos, in plain NumPy."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from flowers_model.uncertainty import probability_before, softmax
 
-SOURCE_PHOTOS = 20  # a source with fewer photos counts for the temperature only
+SOURCE_PHOTOS = 20  # a source with fewer photos is used only for the temperature
 
 
 def fit_temperature(
@@ -22,9 +22,9 @@ def fit_temperature(
     >>> temperature = fit_temperature(logits, labels)
 
     Args:
-        logits: `(N, C)`, of photos that the network was not trained on.
+        logits: `(N, C)`, for photos that the network was not trained on.
         labels: int `(N,)`.
-        weights: weight of each photo, `(N,)`; equal if there are none.
+        weights: weight of each photo, `(N,)`; None for equal weights.
     """
 
     def loss(log_temperature: float) -> float:
@@ -36,9 +36,9 @@ def fit_temperature(
 
 
 def conformal_quantile(scores: np.ndarray, coverage: float) -> float:
-    """The score that a further photo stays at or below with at least this probability.
+    """The score that a further photo does not exceed with at least this probability.
 
-    1, with which every name is in the set, if there are too few photos to tell.
+    If there are too few photos, it is 1, with which every name is in the set.
 
     >>> conformal_quantile(np.arange(9) / 10, 0.9)
     0.8
@@ -48,7 +48,7 @@ def conformal_quantile(scores: np.ndarray, coverage: float) -> float:
 
 
 def large_sources(sources: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """The rows of each source that promises are kept for; all rows as one if each has too few.
+    """The rows of each source that is large enough; all rows together if none is.
 
     >>> [len(rows) for rows in large_sources([np.arange(40), np.arange(40, 43)])]
     [40]
@@ -63,7 +63,7 @@ def large_sources(sources: Sequence[np.ndarray]) -> list[np.ndarray]:
 def refusal_bounds(
     scores: np.ndarray, sources: Sequence[np.ndarray], keeps: float
 ) -> tuple[float, float]:
-    """Center and threshold of a refusal score: each source keeps this share of its photos.
+    """Center and threshold of a refusal score that keeps this fraction of each source.
 
     >>> center, threshold = refusal_bounds(scores, [np.arange(len(scores))], 0.95)
 
@@ -74,14 +74,14 @@ def refusal_bounds(
     """
     center = float(np.median(scores))
     threshold = max(np.quantile(scores[rows], keeps) for rows in sources)
-    # If most flowers have one and the same score, only higher scores are refused.
+    # If most flowers have exactly the same score, only higher scores are refused.
     return center, float(max(threshold, center + 1e-9 + 1e-6 * abs(center)))
 
 
 def label_set_limit(
     probabilities: np.ndarray, labels: np.ndarray, sources: Sequence[np.ndarray], coverage: float
 ) -> float:
-    """The limit with which the label sets of each source hold the right name this often.
+    """The limit with which label sets contain the right name this often, for every source.
 
     >>> limit = label_set_limit(probabilities, labels, [np.arange(len(labels))], 0.9)
 
@@ -96,7 +96,7 @@ def label_set_limit(
 
 
 def auroc(flowers: np.ndarray, strangers: np.ndarray) -> float:
-    """How often an out-of-distribution photo has the higher score of the two, 0..1.
+    """The probability that an out-of-distribution photo has a higher score than a flower, 0..1.
 
     >>> auroc(np.array([0.0, 1.0]), np.array([1.0, 2.0]))
     0.875
@@ -108,7 +108,7 @@ def auroc(flowers: np.ndarray, strangers: np.ndarray) -> float:
 
 
 def _golden_section(loss: Callable[[float], float], low: float, high: float) -> float:
-    """Where a function with one minimum between `low` and `high` has it, to 1e-6."""
+    """The minimum of a unimodal function between `low` and `high`, to 1e-6."""
     share = (math.sqrt(5) - 1) / 2
     left, right = high - share * (high - low), low + share * (high - low)
     at_left, at_right = loss(left), loss(right)

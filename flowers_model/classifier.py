@@ -26,9 +26,9 @@ DEFAULT = pathlib.Path(__file__).with_name("default")
 
 @dataclasses.dataclass(frozen=True)
 class Prediction:
-    """What a photo shows, the likeliest name first.
+    """The prediction for a photo, most likely name first.
 
-    Refusal and label set are None or False if the bundle was not calibrated for them.
+    Refusal and label set are False or None if the bundle is not calibrated for them.
 
     >>> [prediction] = classifier.classify("photo.jpg", top=2)
     >>> prediction.labels, prediction.probabilities
@@ -41,7 +41,7 @@ class Prediction:
     refusal_score: float | None = None  # 0: like the median flower; above 1: refused
     label_set: list[str] | None = None  # likely names, of which one is right with `coverage`
     display_names: dict[str, str] = dataclasses.field(default_factory=dict)  # as in the manifest
-    coverage: float | None = None  # share of photos whose label set has the right name, 0..1
+    coverage: float | None = None  # fraction of photos with the right name in their label set
 
     # The keys of `as_row`.
     COLUMNS: ClassVar = ("guess", "probability", "refused", "refusal_score", "label_set")
@@ -115,7 +115,7 @@ class FlowerClassifier:
         folder: pathlib.Path,
         manifest: Manifest,
         engine: Engine,
-        reference: np.ndarray | None = None,  # of the refusal score, in place of the folder's
+        reference: np.ndarray | None = None,  # for the refusal score, instead of the folder's
     ):
         self.folder = folder
         self.manifest = manifest
@@ -141,13 +141,13 @@ class FlowerClassifier:
 
         Args:
             folder_or_repo: a bundle's folder, or a Hub repo `USER/MODEL` or
-                `USER/MODEL@REVISION`, which is downloaded once and cached. By default the bundle
+                `USER/MODEL@REVISION`, which is downloaded once and cached; by default the bundle
                 that comes with the code, which knows Oxford's 102 flowers.
             revision: branch, tag or commit of a Hub repo.
             engine: `"onnx"` (fast; loads neither Keras nor its backends) or `"keras"`.
 
         Raises:
-            HubError: if it cannot be fetched.
+            HubError: if it cannot be downloaded.
             BundleError: if the folder is not a complete, valid bundle.
         """
         folder = hub.fetch(folder_or_repo, revision)
@@ -169,7 +169,7 @@ class FlowerClassifier:
         (224, 224, 3)
 
         Raises:
-            PhotoError: if it is not a photo that can be read.
+            PhotoError: if the photo cannot be read.
         """
         return fit(decode(photo), self.manifest.input.size, self.manifest.input.crop)
 
@@ -223,13 +223,13 @@ class FlowerClassifier:
         Args:
             photos: files, bytes, PIL images or arrays as `flowers_model.photo.decode` takes them.
                 A single photo is taken as a list of one.
-            top: how many names to give; all classes if there are fewer.
+            top: number of names to return; all classes if there are fewer.
 
         Returns:
             One prediction per photo, in the same order.
 
         Raises:
-            PhotoError: if one is not a photo that can be read.
+            PhotoError: if a photo cannot be read.
             UserError: if `top` is below 1.
         """
         if isinstance(photos, Photo):
@@ -253,7 +253,7 @@ class FlowerClassifier:
             data: where they come from, for the manifest.
 
         Raises:
-            PhotoError: if one is not a photo that can be read.
+            PhotoError: if a photo cannot be read.
             UserError: if there is no photo, or the model cannot be taught.
         """
         from flowers_model.lesson import teach

@@ -44,15 +44,15 @@ def open_engine(folder: str | os.PathLike, engine: str = "onnx") -> Engine:
     """
     engines = {"onnx": OnnxEngine, "keras": KerasEngine}
     if engine not in engines:
-        raise UserError(f"no engine is called {engine!r}; there are {', '.join(engines)}")
+        raise UserError(f"there is no engine {engine!r}, only {', '.join(engines)}")
     return engines[engine](folder)
 
 
 class OnnxEngine:
     """ONNX Runtime on the CPU.
 
-    Each core runs one photo at a time: as measured, that is faster than batches, and the answer to
-    a photo does not depend on the photos beside it.
+    Each core runs one photo at a time: this was measured to be faster than batches, and the answer
+    to a photo does not depend on other photos in a batch.
     """
 
     def __init__(self, folder: str | os.PathLike):

@@ -1,4 +1,4 @@
-"""Several models of the same classes as one: their calibrated probabilities averaged."""
+"""Average the calibrated probabilities of several models with the same classes."""
 
 from __future__ import annotations
 
@@ -14,16 +14,15 @@ from flowers_model.uncertainty import label_sets
 def average(models: Sequence[FlowerClassifier], parts: Sequence[Sequence[Answers]]) -> Answers:
     """Average the answers of models with the same classes to the same N photos.
 
-    Refusal scores and limits of label sets are averaged like the probabilities; their promises
-    (flowers kept, coverage) then no longer hold and have to be measured. Embeddings are the first
-    model's.
+    Refusal scores and limits of label sets are averaged as well, but their promises (flowers kept,
+    coverage) no longer hold and must be measured. Embeddings are those of the first model.
 
     >>> answers = average([first, second], [[first.answer(inputs)], [second.answer(inputs)]])
 
     Args:
         models: one or more.
-        parts: for each model, its answers to one view of the photos or to several, with the
-            classes in its own order.
+        parts: for each model, its answers to one or more views of the photos, with the classes in
+            its own order.
 
     Returns:
         Answers with the classes in the order of the first model.

@@ -38,21 +38,20 @@ _PALETTE = np.stack([*np.multiply(_COLOUR, _OPACITY), 1 - _OPACITY], axis=1).ast
 
 
 def class_map(classifier: FlowerClassifier, photo: Photo, label: str | None = None) -> np.ndarray:
-    """How much each position in the photo speaks for a class.
+    """The evidence for a class at each position of a photo.
 
     >>> class_map(classifier, "photo.jpg", "sunflower").shape
     (7, 7)
 
     Args:
-        label: one of `classifier.label_names`; the likeliest class by default.
+        label: one of `classifier.label_names`; by default the most likely class.
 
     Returns:
-        float32 `(h, w)` in 0..1, over the square that the network sees: 0 where the photo speaks
-        least for the class, 1 where it speaks most. `flowers_model.network.with_taps` says how it
-        is computed.
+        float32 `(h, w)` in 0..1, over the square that the network sees: 0 for the least evidence
+        and 1 for the most. See `flowers_model.network.with_taps` for how it is computed.
 
     Raises:
-        PhotoError: if it is not a photo that can be read.
+        PhotoError: if the photo cannot be read.
         UserError: if the model does not know the label.
     """
     if label is not None and label not in classifier.label_names:
@@ -70,11 +69,11 @@ def explain(
     >>> explain(classifier, "photo.jpg").save("map.jpg")
 
     Args:
-        label: one of `classifier.label_names`; the likeliest class by default.
+        label: one of `classifier.label_names`; by default the most likely class.
         size: side of the picture, pixels.
 
     Raises:
-        PhotoError: if it is not a photo that can be read.
+        PhotoError: if the photo cannot be read.
         UserError: if the model does not know the label.
     """
     photo = decode(photo)
@@ -84,7 +83,7 @@ def explain(
 def explain_top(
     classifier: FlowerClassifier, photo: Photo, count: int = TOP, size: int = 448
 ) -> list[tuple[str, float, Image.Image]]:
-    """Name, calibrated probability and map, as `explain` draws it, of the likeliest classes.
+    """Name, calibrated probability and map (as drawn by `explain`) of the most likely classes.
 
     >>> for name, probability, picture in explain_top(classifier, "photo.jpg"):
     ...     picture.save(f"{name}.jpg")
@@ -104,10 +103,10 @@ def explain_top(
 def write_gif(
     classifier: FlowerClassifier, photo: Photo, path: pathlib.Path, size: int = 256
 ) -> None:
-    """Write the maps of all classes as an animated GIF, likeliest first, with captions.
+    """Write the maps of all classes as an animated GIF with captions, most likely class first.
 
-    All share one scale, so an unlikely class shows little: light marks where the photo speaks more
-    for the class than for the classes on average.
+    All maps have the same scale, so an unlikely class shows little: light marks positions with more
+    evidence for the class than for the average class.
 
     >>> write_gif(classifier, "photo.jpg", pathlib.Path("classes.gif"))
     """
@@ -123,7 +122,7 @@ def write_gif(
         )
         for i in np.argsort(-probabilities, kind="stable").tolist()
     ]
-    # All with one palette, or the photo would flicker.
+    # All frames have the same palette, or the photo would flicker.
     palette = _beside(frames[:TOP]).quantize(256)
     frames = [frame.quantize(palette=palette) for frame in frames]
     with replacing(path) as temporary:

@@ -44,7 +44,7 @@ def write_onnx(folder: str | os.PathLike) -> pathlib.Path:
         "JAX_PLATFORMS": "cpu",
         "PYTHONPATH": os.pathsep.join([str(root), *filter(None, [os.getenv("PYTHONPATH")])]),
     }
-    # XLA_FLAGS may ask for devices that this one-device job has no use for.
+    # XLA_FLAGS may ask for several devices, which an export does not need.
     environment.pop("XLA_FLAGS", None)
     command = [sys.executable, "-m", "flowers_model.export", str(folder)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
@@ -76,10 +76,10 @@ def export(folder: pathlib.Path) -> None:
 
 
 def _import_plugins() -> None:
-    """Import the plugins of jax2onnx that convert JAX's own operations, all that Keras uses.
+    """Import only the plugins of jax2onnx for JAX's own operations, which is all that Keras uses.
 
-    jax2onnx imports its examples and its plugins for Flax, Equinox and dm-pix, too: most of the
-    time of an export, for they build networks at import.
+    By default, jax2onnx also imports its examples and its plugins for Flax, Equinox and dm-pix,
+    which build networks when imported: that takes most of the time of an export.
     """
     from jax2onnx.plugins import plugin_system
 
@@ -89,7 +89,7 @@ def _import_plugins() -> None:
 
 
 def _name_outputs(graph) -> None:
-    """Give the graph's outputs, which the exporter numbers, the names of `OUTPUTS`."""
+    """Rename the graph's outputs, which the exporter numbers, to `OUTPUTS`."""
     names = dict(zip((output.name for output in graph.output), OUTPUTS, strict=True))
     for node in graph.node:
         for values in (node.input, node.output):
@@ -100,7 +100,7 @@ def _name_outputs(graph) -> None:
 
 
 def _mend_max_pools(graph) -> None:
-    """Turn max-pooling over all four axes of (N, H, W, C), which ONNX Runtime refuses, into 2D.
+    """Turn max-pooling over all four axes of (N, H, W, C), which ONNX Runtime rejects, into 2D.
 
     jax2onnx 0.17 writes Unsqueeze, Unsqueeze, MaxPool with four-sided windows, Squeeze.
     """

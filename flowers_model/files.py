@@ -16,7 +16,7 @@ from flowers_model.errors import UserError
 log = logging.getLogger("flowers")
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-# HDF5 and NumPy put the number into words of their own.
+# HDF5 and NumPy use messages instead of error numbers.
 _FULL_WORDS = ("No space left", "Disk quota exceeded", "File too large", "requested and")
 
 
@@ -50,17 +50,16 @@ def replacing(path: str | os.PathLike) -> Iterator[pathlib.Path]:
 
 
 def expanded(path: str | os.PathLike) -> pathlib.Path:
-    """A path with `~` and `~USER` at its start as a home.
+    """A path with `~` or `~USER` at its start replaced by the home folder.
 
     Raises:
-        UserError: where there is no such user.
+        UserError: if there is no such user.
     """
     try:
         return pathlib.Path(path).expanduser()
     except RuntimeError:
         raise UserError(
-            f"{os.fspath(path)!r} begins with the home of a user that is not known here: write the "
-            "whole path"
+            f"{os.fspath(path)!r} starts with the home of an unknown user: write the full path"
         ) from None
 
 
@@ -75,7 +74,7 @@ def check_output(path: str | os.PathLike) -> None:
     place = pathlib.Path(path).absolute().parent
     try:
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-            os.lstat(path)  # an OSError where a name is too long
+            os.lstat(path)  # raises OSError if a name is too long
         while not os.path.lexists(place):
             place = place.parent
         with tempfile.TemporaryFile(dir=place):
@@ -84,11 +83,11 @@ def check_output(path: str | os.PathLike) -> None:
         reason = f"{place} is a file"
     except OSError as error:
         reason = f"{place}: {error.strerror}"
-    raise UserError(f"{str(path)!r} cannot be written ({reason}): give a place that can")
+    raise UserError(f"{str(path)!r} cannot be written ({reason}): give another path")
 
 
 def is_full(error: BaseException | None) -> bool:
-    """Whether a full disk is at the root of an error."""
+    """Whether a full disk is the cause of an error."""
     while error is not None:
         if isinstance(error, OSError) and error.errno in _FULL:
             return True
@@ -99,9 +98,9 @@ def is_full(error: BaseException | None) -> bool:
 
 
 def is_clutter(name: str, folder: bool = False) -> bool:
-    """Whether a file or a folder is hidden, or one that systems leave beside photos.
+    """Whether a file or a folder is hidden, or clutter that systems leave next to photos.
 
-    As macOS's `._photo.jpg` and `__MACOSX/`, a Synology's `@eaDir/`, Windows's `Thumbs.db`.
+    Such as `._photo.jpg` and `__MACOSX/` of macOS, `@eaDir/` of Synology, `Thumbs.db` of Windows.
     """
     if folder:
         return name.startswith((".", "__", "@"))
@@ -120,16 +119,16 @@ def own_folder() -> pathlib.Path:
         folder.mkdir(mode=0o700, exist_ok=True)
         about = folder.lstat()
         if not stat.S_ISDIR(about.st_mode) or about.st_uid != getattr(os, "getuid", lambda: 0)():
-            raise PermissionError  # somebody else's, who could put anything there
+            raise PermissionError  # it belongs to another user, who could put anything there
     except OSError:
         folder = pathlib.Path(tempfile.mkdtemp(prefix="flowers-"))
     return folder
 
 
 def settle() -> None:
-    """Without a home folder, as for random users of containers, put caches into `own_folder`.
+    """Without a home folder, as for a random user in a container, put caches into `own_folder`.
 
-    Call it before other imports: libraries look for their caches below the home on import.
+    Call it before other imports: libraries look for their caches in the home folder on import.
 
     >>> settle()
     """
@@ -137,7 +136,7 @@ def settle() -> None:
     if home.is_absolute() and (_can_be_made(home / ".cache") or (home / ".cache").is_dir()):
         return
     os.environ["HOME"] = str(own_folder())
-    log.warning("no cache can be kept in the home %s; it goes to %s", home, os.environ["HOME"])
+    log.warning("caches cannot be kept in %s; they go to %s", home, os.environ["HOME"])
 
 
 def legible(name: str | os.PathLike) -> str:

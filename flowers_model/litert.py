@@ -1,10 +1,10 @@
-"""Write a bundle's network for phones: `python -m flowers_model.export --format litert BUNDLE`.
+"""Export a bundle to LiteRT: `python -m flowers_model.export --format litert BUNDLE`.
 
-The files are LiteRT's (.tflite), by Keras's own exporter, which needs TensorFlow. They take one
-photo, float32 `(1, S, S, 3)` in 0..255, fitted as `flowers_model.photo.fit` does, and give
-`probabilities` `(1, C)`, calibrated, and `embedding` `(1, D)`. Inside each, as files of a ZIP,
-which is how LiteRT models carry files, are `labels.txt`, a name a line in the order of the
-probabilities, and `classifier.json`, the bundle's manifest.
+The .tflite files are written by Keras's exporter, which needs TensorFlow. They take one photo,
+float32 `(1, S, S, 3)` in 0..255, as made by `flowers_model.photo.fit`, and return calibrated
+`probabilities` `(1, C)` and `embedding` `(1, D)`. LiteRT models can contain files, like a ZIP:
+these contain `labels.txt`, one name per line in the order of the probabilities, and
+`classifier.json`, the bundle's manifest.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from flowers_model.photo import decode, fit
 if TYPE_CHECKING:
     import keras
 
-# By how much a probability may differ from the network's, by precision.
+# The largest allowed difference in probability, by precision.
 TOLERANCES = {"float32": 1e-3, "float16": 2e-2}
 CHECKED = 16  # photos of the gallery
 
@@ -33,15 +33,15 @@ CHECKED = 16  # photos of the gallery
 def write_litert(folder: str | os.PathLike) -> dict[str, tuple[pathlib.Path, float]]:
     """Write `model.tflite` and `model-float16.tflite` into a bundle, from its Keras network.
 
-    Keras has to run on TensorFlow.
+    Requires the TensorFlow backend of Keras.
 
     Returns:
-        By precision, the file and how much its probabilities differ from the network's at most, on
-        photos of the gallery and on noise.
+        By precision, the file and the largest difference of its probabilities from the network's,
+        on photos of the gallery and on noise.
 
     Raises:
-        UserError: for a network that LiteRT's own operations do not cover, and where a file answers
-            otherwise than the network; none of that precision is written then.
+        UserError: if LiteRT lacks an operation of the network, or if a file's answers differ from
+            the network's; then no file of that precision is written.
     """
     import keras
     import tensorflow as tf
@@ -69,7 +69,7 @@ def write_litert(folder: str | os.PathLike) -> dict[str, tuple[pathlib.Path, flo
     }
     written = {}
     for precision, settings in (("float32", {"target_spec": {}}), ("float16", half)):
-        # Others would need TensorFlow itself on the phone.
+        # Other operations would need TensorFlow on the phone.
         settings["target_spec"]["supported_ops"] = [tf.lite.OpsSet.TFLITE_BUILTINS]
         name = "model.tflite" if precision == "float32" else f"model-{precision}.tflite"
         with replacing(folder / name) as path:
@@ -79,8 +79,8 @@ def write_litert(folder: str | os.PathLike) -> dict[str, tuple[pathlib.Path, flo
                 difference = float(np.abs(_answers(temporary, photos) - expected).max())
                 if not difference <= TOLERANCES[precision]:
                     raise UserError(
-                        f"LiteRT in {precision} answers otherwise than the network: its "
-                        f"probabilities differ by {difference:.2g}"
+                        f"LiteRT in {precision} differs from the network by {difference:.2g} in "
+                        "probability"
                     )
                 with zipfile.ZipFile(temporary, "a") as inside:
                     labels = "".join(f"{label}\n" for label in manifest.class_names)
@@ -98,13 +98,13 @@ def _convert(whole: keras.Model, path: pathlib.Path, signature: list, settings: 
         whole.export(
             str(path), format="litert", verbose=False, input_signature=signature, **settings
         )
-    except Exception as error:  # the converter has no kind of error of its own
+    except Exception as error:  # the converter has no exception class of its own
         last = str(error).strip().splitlines() or [type(error).__name__]
-        raise UserError(f"this network cannot be written for LiteRT: {last[-1]}") from error
+        raise UserError(f"this network cannot be exported to LiteRT: {last[-1]}") from error
 
 
 def _photos(folder: pathlib.Path, manifest: bundle.Manifest) -> np.ndarray:
-    """What the network and the file are compared on, float32 `(N, S, S, 3)`."""
+    """The photos on which network and file are compared, float32 `(N, S, S, 3)`."""
     size, crop = manifest.input.size, manifest.input.crop
     noise = np.random.default_rng(0).integers(0, 256, (4, size, size, 3))
     known = bundle.read_gallery(folder).photos
@@ -117,7 +117,7 @@ def _answers(path: pathlib.Path, photos: np.ndarray) -> np.ndarray:
     import tensorflow as tf
 
     with warnings.catch_warnings():
-        # TensorFlow would have its users install ai-edge-litert, for the same interpreter.
+        # TensorFlow asks to install ai-edge-litert, which has the same interpreter.
         warnings.filterwarnings("ignore", message="(?s).*tf.lite.Interpreter is deprecated")
         run = tf.lite.Interpreter(str(path)).get_signature_runner()
     [name] = run.get_input_details()

@@ -1,4 +1,4 @@
-"""Photos of the gallery that look most like a given one, to judge an answer by."""
+"""The gallery photos most similar to a given photo, so that users can judge an answer."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from flowers_model.uncertainty import directions
 
 
 class Similar:
-    """Finds the nearest photos of a bundle's gallery, by the cosine of their embeddings.
+    """Finds the nearest photos in a bundle's gallery, by the cosine between embeddings.
 
     >>> similar = Similar(classifier.folder)
     >>> [similar.photos[i].file for i in similar.nearest(answers.embeddings[0], 3)]
@@ -28,8 +28,8 @@ class Similar:
     def nearest(self, embedding: np.ndarray, count: int) -> list[int]:
         """The indices of the gallery's photos nearest to an embedding `(D,)`, nearest first.
 
-        Empty if the bundle has no embeddings of its gallery, or only one photo: that it is the
-        nearest would say nothing.
+        Empty if the bundle has no embeddings of its gallery, or only one photo, which would always
+        be the nearest.
 
         >>> similar.nearest(answers.embeddings[0], 3)
         [12, 7, 31]
@@ -40,7 +40,7 @@ class Similar:
         return np.argsort(-likeness, kind="stable")[:count].tolist()
 
     def likeness(self, embedding: np.ndarray, number: int) -> float:
-        """The cosine of a photo of the gallery and an embedding `(D,)`.
+        """The cosine between a photo of the gallery and an embedding `(D,)`.
 
         >>> similar.likeness(embedding, similar.nearest(embedding, 1)[0])
         """

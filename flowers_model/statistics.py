@@ -1,6 +1,6 @@
-"""`statistics.npz` of a bundle: what teaching has to know of the photos that it does not have.
+"""`statistics.npz` of a bundle: statistics of embeddings, which teaching uses instead of photos.
 
-Plain arrays of embeddings, of which no photo can be made again.
+Photos cannot be reconstructed from these arrays.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from flowers_model.files import replacing
 
 @dataclasses.dataclass(frozen=True)
 class Statistics:
-    """What a network's embeddings are like, D numbers each, of photos of its C classes.
+    """Statistics of the embeddings of a network with C classes, D numbers each.
 
     Attributes:
-        means: of the classes' training photos, float32 `(C, D)`.
-        counts: how many those were, int `(C,)`.
-        covariance: of training photos about the means of their classes, float32 `(D, D)`.
-        held_out: embeddings of photos that it was not trained on, float32 `(N, D)`.
-        held_out_labels: int `(N,)`.
-        held_out_sources: the number of the source that each comes from, int `(N,)`.
-        strangers: embeddings of photos of other things, float32 `(M, D)`.
-        stranger_kinds: the number of the kind that each is of, int `(M,)`.
+        means: mean over the training photos of each class, float32 `(C, D)`.
+        counts: number of training photos of each class, int `(C,)`.
+        covariance: covariance of training photos within their classes, float32 `(D, D)`.
+        held_out: embeddings of validation photos, float32 `(N, D)`.
+        held_out_labels: their labels, int `(N,)`.
+        held_out_sources: the number of the source of each, int `(N,)`.
+        strangers: embeddings of out-of-distribution photos, float32 `(M, D)`.
+        stranger_kinds: the number of the kind of each, int `(M,)`.
         taught: embeddings of the photos that classes were taught from, float32 `(T, D)`.
-        taught_labels: int `(T,)`.
+        taught_labels: their labels, int `(T,)`.
     """
 
     means: np.ndarray
@@ -50,7 +50,7 @@ def measure_classes(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Means `(C, D)`, counts `(C,)` and shared covariance `(D, D)` of embeddings `(N, D)`.
 
-    Every class has a photo or more.
+    Every class must have at least one photo.
     """
     counts = np.bincount(labels, minlength=class_count)
     rows = np.asarray(embeddings, np.float64)
@@ -63,7 +63,7 @@ def measure_classes(
 
 
 def write_statistics(folder: str | os.PathLike, statistics: Statistics) -> None:
-    """Write `statistics.npz`: embeddings in float16, of the covariance the upper triangle."""
+    """Write `statistics.npz`: embeddings in float16, and the upper triangle of the covariance."""
     arrays = dataclasses.asdict(statistics)
     covariance = arrays.pop("covariance")
     arrays["covariance"] = covariance[np.triu_indices(len(covariance))].astype(np.float32)
@@ -77,10 +77,10 @@ def write_statistics(folder: str | os.PathLike, statistics: Statistics) -> None:
 
 
 def read_statistics(folder: str | os.PathLike) -> Statistics | None:
-    """Read `statistics.npz`; None where there is none, as in older bundles.
+    """Read `statistics.npz`; None if there is none, as in older bundles.
 
     Raises:
-        BundleError: where it is no file of plain arrays, or these do not fit together.
+        BundleError: if it does not contain plain arrays, or these do not fit together.
     """
     path = pathlib.Path(folder) / STATISTICS
     if not path.exists():
@@ -90,12 +90,12 @@ def read_statistics(folder: str | os.PathLike) -> Statistics | None:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in names}
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile):
-        raise BundleError(f"{STATISTICS} is damaged, or no file of plain arrays") from None
+        raise BundleError(f"{STATISTICS} is damaged, or does not contain plain arrays") from None
     triangle = arrays["covariance"]
     if arrays["means"].ndim != 2:
-        raise BundleError(f"{STATISTICS}: means must have a row a class")
+        raise BundleError(f"{STATISTICS}: means must have one row per class")
     count, depth = arrays["means"].shape
-    # Lengths by name, so that one array too short cannot end in another's rows.
+    # Lengths are checked for each array, so that a short one is not read beyond its end.
     rows = {"counts": count, "held_out": len(arrays["held_out_labels"])}
     rows |= {"held_out_sources": rows["held_out"], "strangers": len(arrays["stranger_kinds"])}
     rows |= {"taught": len(arrays["taught_labels"]), "covariance": depth * (depth + 1) // 2}
@@ -106,7 +106,7 @@ def read_statistics(folder: str | os.PathLike) -> Statistics | None:
     for name in ("held_out_labels", "taught_labels"):
         labels = arrays[name]
         if labels.ndim != 1 or (len(labels) and not 0 <= labels.min() <= labels.max() < count):
-            raise BundleError(f"{STATISTICS}: {name} are not numbers of classes")
+            raise BundleError(f"{STATISTICS}: {name} are not indices of classes")
     covariance = np.zeros((depth, depth), np.float32)
     covariance[np.triu_indices(depth)] = triangle
     arrays["covariance"] = covariance + np.triu(covariance, 1).T

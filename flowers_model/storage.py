@@ -1,8 +1,8 @@
 """How a bundle stores kernels: in float16 if that represents them exactly, else in float32.
 
 Storing loses nothing, and Keras and ONNX Runtime compute in float32. Trained kernels are hardly
-ever exact in float16 unless they were rounded first: `round_kernels`. Vectors, such as those of
-BatchNormalization, stay float32: they are small, and their range is wide.
+ever exact in float16 unless they were rounded first by `round_kernels`. Vectors, such as those of
+BatchNormalization, stay float32: they are small and have a large range.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import onnx
 
 STORAGES = ("float32", "float16")
-SMALLEST = 1024  # values; smaller kernels are not worth it
+SMALLEST = 1024  # values; smaller kernels stay float32
 
 
 def round_kernels(network: keras.Model) -> None:

@@ -1,8 +1,8 @@
-"""What a network does not know: refusal scores and label sets. Plain NumPy, for serving.
+"""Refusal scores and label sets, in plain NumPy for serving.
 
-A refusal score is one class below, registered in `SCORES` under the name that bundles keep it by.
-Training fits every score and chooses one by AUROC; serving opens that one. The page that runs in a
-browser alone computes them in `spaces/static/app/judge.js`.
+Each refusal score is a class below, registered in `SCORES` under its name in bundles. Training fits
+every score and chooses one by AUROC; serving uses that one. The static page computes the same
+scores in `spaces/static/app/judge.js`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Self
 
 import numpy as np
 
-REFUSED_ABOVE = 1.0  # refusal scores, as `bundle.Refusal.scaled` gives them
+REFUSED_ABOVE = 1.0  # for refusal scores on the scale of `bundle.Refusal.scaled`
 
 
 def refused(scores: np.ndarray | float) -> np.ndarray | bool:
@@ -25,15 +25,15 @@ def refused(scores: np.ndarray | float) -> np.ndarray | bool:
 
 
 class Score:
-    """A refusal score: how little photos look like known flowers.
+    """A refusal score: the higher, the less a photo looks like a known flower.
 
     >>> score = ClassMeanCosine.fit(train_embeddings, train_labels)
     >>> raw = score.score(logits, embeddings, temperature=1.0)
 
     Attributes:
-        name: what bundles and reports call it.
-        needs_reference: whether a bundle has to keep `reference` to compute it.
-        reference: what `fit` has learned from the training photos, None where there is nothing.
+        name: its name in bundles and reports.
+        needs_reference: whether a bundle must contain `reference` to compute it.
+        reference: the array that `fit` computed from the training photos; None for none.
     """
 
     name: str
@@ -50,12 +50,12 @@ class Score:
     def score(
         self, logits: np.ndarray, embeddings: np.ndarray, temperature: float | np.ndarray
     ) -> np.ndarray:
-        """The raw scores of N photos, higher is stranger.
+        """The raw scores of N photos; higher is more unusual.
 
         Args:
             logits: `(N, C)`.
             embeddings: `(N, D)`.
-            temperature: of the probabilities; one, or one a photo `(N,)` as cross-fitting has it.
+            temperature: the calibrated temperature; a number, or one per photo `(N,)`.
 
         Returns:
             float64 `(N,)`.
@@ -142,7 +142,7 @@ def directions(vectors: np.ndarray) -> np.ndarray:
 
 
 def label_sets(probabilities: np.ndarray, limit: float) -> np.ndarray:
-    """The names preceded by at most `limit` of the probability, always with the likeliest one.
+    """The names preceded by at most `limit` of the probability, always with the most likely one.
 
     These are the adaptive prediction sets of Romano et al., 2020,
     https://arxiv.org/abs/2006.02544, without randomization and never empty.
@@ -160,7 +160,7 @@ def label_sets(probabilities: np.ndarray, limit: float) -> np.ndarray:
 
 
 def probability_before(probabilities: np.ndarray) -> np.ndarray:
-    """For each name, `(N, C)`, the total probability of the likelier names of the same photo.
+    """For each name, `(N, C)`, the total probability of the more likely names.
 
     >>> probability_before(np.array([[0.25, 0.5, 0.25]]))
     array([[0.5 , 0.  , 0.75]])
@@ -174,13 +174,13 @@ def probability_before(probabilities: np.ndarray) -> np.ndarray:
 
 
 def odds(coverage: float) -> tuple[int, int]:
-    """A coverage as a promise in whole numbers: right so many times, out of so many.
+    """A coverage in whole numbers: how many times right, out of how many.
 
     >>> odds(0.9), odds(0.95)
     ((9, 10), (19, 20))
 
     Args:
-        coverage: 0..1. If no small fraction fits, it is rounded down, to promise no more.
+        coverage: 0..1. If no simple fraction fits, it is rounded down.
     """
     for out_of in (10, 20, 100):
         if math.isclose(coverage * out_of, round(coverage * out_of), abs_tol=1e-6):

@@ -248,7 +248,7 @@ def test_the_gallerys_own_photos_are_most_like_themselves(folder):
     with pytest.raises(BundleError, match="one row per photo"):
         Similar(folder)
     np.save(folder / "gallery/embeddings.npy", np.array([{}] * 3))
-    with pytest.raises(BundleError, match="no plain array"):
+    with pytest.raises(BundleError, match="not a plain array"):
         Similar(folder)
 
 
