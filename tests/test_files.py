@@ -31,7 +31,9 @@ def test_an_output_whose_name_is_too_long(tmp_path, name):
 
 
 def test_a_home_of_nobody_is_one_line():
-    with pytest.raises(UserError, match="'~nobody-here/photos' begins with the home of a user"):
+    with pytest.raises(
+        UserError, match="'~nobody-here/photos' starts with the home of an unknown user"
+    ):
         files.expanded("~nobody-here/photos")
 
 
@@ -84,7 +86,7 @@ def test_without_a_home_libraries_keep_their_caches_in_a_folder_of_ones_own(tmp_
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(str(tmp_path / f"flowers-{os.getuid()}"))
     [line] = done.stderr.splitlines()
-    assert f"no cache can be kept in the home {home}" in line
+    assert f"caches cannot be kept in {home}" in line
 
 
 def test_the_page_keeps_uploads_in_a_folder_of_its_own(tmp_path):

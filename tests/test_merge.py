@@ -139,7 +139,7 @@ def test_the_same_source_twice_has_names_apart():
 
 def test_mistakes_get_one_line():
     untested = source("c", ["rose", "poppy"], train=2, valid=1)
-    with pytest.raises(SourceError, match="test has no photos of 'poppy', for only a gives test"):
+    with pytest.raises(SourceError, match="test has no photos of 'poppy', because only a has test"):
         merge([A, untested])
     with pytest.raises(SourceError, match="a, c have fewer than two classes in common"):
         merge([A, untested], "intersection")

@@ -213,7 +213,7 @@ def test_a_submission_has_the_ids_and_kaggles_class_numbers(petals_model, tmp_pa
     ("arguments", "message"),
     [
         ([], "give either photos or --data"),
-        (["/nowhere.jpg"], "/nowhere.jpg is not there"),
+        (["/nowhere.jpg"], "/nowhere.jpg does not exist"),
         (["--data", "quickstart", "x.jpg"], "give either photos or --data"),
         (["--data", "quickstart"], "of the 13 classes"),
         (["x.jpg", "--output", "x.txt"], "must end in .csv or .jsonl"),

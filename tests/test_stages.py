@@ -196,9 +196,7 @@ def test_an_optimizer_of_another_precision_is_not_left_behind_in_silence(data, t
     """As where a run that began on a card with scaled losses goes on on a CPU."""
     began = dict(epochs_head=0, epochs_finetune=1, precision="mixed_float16")
     train(data, tmp_path / "run", **began)
-    with pytest.raises(
-        TrainingError, match=r'write "precision": "mixed_float16" into .*experiment'
-    ):
+    with pytest.raises(TrainingError, match=r'set "precision": "mixed_float16" in .*experiment'):
         train(data, tmp_path / "run", **began | {"epochs_finetune": 2, "precision": "float32"})
     _, history = train(data, tmp_path / "run", **began | {"epochs_finetune": 2})
     assert len(history) == 2
