@@ -114,18 +114,25 @@ def repo_id() -> str:
 
 @pytest.fixture(scope="session")
 def axe(pytestconfig) -> Callable[[object], list[str]]:
-    """What axe-core, fetched once from the npm registry, finds seriously wrong with a page."""
+    """What axe-core, fetched once from the npm registry, finds seriously wrong with a page, on a
+    desktop and on a phone, whose width the page is left with; and whether it is too wide for them.
+    """
     with tarfile.open(npm_package(pytestconfig, "axe-core", "4.10.3")) as opened:
         script = opened.extractfile("package/axe.min.js").read().decode()
 
     def findings(page) -> list[str]:
         page.evaluate(script)
-        result = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
-        return [
-            json.dumps([one["id"], one["help"], [node["html"][:200] for node in one["nodes"]]])
-            for one in result["violations"]
-            if one["impact"] in ("serious", "critical")
-        ]
+        found = []
+        for width in (1280, 390):
+            page.set_viewport_size({"width": width, "height": 844})
+            result = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+            for one in result["violations"]:
+                if one["impact"] in ("serious", "critical"):
+                    places = [node["html"][:200] for node in one["nodes"]]
+                    found.append(json.dumps([width, one["id"], one["help"], places]))
+            if page.evaluate("document.documentElement.scrollWidth") > width:
+                found.append(f"the page is wider than {width} pixels")
+        return found
 
     return findings
 
