@@ -249,6 +249,7 @@ def test_nor_is_it_shown_on_the_page(client, server, model, meta):
     assert "data:image" not in said
 
 
+@pytest.mark.slow
 def test_the_page_loads_no_training_framework(model):
     script = (
         "import sys, app; app.demo;"
@@ -266,6 +267,7 @@ def test_the_page_loads_no_training_framework(model):
     assert result.stdout == "[]\n"
 
 
+@pytest.mark.slow
 def test_a_start_that_cannot_work_ends_with_one_line_and_status_2(tmp_path):
     result = subprocess.run(
         [sys.executable, ROOT / "app.py", "--model", "nowhere at all"],

@@ -89,6 +89,7 @@ def test_without_a_home_libraries_keep_their_caches_in_a_folder_of_ones_own(tmp_
     assert f"caches cannot be kept in {home}" in line
 
 
+@pytest.mark.slow
 def test_the_page_keeps_uploads_in_a_folder_of_its_own(tmp_path):
     """Not in gradio's, which belongs to whoever ran gradio first."""
     (tmp_path / "gradio").mkdir(mode=0o555)
@@ -101,6 +102,7 @@ def test_the_page_keeps_uploads_in_a_folder_of_its_own(tmp_path):
     assert done.stdout.strip() == str(tmp_path / f"flowers-{os.getuid()}/page"), done.stderr
 
 
+@pytest.mark.slow
 def test_a_folder_for_uploads_that_cannot_be_made_is_one_line():
     done = subprocess.run(
         [sys.executable, "app.py"],

@@ -116,13 +116,7 @@ def bundle_in(folder):
 
 
 @pytest.mark.usefixtures("quick")
-@pytest.mark.parametrize(
-    "case",
-    [
-        pytest.param(case, marks=[pytest.mark.slow] if case in ("report", "card", "move") else [])
-        for case in FAILURES
-    ],
-)
+@pytest.mark.parametrize("case", FAILURES)
 def test_what_fails_is_named_and_the_network_is_safe(case, main, folder, monkeypatch, capsys):
     place, name, instead, said = FAILURES[case]
     with monkeypatch.context() as patched:
