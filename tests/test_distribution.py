@@ -269,6 +269,7 @@ def test_a_group_of_processes_trains_as_one(data, on_jax, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("quick_bundles")
 def test_a_group_that_loses_one_stops_and_goes_on_to_the_same_end(main, data, tmp_path):
     """On 8 devices in 4 processes, then on 2 in 2, then on one."""
     settings = {"epochs_finetune": 35, "learning_rate": 1e-3}
