@@ -125,6 +125,7 @@ def tiny_network():
     return keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(x))
 
 
+@pytest.mark.slow
 def test_a_network_trains_to_the_same_weights_and_saves_the_same_file(tmp_path):
     photos = np.random.default_rng(0).normal(size=(6, 17, 17, 3)).astype("float32")
     targets = np.random.default_rng(1).normal(size=(6, 4)).astype("float32")
