@@ -114,4 +114,6 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
+    # gradio would import it for the first answer, which would take a second longer.
+    sys.modules.setdefault("matplotlib", None)
     sys.exit(main(sys.argv[1:]))
