@@ -105,11 +105,15 @@ def _connect_teaching(
         return {tabs: gr.Tabs(selected="teach"), teaching.files: teach.paths(files)}
 
     def know(files: list[dict] | None, visit: Visit | None, request: gr.Request) -> dict:
+        changed = opened.known(visit, request)
         try:
-            said = named.show(files, visit, request) if files else ""
-        except FileNotFoundError:  # deleted in the meantime, as promised
-            said = ""
-        return {named.answer: said, **opened.known(visit, request)}
+            if files:
+                changed[named.answer] = named.show(files, visit, request)
+            elif visit is None:  # the answer to a labelled photo may be what is forgotten
+                changed[named.answer] = ""
+        except FileNotFoundError:  # deleted, as promised
+            changed[named.answer] = ""
+        return changed
 
     named.answer.teach(offer, named.photos, [tabs, teaching.files], preprocess=False, **PRIVATE)
     teaching.again.click(lambda: gr.Tabs(selected="name"), None, tabs, **PRIVATE)

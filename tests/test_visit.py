@@ -18,7 +18,7 @@ def violets(count, start=0):
     ]
 
 
-def test_a_flower_is_taught_from_its_answer_known_everywhere_sent_and_forgotten(tmp_path):
+def test_a_flower_is_taught_from_its_answer_known_everywhere_sent_and_forgotten(tmp_path, axe):
     model = write_teachable_bundle(tmp_path / "model")
     command = [sys.executable, ROOT / "app.py", "--model", str(model)]
     command += ["--feedback", str(tmp_path / "kept")]
@@ -42,6 +42,7 @@ def test_a_flower_is_taught_from_its_answer_known_everywhere_sent_and_forgotten(
         playwright.expect(page.locator("#flowers-teach-photos")).to_contain_text("3")
         page.click("#flowers-teach-it")
         playwright.expect(page.locator("#flowers-teach-said .strip figure")).to_have_count(4)
+        assert axe(page) == []
         page.click("#flowers-teach-try")
         playwright.expect(heading).to_have_text("violet")  # the very photo, answered again
         playwright.expect(page.locator("#flowers-answer .like figure")).to_have_count(4)
@@ -50,6 +51,7 @@ def test_a_flower_is_taught_from_its_answer_known_everywhere_sent_and_forgotten(
         playwright.expect(page.locator("#flowers-many-table tbody")).to_contain_text("violet")
         page.click("role=tab[name='Gallery']")
         playwright.expect(page.locator("#flowers-taught li")).to_have_count(1)
+        assert axe(page) == []
         page.click("#flowers-taught [data-flower]")
         playwright.expect(page.locator("#flowers-flower h2")).to_have_text("violet")
         playwright.expect(page.locator("#flowers-flower .photos figure")).to_have_count(4)
