@@ -1,17 +1,16 @@
-"""The page that runs in the visitor's browser alone: `python spaces/static_site.py DIR`.
+"""Write the page that runs entirely in the visitor's browser: `python spaces/static_site.py DIR`.
 
-It writes a folder that any web host can serve as it is, `python -m http.server` too: the files of
-`spaces/static/`, a bundle, and the runtime, onnxruntime-web, which npm fetches. The page's words,
-its style and all that is known beforehand come from `page/`, as HTML.
+The folder can be served by any web host, or by `python -m http.server`. It has the files of
+`spaces/static/`, a bundle, and the runtime, onnxruntime-web, which npm downloads. The texts, the
+style and everything that does not depend on a photo come from `page/`, as HTML.
 
-    index.html  site.json   the page, in English; what its scripts go by
-    language/               in each language: its words and the page's, and one page a flower
-    service-worker.js       keeps the page for when there is no network
+    index.html  site.json   the page, in English; data for its scripts
+    language/               in each language: the texts, and a page for each flower
+    service-worker.js       makes the page work without a connection
     app/                    scripts and styles
     runtime/                onnxruntime-web; its WebAssembly is sent compressed
-    model/                  of the bundle: model.onnx, classifier.json, refusal.npy, gallery/, the
-                            report's figures; what teaching needs: statistics.npz, and head.npz, the
-                            last layer
+    model/                  model.onnx, classifier.json, refusal.npy, gallery/ and the report's
+                            figures; for teaching, statistics.npz and head.npz, the last layer
 """
 
 from __future__ import annotations

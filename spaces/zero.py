@@ -1,17 +1,17 @@
-"""The page as a Space on ZeroGPU, which takes no Space in which no function asks for a GPU.
+"""The page as a Space on ZeroGPU, which requires at least one function that asks for a GPU.
 
-None of this page's does, for its network answers a photo in milliseconds on the CPU. So there is
-one that nobody calls, and no visitor's share of the GPUs is ever used.
+This page needs none, because its network answers a photo in milliseconds on the CPU. So there is
+one that is never called, and no visitor's GPU quota is used.
 """
 
 import runpy
 
-import spaces  # before all else, as it demands
+import spaces  # must be the first import
 
 
 @spaces.GPU(duration=1)
 def never_called() -> None:
-    """Ask for a GPU, as ZeroGPU wants some function to."""
+    """Ask for a GPU, because ZeroGPU requires one such function."""
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ Neither accuracy nor wall time has been measured yet.
 
 The learning rate is reduced on a plateau of the validation metric, and a stage stops early after
 six epochs without improvement. The best checkpoints by validation accuracy and by validation loss
-are both kept; the bundle holds the first, and `--resume RUN --monitor val_loss` writes the other.
+are both kept; the bundle has the former, and `--resume RUN --monitor val_loss` writes the latter.
 
 Other backbones: `--backbone ResNet50`, `MobileNetV2` or any name of Keras Applications. More
 augmentation: `--augment-strength 1.5` to `3`.

@@ -1,22 +1,22 @@
-"""Oxford's 102 flowers as people photograph them: Oxford's photos, and others' of its classes.
+"""Oxford's 102 flowers as people photograph them: Oxford 102 and photos from elsewhere.
 
-The model that comes with the code. It starts from a network that was trained on Oxford's photos,
-the result of `oxford_flowers102`, and adds photos of the same classes from web pages, apps and
-Flickr, few as they are, and out-of-distribution photos: other things, and other flowers.
+The recipe of the model that comes with the code. It starts from a network that was trained on
+Oxford's photos (see `oxford_flowers102`), and adds a few photos of the same classes from web pages,
+apps and Flickr, and out-of-distribution photos: other things, and other flowers.
 
     KERAS_BACKEND=jax python train/run.py --preset oxford_flowers102_elsewhere \\
         --data oxford_flowers102 --data folder:WEB --data folder:APP --data folder:FLICKR \\
         --outliers OTHER_THINGS --outliers OTHER_FLOWERS --weights runs/lite-shipped/bundle
 
-and once more from the result, averaged with it, for the model that comes with the code:
+For the model that comes with the code, this is repeated from the result, and averaged with it:
 
     ... --weights runs/RUN/bundle --learning-rate-finetune 5e-4 --average runs/RUN/bundle
     python -m train.release --model runs/SECOND_RUN/bundle
 
-Expect 96.2 % top-1 on Oxford's test photos (4141; 96.0 % after the first run, 97.1 % before it),
-and of photos held out from training, right and not refused: 98 % of web pages (131, nine classes),
-83 % of an app's thumbnails (77), 88 % of Flickr (107, four classes); seed 0, one run, on the JAX
-backend, 71 and 67 minutes on two CPU cores that had other work as well.
+Expect 96.2 % top-1 on Oxford's 4141 test photos (96.0 % after the first run, and 97.1 % for the
+initial network). Of held-out photos from elsewhere, these are right and not refused: 98 % from web
+pages (131, nine classes), 83 % of an app's thumbnails (77), 88 % from Flickr (107, four classes).
+Seed 0, one run, on the JAX backend; 71 and 67 minutes on two CPU cores with other work.
 """
 
 import dataclasses
