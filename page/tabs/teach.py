@@ -82,11 +82,13 @@ class Teach:
                 self._model = gr.File(
                     label=frame.text("teach_model"), visible=False, elem_id="flowers-teach-model"
                 )
+                self._sent = gr.HTML("", apply_default_css=False, elem_id="flowers-teach-sent")
                 if page.kept is not None:
                     self._add_sending(page.kept)
-        changed = [page.visit, self._said, self.files, self._after, self._model]
+        changed = [page.visit, self._said, self.files, self._after, self._model, self._sent]
         changed += [bar.row, bar.said]
-        self.taught = press.click(
+        waiting = press.click(self._wait, None, self._said, queue=False, **PRIVATE)
+        self.taught = waiting.then(
             self._teach, [page.visit, name, self.files], changed, preprocess=False, **PRIVATE
         )
         self.forgotten = bar.forget.click(self._forget, None, changed, **PRIVATE)
@@ -116,8 +118,10 @@ class Teach:
         frame = self._page.frame
         gr.HTML(frame.html("sending", explain), apply_default_css=False)
         press = gr.Button(frame.text("teach_send"), elem_id="flowers-teach-send")
-        sent = gr.HTML("", apply_default_css=False, elem_id="flowers-teach-sent")
-        press.click(send, self._page.visit, sent, **PRIVATE)
+        press.click(send, self._page.visit, self._sent, **PRIVATE)
+
+    def _wait(self, request: gr.Request) -> str:
+        return f'<p role="status">{words.of(request)("teach_learning")}</p>'
 
     def _teach(self, visit: Visit | None, name: object, sent: object, request: gr.Request) -> dict:
         say = words.of(request)
@@ -141,6 +145,7 @@ class Teach:
             self.files: None,
             self._after: gr.Column(visible=visit is not None),
             self._model: gr.File(visible=False, value=None),
+            self._sent: "",
             **self._bar.of(visit, say),
         }
 
