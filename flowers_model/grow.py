@@ -1,8 +1,8 @@
-"""Give a bundle's network another last layer, without Keras: `model.onnx` and Keras's own files.
+"""Replace the last layer of a bundle's network, in ONNX and in Keras's files, without Keras.
 
-A head that is one dense layer takes the embedding `(N, D)` to logits `(N, C)`. It is a kernel
-`(D, C)` and a bias `(C,)`, which stand in three files; here they are read, and written with more
-columns or other ones, so that the bundle stays one network in two forms.
+A head of a single dense layer maps the embedding `(N, D)` to logits `(N, C)`, with a kernel
+`(D, C)` and a bias `(C,)`. These are in three files, and all of them are changed, so that the ONNX
+and Keras networks of the bundle stay equal.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def read_head(folder: str | os.PathLike) -> Head:
     """The last layer of a bundle's `model.onnx`.
 
     Raises:
-        UserError: where more than one layer lies between the embedding and the logits.
+        UserError: if there is more than one layer between the embedding and the logits.
     """
     found = _Graph(_load(folder))
     return Head(found.kernel, found.bias)
@@ -46,17 +46,17 @@ def write_head(folder: str | os.PathLike, head: Head) -> None:
     """Replace the last layer in `model.onnx`, `model.weights.h5` and `config.json`.
 
     Args:
-        head: of any number of classes. Kernels that float16 holds exactly are kept in it.
+        head: a head for any number of classes. Its kernel is stored in float16 if that is exact.
 
     Raises:
         UserError: as `read_head`.
-        BundleError: where the Keras files have another last layer than `model.onnx`.
+        BundleError: if the Keras files and `model.onnx` have different last layers.
     """
     folder = pathlib.Path(folder)
     model = _load(folder)
     graph = _Graph(model)
     old = Head(graph.kernel, graph.bias)
-    # All is checked before anything is written.
+    # Everything is checked before anything is written.
     config = _config(folder, len(old.bias), len(head.bias))
     _write_weights(folder / "model.weights.h5", old, head)
     graph.replace(head)
@@ -78,10 +78,10 @@ def _load(folder: str | os.PathLike) -> onnx.ModelProto:
 
 
 class _Graph:
-    """The last layer in an ONNX graph as `flowers_model.export` writes it.
+    """The last layer in an ONNX graph that `flowers_model.export` wrote.
 
-    It is a product and a sum twice: of the embedding, for the logits, and of each place of the
-    feature map, for the class maps.
+    It occurs twice as a product and a sum: with the embedding for the logits, and with each
+    position of the feature map for the class maps.
     """
 
     def __init__(self, model: onnx.ModelProto):
@@ -100,7 +100,7 @@ class _Graph:
         self.bias = self._values(self._bias_name)
 
     def _source(self, name: str) -> onnx.TensorProto:
-        """The constant behind a value: itself, or what is cast to it."""
+        """The constant behind a value: the value itself, or the input of a cast."""
         maker = self._makers.get(name)
         return self._constants[maker.input[0] if maker is not None else name]
 
@@ -110,7 +110,7 @@ class _Graph:
         return onnx.numpy_helper.to_array(self._source(name)).astype(np.float32)
 
     def replace(self, head: Head) -> None:
-        """Put another last layer in the place of this one."""
+        """Replace the last layer."""
         import onnx
 
         graph, count = self._graph, len(head.bias)
@@ -120,7 +120,7 @@ class _Graph:
             graph.node.remove(self._makers[self._kernel_name])  # the cast
             source.name = self._kernel_name
         if source.name == self._kernel_name and kernel.dtype == np.float16:
-            kernel = head.kernel  # nothing casts it
+            kernel = head.kernel  # there is no cast
         for constant, values in ((source, kernel), (self._source(self._bias_name), head.bias)):
             constant.CopyFrom(onnx.numpy_helper.from_array(values, constant.name))
 
@@ -132,7 +132,7 @@ class _Graph:
         for output in graph.output:
             if output.name in ("logits", "class_maps"):
                 output.type.tensor_type.shape.dim[-1].dim_value = count
-        # What is between has new shapes, too; the runtime infers them.
+        # Intermediate values have new shapes, too, which the runtime infers.
         between = {"logits", "class_maps"} | {
             name
             for node in graph.node
@@ -145,12 +145,12 @@ class _Graph:
 
 
 def _config(folder: pathlib.Path, old: int, new: int) -> dict:
-    """Keras's description of the network with `new` logits."""
+    """Keras's configuration of the network, with `new` logits."""
     try:
         config = json.loads((folder / "config.json").read_text("utf-8"))
         [layer] = [one for one in config["config"]["layers"] if one["name"] == "logits"]
         if layer["config"]["units"] != old:
-            raise BundleError("config.json has another number of classes than model.onnx")
+            raise BundleError("config.json and model.onnx have different numbers of classes")
     except (KeyError, TypeError, ValueError):
         raise BundleError("config.json describes no network whose last layer is `logits`") from None
     layer["config"]["units"] = new
@@ -158,7 +158,7 @@ def _config(folder: pathlib.Path, old: int, new: int) -> dict:
 
 
 def _write_weights(path: pathlib.Path, old: Head, new: Head) -> None:
-    """Replace the last layer in a `.weights.h5` file of Keras's, which goes by numbers."""
+    """Replace the last layer in a `.weights.h5` file of Keras, in which layers have numbers."""
     try:
         import h5py
     except ImportError:
@@ -173,7 +173,7 @@ def _write_weights(path: pathlib.Path, old: Head, new: Head) -> None:
             and np.array_equal(layer["vars/0"][()].astype(np.float32), old.kernel)
         ]
         if len(places) != 1:
-            raise BundleError("model.weights.h5 has another last layer than model.onnx")
+            raise BundleError("model.weights.h5 and model.onnx have different last layers")
         with replacing(path) as temporary, h5py.File(temporary, "w") as written:
             written.attrs.update(weights.attrs)
             for name in weights:

@@ -1,8 +1,8 @@
 """Teach a model classes from a few photos of each, without training.
 
-What a bundle keeps of its old photos is in `flowers_model.statistics`, the new columns come from
-`flowers_model.few_shot`, and `flowers_model.grow` writes them. Here all of it becomes a lesson: the
-taught model, what its photos tell about themselves, and the bundle.
+`flowers_model.statistics` has the statistics of the old photos, `flowers_model.few_shot` computes
+new columns, and `flowers_model.grow` writes them. This module combines them into a lesson: the
+taught model, remarks about its photos, and its bundle.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ from flowers_model.photo import Photo, PhotoError, decode, reduced
 from flowers_model.statistics import Statistics, read_statistics, write_statistics
 from flowers_model.uncertainty import SCORES, refused, softmax
 
-FEW = 3  # photos of a class, below which too few are said to be
-FOLDS = 5  # in which photos are held out; classes of up to as many photos one by one
+FEW = 3  # photos of a class, below which there is a warning
+FOLDS = 5  # for held-out answers; up to five photos are held out one by one
 TAUGHT = "## Taught from a few photos"
 
 
 class Teachable(Protocol):
-    """What is taught: a `flowers_model.FlowerClassifier`, which imports this module."""
+    """The interface of `flowers_model.FlowerClassifier`, which imports this module."""
 
     folder: pathlib.Path
     manifest: bundle.Manifest
@@ -56,9 +56,9 @@ class Example:
     """A photo that a class is taught from.
 
     Attributes:
-        title: what to call it, as a file's name.
-        pixels: decoded, uint8 `(H, W, 3)`.
-        digest: of its bytes, as in `splits.json`; None where it was not a file.
+        title: its name in messages, such as the name of its file.
+        pixels: the decoded photo, uint8 `(H, W, 3)`.
+        digest: the digest of its bytes, as in `splits.json`; None if it was not a file.
     """
 
     title: str
@@ -68,12 +68,12 @@ class Example:
 
 @dataclasses.dataclass(frozen=True)
 class Lesson:
-    """What teaching has come to; nothing is written before `write`.
+    """The result of teaching; nothing is written before `write`.
 
     Attributes:
-        classifier: knows the taught classes; it shares the network of the model that was taught.
+        classifier: the taught model; it shares the network of the original model.
         head: the network's new last layer.
-        statistics: for further teaching.
+        statistics: statistics for further teaching.
         classes: what the manifest says of each taught class, of this lesson alone.
         notes: what is to be said of the photos, a sentence each.
         examples: the photos by class.
@@ -90,13 +90,13 @@ class Lesson:
     answers: dict[str, list[tuple[str, bool] | None]]
 
     def write(self, output: str | pathlib.Path, gallery: int = 2) -> Teachable:
-        """Write the bundle that knows the taught classes, and open it.
+        """Write the bundle of the taught model, and open it.
 
         >>> lesson.write("tulips").classify("photo.jpg")
 
         Args:
-            output: a folder that is not there yet.
-            gallery: how many photos of each taught class go into its gallery.
+            output: a folder that does not exist yet.
+            gallery: number of photos of each taught class in its gallery.
 
         Raises:
             UserError: if `output` exists or cannot be written.
@@ -122,7 +122,7 @@ class Lesson:
         return type(self.classifier).from_pretrained(output)
 
     def _write_splits(self, room: pathlib.Path) -> None:
-        """The taught photos are training photos: nobody is to measure with them."""
+        """Record the taught photos as training photos, so that no evaluation uses them."""
         splits = bundle.read_splits(room)
         if splits is None:
             return
@@ -158,7 +158,7 @@ class Lesson:
 
 
 class TaughtEngine:
-    """Runs a network with another last layer than its own."""
+    """Runs a network with another last layer."""
 
     def __init__(self, engine: Engine, head: Head):
         self._engine = engine
@@ -216,7 +216,7 @@ def teach(
         np.stack([classifier.prepare(one.pixels) for one in flat]), ("embedding",)
     )
 
-    # What was taught before is learned again along with it.
+    # Classes that were taught before are learned again.
     rows = np.vstack([statistics.taught, embeddings])
     classes = np.concatenate([statistics.taught_labels, labels])
     calibration = classifier.manifest.calibration
@@ -224,13 +224,13 @@ def teach(
     answers = _held_out_answers(before, statistics, calibration.temperature, rows, classes)
     statistics = _with_taught(statistics, len(names), rows, classes, len(embeddings))
 
-    # Of a class with a single photo there is no answer without it.
+    # A class with a single photo cannot be taught without it.
     told = np.isfinite(answers).all(axis=1)
     held_out = Judged(
         np.vstack([statistics.held_out @ head.kernel + head.bias, answers[told]]),
         np.vstack([statistics.held_out, rows[told]]),
         np.concatenate([statistics.held_out_labels, classes[told]]),
-        # The taught photos are a source of their own.
+        # The taught photos form a source.
         np.concatenate([statistics.held_out_sources, np.full(told.sum(), -1)]),
     )
     calibration = _recalibrated(calibration, held_out, head, statistics)
@@ -275,7 +275,7 @@ def teach(
 
 @dataclasses.dataclass(frozen=True)
 class Judged:
-    """Answers to N photos that had no part in them, to calibrate by."""
+    """Held-out outputs for N photos, to calibrate on."""
 
     logits: np.ndarray  # (N, C)
     embeddings: np.ndarray  # (N, D)
@@ -309,7 +309,7 @@ def _examples(
 
 
 def example(photo: Photo, title: str) -> Example:
-    """A photo, called by its file's name where it is a file."""
+    """An example of a photo; a file is titled by its name."""
     if isinstance(photo, bytes):
         return Example(title, decode(photo), bundle.photo_digest(photo).hex())
     if isinstance(photo, str | pathlib.Path):
@@ -332,14 +332,14 @@ def _held_out_answers(
     embeddings: np.ndarray,
     labels: np.ndarray,
 ) -> np.ndarray:
-    """The logits `(T, C)` of each taught photo from a head that was grown without it.
+    """The logits `(T, C)` of each taught photo from a head that was fitted without it.
 
-    Of a class with up to `FOLDS` photos one is left out at a time, else a fifth of them. Those of
-    a class with a single photo are NaN.
+    Photos are left out one at a time for up to `FOLDS` photos of a class, else a fifth at a time.
+    The logits of a class's single photo are NaN.
     """
     count = max(len(head.bias), int(labels.max()) + 1)
     answers = np.full((len(labels), count), np.nan)
-    places = np.zeros(len(labels), int)  # of each photo among those of its class
+    places = np.zeros(len(labels), int)  # the index of each photo within its class
     for label in np.unique(labels):
         own = np.flatnonzero(labels == label)
         places[own] = np.arange(len(own))
@@ -355,10 +355,10 @@ def _held_out_answers(
 def _recalibrated(
     calibration: bundle.Calibration, held_out: Judged, head: Head, statistics: Statistics
 ) -> bundle.Calibration:
-    """Temperature, refusal threshold and limit of the label sets, fitted anew.
+    """Fit temperature, refusal threshold and limit of the label sets again.
 
-    As `train.evaluation.calibration` does it: each of the old sources counts the same, and the
-    promises hold for every source of at least 20 photos.
+    As in `train.evaluation.calibration`, all old sources have the same weight, and the promises
+    hold for every source of at least 20 photos.
     """
     numbers, counts = np.unique(held_out.sources, return_counts=True)
     sources = [np.flatnonzero(held_out.sources == number) for number in numbers]
@@ -412,7 +412,7 @@ def _recalibrated(
 def _with_taught(
     statistics: Statistics, count: int, rows: np.ndarray, classes: np.ndarray, new: int
 ) -> Statistics:
-    """What is to be known of the classes for further teaching; the last `new` rows are new."""
+    """Statistics for further teaching; the last `new` rows are the new photos."""
     depth = rows.shape[1]
     known = len(statistics.means)
     counts = np.concatenate([statistics.counts, np.zeros(count - known, int)])
@@ -432,12 +432,12 @@ def _with_taught(
 
 
 def _share_right(guesses: np.ndarray, label: int) -> float | None:
-    """How many of a class's photos are named right; None where no answer could be had."""
+    """The fraction of a class's photos that are classified correctly; None without answers."""
     return None if (guesses < 0).any() else float((guesses == label).mean())
 
 
 def _metrics(classifier: Teachable, held_out: Judged) -> bundle.Metrics:
-    """Figures of what calibrated it."""
+    """The metrics on the photos that calibrated the model."""
     answers = classifier.judge(held_out.logits, held_out.embeddings)
     labels = held_out.labels
     rows = np.arange(len(labels))
@@ -520,7 +520,7 @@ def _titles(photos: Sequence[Example], rows: np.ndarray) -> str:
 
 
 def _write_card(room: pathlib.Path, manifest: bundle.Manifest) -> None:
-    """Say on the card what was taught; its other figures are those from before."""
+    """Add the taught classes to the card, whose other figures are those of the original model."""
     path = room / "README.md"
     card = huggingface_hub.RepoCard(path.read_text("utf-8"), ignore_metadata_errors=True)
     vars(card.data).pop("model-index", None)  # measured on the model before
@@ -534,15 +534,16 @@ def _write_card(room: pathlib.Path, manifest: bundle.Manifest) -> None:
     measured = manifest.metrics["valid"]
     section = f"""{TAUGHT}
 
-After training, classes were taught to it by columns of the last layer: it now names
-{len(manifest.class_names)}. "Right" are photos that the model names right when taught without them.
+After training, classes were taught by adding columns to the last layer: the model now knows
+{len(manifest.class_names)} classes. "Right" is the fraction of photos that are classified correctly
+by a model taught without them.
 
-| class | photos | to the model | right | from | taught to |
+| class | photos | class was | right | photos from | taught to |
 |---|---|---|---|---|---|
 {rows}
 
-Of {measured.count} photos, validation photos and taught ones that were left out, it names
-{measured.top1:.1%} right. The figures below and in `report/` are those of the model before."""
+Top-1 accuracy on {measured.count} photos (validation photos, and taught photos that were left out)
+is {measured.top1:.1%}. The figures below and in `report/` are those of the original model."""
     text = f"{before.strip()}\n\n{section}\n{mark}{after}\n"
     header = f"---\n{card.data.to_yaml()}\n---\n" if card.data.to_dict() else ""
     path.write_text(header + text, "utf-8")
