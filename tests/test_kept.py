@@ -111,7 +111,7 @@ def test_a_taught_name_is_kept_where_it_can_be_a_folders(tmp_path):
 
 @pytest.mark.parametrize("name", ["a/b", "..", ".hidden", "a\\b", "a:b", "a ", "a\n", "__a", "@a"])
 def test_a_class_that_cannot_be_a_folder_is_named_at_the_start(tmp_path, name):
-    with pytest.raises(UserError, match="which is no name for a folder"):
+    with pytest.raises(UserError, match="which cannot be the name of a folder"):
         KeptPhotos(str(tmp_path), ["poppy", name])
 
 

@@ -226,7 +226,7 @@ def test_photos_and_thumbnails_are_deleted_soon(models, tmp_path, monkeypatch):
     _, url, _ = demo.launch(prevent_thread_lock=True, quiet=True)
     server = url.rstrip("/")
     try:
-        said = call(server, "many", [sent(server, photo(COLOURS["poppy"]))])
+        said = call(server, "many", [sent(server, photo(COLOURS["poppy"]))], None)
         assert "1 photo named" in str(said)
 
         def kept() -> list[pathlib.Path]:
@@ -245,7 +245,7 @@ def test_photos_and_thumbnails_are_deleted_soon(models, tmp_path, monkeypatch):
 def test_files_that_were_not_uploaded_are_not_read(server, models):
     path = models[0] / "gallery/0.jpg"
     for forged in ([{"path": str(path), "meta": {"_type": "gradio.FileData"}}], str(path), 7):
-        said = call(server, "many", forged)
+        said = call(server, "many", forged, None)
         assert not said["success"]
         assert str(path) not in json.dumps(said)
 
