@@ -42,8 +42,8 @@ from flowers_model.errors import UserError
 
 # The 108 megapixels of a phone's full-resolution mode pass: 2.5 s and 1.1 GB of memory while
 # decoding, 1.5 GB where the photo has to be turned. The 200 megapixels of a few phones would take
-# close to 3 GB, too dear for a server that anyone may send files to, for a photo that the network
-# sees at a few hundred pixels. They would also be beyond Pillow's own guard, which stays on.
+# close to 3 GB, too much for a server that anyone may send files to, and the network sees a photo
+# at only a few hundred pixels. They would also exceed the limit of Pillow, which stays on.
 MAX_PIXELS = 120_000_000
 
 # An explicit list, since Pillow would also open what runs programs (EPS) or is no photo (PDF).

@@ -50,7 +50,7 @@ def chosen(
 
 
 def sorry(error: UserError, say: Words = ENGLISH) -> str:
-    """What a visitor is told of a mistake."""
+    """The message for a visitor's mistake."""
     return say("sorry", reason=say.reason(error))
 
 

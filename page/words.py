@@ -34,7 +34,7 @@ class Words:
         return self.table[name].format(**values) if values else self.table[name]
 
     def reason(self, error: UserError) -> str:
-        """What is told of a mistake: its own message where these words have none for it."""
+        """The text for a mistake, or its own message if there is no text for it."""
         if error.word is None:
             return str(error)
         also = "".join(f"{name}{self('comma')}" for name in ("HEIC", "TIFF"))

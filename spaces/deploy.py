@@ -24,7 +24,7 @@ import sys
 import tempfile
 from collections.abc import Collection, Mapping, Sequence
 
-# `python spaces/deploy.py` puts spaces/ on the path, and the project's root is wanted, too.
+# `python spaces/deploy.py` puts spaces/ on the path; imports need the project's root as well.
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
@@ -103,14 +103,14 @@ def assemble(
     preload: Sequence[str] | None = None,
     kind: str = "gradio",
 ) -> None:
-    """Write a Space's folder, which does not exist yet.
+    """Write the files of a Space into a new folder.
 
     Args:
         space: `USER/SPACE`.
-        models: `USER/MODEL[@REVISION]` of each that it shows; it is about the first of them. Of a
-            static Space, one, or a bundle's folder.
-        preload: what the Hub is to fetch when it builds the Space, so that it starts at once; by
-            default the models that have no revision.
+        models: `USER/MODEL[@REVISION]` of each model; texts are about the first. A static Space has
+            one model, which may be a bundle's folder.
+        preload: what the Hub should download when it builds the Space, so that it starts faster; by
+            default the models without a revision.
         kind: one of `KINDS`.
     """
     names = [name for name in map(hub.split_name, models) if name]
@@ -118,7 +118,7 @@ def assemble(
         preload = [repo_id for repo_id, revision in names if revision is None]
     repo_ids = list(dict.fromkeys(repo_id for repo_id, _ in names))
     if kind == "static":
-        import static_site  # and with it gradio, in seconds
+        import static_site  # which imports gradio and takes seconds
 
         host = re.sub(r"[^a-z0-9]+", "-", space.lower())
         static_site.write(folder, models[0], f"https://{host}.static.hf.space/")
@@ -141,7 +141,7 @@ def assemble(
 
 
 def _copy_page(folder: pathlib.Path, models: Sequence[str]) -> None:
-    """Copy the page that `app.py` serves, and tell it its models, which come from the Hub."""
+    """Copy the page that `app.py` serves, and write the list of its models on the Hub."""
     unwanted = shutil.ignore_patterns("__pycache__", ".*", DEFAULT.name, PROJECT.name)
     for package in (DEFAULT.parent, ROOT / "page"):
         shutil.copytree(package, folder / package.name, ignore=unwanted)
@@ -152,7 +152,7 @@ def _copy_page(folder: pathlib.Path, models: Sequence[str]) -> None:
 
 
 def _contents(kind: str) -> tuple[set[str], set[str]]:
-    """The files and the folders of a Space's folder."""
+    """The names of the files and folders in a Space of this kind."""
     if kind == "static":
         import static_site
 
@@ -161,28 +161,29 @@ def _contents(kind: str) -> tuple[set[str], set[str]]:
 
 
 def _kind_of(files: Collection[str]) -> str:
-    """The kind of a Space that holds these."""
+    """The kind of a Space with these files."""
     if "site.json" in files:
         return "static"
     return "zerogpu" if ENTRY in files else "gradio"
 
 
 def _yaml(name: str, values: Sequence[str]) -> str:
-    """A list in a card's front matter; nothing for an empty one."""
+    """A list in a card's front matter; empty for an empty list."""
     return "".join([f"{name}:\n", *(f"- {value}\n" for value in values)]) if values else ""
 
 
 def write(folder: pathlib.Path, space: str, models: Sequence[str], kind: str = "gradio") -> None:
-    """Write a Space's folder, also in the place of an earlier one.
+    """Write the files of a Space into a folder, or replace those of an earlier Space.
 
     Raises:
-        UserError: where something else is in its place, and where it cannot be written.
+        UserError: if the folder has other files, or cannot be written.
     """
     try:
         held = {path.name for path in folder.iterdir()} if folder.exists() else set()
         if held and ("README.md" not in held or held - set.union(*_contents(_kind_of(held)))):
             raise UserError(
-                f"{str(folder)!r} holds something else than a Space; give a new or an empty folder"
+                f"{str(folder)!r} contains other files than those of a Space; give a new or an "
+                "empty folder"
             )
         with replacing(folder.resolve()) as temporary:
             assemble(temporary, space, models, kind=kind)
@@ -194,12 +195,12 @@ def deploy(space: str, models: Sequence[str], kind: str | None = None, **setting
     """Push a Space of published models, in one commit; returns its URL.
 
     Args:
-        kind: one of `KINDS`; None for what the Space is, or the account may have, of which standard
-            error is told.
-        settings: as of `flowers_model.hub.publish_space`.
+        kind: one of `KINDS`; None to keep the kind of an existing Space, or to choose what the
+            account may create, with a message to standard error.
+        settings: as for `flowers_model.hub.publish_space`.
 
     Raises:
-        HubError: for all that keeps it from being pushed.
+        HubError: if it cannot be pushed.
     """
     hub.check_login(space, "space")
     preload = []
@@ -214,8 +215,8 @@ def deploy(space: str, models: Sequence[str], kind: str | None = None, **setting
                     f"{model} is private, and a static Space would show it to everyone: "
                     "give --private, too"
                 )
-            continue  # it would be fetched without a token
-        # With a revision, the Hub wants a commit, and the files by name.
+            continue  # the Hub would download it without a token
+        # For a revision, the Hub requires a commit and the names of files.
         files = ",".join(sorted(bundle.REQUIRED_FILES))
         preload.append(f"{repo_id} {files} {info.sha}" if revision else repo_id)
     known = hub.list_space(space)
@@ -234,12 +235,14 @@ def deploy(space: str, models: Sequence[str], kind: str | None = None, **setting
         except hub.PlanError as error:
             if kind is not None or known is not None or len(models) > 1 or _of_a_server(settings):
                 raise UserError(f"{error}; --kind static is free") from error
-            print(f"a static Space, since {str(error).partition(': ')[2]}", file=sys.stderr)
+            print(
+                f"creating a static Space, because {str(error).partition(': ')[2]}", file=sys.stderr
+            )
     return deploy(space, models, "static", **settings)
 
 
 def _of_a_server(settings: Mapping) -> list[str]:
-    """Those of the settings that a static Space has no use for."""
+    """The settings that are useless for a static Space."""
     return [name for name in ("hardware", "variables", "secrets", "restart") if settings.get(name)]
 
 
@@ -248,7 +251,7 @@ def _variables(pairs: Sequence[str]) -> dict[str, str]:
     for pair in pairs:
         name, equals, value = pair.partition("=")
         if not name or not equals:
-            raise UserError(f"--variable {pair!r} is none: give NAME=VALUE")
+            raise UserError(f"--variable {pair!r} must be NAME=VALUE")
         variables[name] = value
     return variables
 
@@ -265,12 +268,12 @@ def main(arguments: Sequence[str]) -> int:
     """Run the command; returns the exit status."""
     options = _parser().parse_args(arguments)
     if not hub.is_repo_id(options.space):
-        raise UserError(f"{options.space!r} is no name for a Space: give USER/SPACE")
+        raise UserError(f"{options.space!r} is not the name of a Space: give USER/SPACE")
     static = options.kind == "static"
     for model in options.model:
         if hub.split_name(model) is None and not (static and os.path.isdir(model)):
             raise UserError(
-                f"{model!r} is no model on the Hub: give USER/MODEL or USER/MODEL@REVISION "
+                f"{model!r} is not a model on the Hub: give USER/MODEL or USER/MODEL@REVISION "
                 f"(`{spoken('train')} --push-to USER/MODEL` publishes one)"
             )
     settings = {
@@ -294,7 +297,7 @@ def main(arguments: Sequence[str]) -> int:
     else:
         write(options.dry_run, options.space, options.model, options.kind or "gradio")
         folder = shlex.quote(str(options.dry_run))
-        print(f"{folder} is what {options.space} would be; ", end="")
+        print(f"{folder} has the files of {options.space}; ", end="")
         if static:
             print(f"to see it:\npython -m http.server -d {folder}")
         else:

@@ -30,7 +30,7 @@ import tarfile
 import tempfile
 from collections.abc import Sequence
 
-# `python spaces/static_site.py` puts spaces/ on the path, and the project's root is what is wanted.
+# `python spaces/static_site.py` puts spaces/ on the path; imports need the project's root.
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 
@@ -68,7 +68,7 @@ WASM = "ort-wasm-simd-threaded.wasm"
 
 
 class Photos(Examples):
-    """A gallery's photos, copied into the site."""
+    """The photos of a gallery, copied into the site."""
 
     def __init__(self, classifier: FlowerClassifier, site: pathlib.Path):
         self._room = site / "model/gallery"
@@ -83,7 +83,7 @@ class Photos(Examples):
 
 
 def write(folder: pathlib.Path, model: str | os.PathLike, address: str = "") -> None:
-    """Write the site of a bundle, which does not exist yet.
+    """Write the site of a bundle into a new folder.
 
     Args:
         model: as `FlowerClassifier.from_pretrained` takes it.
@@ -165,7 +165,7 @@ def write(folder: pathlib.Path, model: str | os.PathLike, address: str = "") -> 
 def _parts(
     classifier: FlowerClassifier, photos: Photos, flowers: Flowers, say: Words
 ) -> dict[str, str]:
-    """What the page consists of in one language, by the names that index.html calls it."""
+    """The parts of the page in one language, by their names in index.html."""
     count = len(classifier.label_names)
     some = photos.some(say)
     return say.table | {
@@ -181,7 +181,7 @@ def _parts(
 
 
 def _teaching(model: str | os.PathLike, say: Words) -> dict[str, str]:
-    """The tab in which the model is taught, by what index.html calls its parts."""
+    """The parts of the tab for teaching, by their names in index.html."""
     repo = model if hub.is_repo_id(str(model)) else "USER/MODEL"
     named = "" if model == DEFAULT else f" --model {repo}"
     numbers = {"fewest": FEWEST, "most": MOST}
@@ -209,7 +209,7 @@ def _teaching(model: str | os.PathLike, say: Words) -> dict[str, str]:
 
 
 def replace(folder: pathlib.Path, model: str | os.PathLike) -> None:
-    """Write the site of a bundle, also in the place of an earlier one.
+    """Write the site of a bundle, or replace an earlier one.
 
     Raises:
         UserError: as `write`, where something else is in its place, and where it cannot be written.
@@ -228,7 +228,7 @@ def replace(folder: pathlib.Path, model: str | os.PathLike) -> None:
 
 
 def _write_model(bundle: pathlib.Path, folder: pathlib.Path) -> list[str]:
-    """Copy what is served of a bundle, apart from its gallery; returns what the page must check."""
+    """Copy the served files of a bundle without its gallery; returns those the page must check."""
     names = ["classifier.json", "model.onnx", "refusal.npy"]
     names = [name for name in names if (bundle / name).is_file()]
     figures = [f"report/{name}.png" for name in about.FIGURES]
@@ -239,7 +239,7 @@ def _write_model(bundle: pathlib.Path, folder: pathlib.Path) -> list[str]:
 
 
 def _write_teaching(bundle: pathlib.Path, folder: pathlib.Path) -> list[str]:
-    """Write what teaching needs of a bundle; returns what the page must check."""
+    """Write the files that teaching needs; returns those that the page must check."""
     shutil.copyfile(bundle / STATISTICS, folder / STATISTICS)
     head = read_head(bundle)
     kernel = narrowed(head.kernel)

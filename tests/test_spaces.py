@@ -237,7 +237,7 @@ def test_a_dry_run_takes_the_place_of_an_earlier_one(tmp_path):
 def test_a_dry_run_overwrites_nothing_else(tmp_path, capsys):
     (tmp_path / "app.py").write_text("mine")
     assert deploy.main([SPACE, "--model", MODEL, "--dry-run", str(tmp_path)]) == 2
-    assert "holds something else than a Space; give a new or" in capsys.readouterr().err
+    assert "contains other files than those of a Space; give a new or" in capsys.readouterr().err
     assert contents(tmp_path) == {"app.py": b"mine"}
     assert deploy.main([SPACE, "--model", MODEL, "--dry-run", str(tmp_path / "app.py")]) == 2
     error = f"error: cannot write {str(tmp_path / 'app.py')!r}: Not a directory\n"
@@ -337,7 +337,7 @@ def test_what_a_space_has_already_is_not_set_anew(server):
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        (["--variable", "A"], "--variable 'A' is none: give NAME=VALUE"),
+        (["--variable", "A"], "--variable 'A' must be NAME=VALUE"),
         (["--secret", "NOWHERE"], "--secret NOWHERE takes the value of the variable NOWHERE: set"),
         (
             ["--hardware", "abacus"],
@@ -395,14 +395,14 @@ def refusal(capsys, *arguments: str) -> str:
 @pytest.mark.parametrize("name", ["which-flower", "ada/which/flower", "ada/which flower", "a/b@v1"])
 def test_a_space_has_a_user_and_a_name(server, capsys, name):
     line = refusal(capsys, name, "--model", MODEL)
-    assert line == f"{name!r} is no name for a Space: give USER/SPACE"
+    assert line == f"{name!r} is not the name of a Space: give USER/SPACE"
 
 
 @pytest.mark.parametrize("name", ["flowers", "runs/quickstart/bundle", "ada/flowers@", "@v1", ""])
 def test_a_model_is_one_on_the_hub(server, capsys, tmp_path, name):
     for more in ([], ["--dry-run", str(tmp_path / "space")]):
         line = refusal(capsys, SPACE, "--model", name, *more)
-        assert f"{name!r} is no model on the Hub: give USER/MODEL or USER/MODEL@REVISION" in line
+        assert f"{name!r} is not a model on the Hub: give USER/MODEL or USER/MODEL@REVISION" in line
     assert not any(tmp_path.iterdir())
 
 
@@ -471,8 +471,8 @@ def test_a_free_account_gets_a_static_space_and_is_told_why(
     out, err = capsys.readouterr()
     assert out == f"{server.url}/spaces/{space}\n"
     assert err == (
-        "a static Space, since the account's plan does not have it (Gradio and Docker Spaces on "
-        "cpu-basic require PRO); see https://huggingface.co/pricing\n"
+        "creating a static Space, because the account's plan does not have it (Gradio and Docker "
+        "Spaces on cpu-basic require PRO); see https://huggingface.co/pricing\n"
     )
     made = server.repo(space, "space")
     assert made.sdk == "static"
@@ -573,4 +573,6 @@ def test_a_dry_run_of_each_kind_writes_what_it_says(
     assert deploy.main([*command, "--kind", "zerogpu", "--model", MODEL]) == 0
     assert "pip install -r requirements.txt && python zero.py" in capsys.readouterr().out
     assert not (folder / "index.html").exists()
-    assert refusal(capsys, *command, "--model", model).startswith(f"{model!r} is no model on the")
+    assert refusal(capsys, *command, "--model", model).startswith(
+        f"{model!r} is not a model on the"
+    )

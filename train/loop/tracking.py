@@ -36,7 +36,7 @@ TRACKING = "tracking.json"  # in a run's folder
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """A run, as a tracker is told of it."""
+    """A run, as it is described to a tracker."""
 
     name: str
     preset: str
