@@ -1,14 +1,20 @@
 """A head that grows: columns for new classes from a few embeddings, beside the old columns.
 
-The columns are those of a logistic regression on three kinds of embeddings:
+The columns are those of a logistic regression on four kinds of embeddings:
 
 - the old classes, drawn anew from their means and their shared covariance (generative replay: no
   old photo is needed);
+- the held-out photos of the old classes, which lie farther from the means than training photos do
+  (rehearsal);
 - the photos of the taught classes, and more drawn around where the mean of such a class is likely
   to be, given how far the means of classes lie apart (probabilistic linear discriminant analysis:
   Ioffe, 2006, https://doi.org/10.1007/11744085_41). Of one photo that is nearly anywhere, of ten
   close to their mean;
 - photos of other things, which no new column may claim.
+
+A photo may also be of nothing that is known: a further logit, the same for all photos, as high as
+the logits of doubtful photos are together. The new columns have to rise above it, or their photos
+would be refused by their free energy.
 
 The other columns stay as they are, and all are on the scale of the calibrated probabilities.
 Plain NumPy.
@@ -25,10 +31,13 @@ from flowers_model.statistics import Statistics
 
 DRAWS = 20  # embeddings that are drawn of each class
 SHRINKAGE = 0.3  # of the shared covariance towards a sphere; of that of the means, half
+# What an old class counts in the mean, against a new one: what is drawn of it, its held-out photos.
+DRAWN, HELD_OUT = 0.5, 0.5
 REAL = 0.7  # what the photos of a new class count, against what is drawn of it
-STRANGERS = 0.1  # what all photos of other things count together, against one class
+STRANGERS = 2.0  # what all photos of other things count together, against one class
+UNKNOWN = 0.1  # the quantile of the held-out photos' logits that the further logit is at
 # Of the squared distance of a column from where it starts, for embeddings whose values are about 1.
-PENALTY = 1.3e-3
+PENALTY = 2.6e-3
 ALIKE = 0.5  # of the photos of a class, how many a photo of other things may look more like it than
 STEPS = 100
 
@@ -63,9 +72,10 @@ def grown(
 
     rows, classes, weights = _lesson(statistics, known, embeddings, labels)
     fixed = np.setdiff1d(np.arange(count), taught)
-    old = (rows @ kernel[:, fixed] + bias[fixed]) / temperature
-    highest = old.max(axis=1, keepdims=True)
-    rest = (highest + np.log(np.exp(old - highest).sum(axis=1, keepdims=True)))[:, 0]
+    rest = _log_sum_exp((rows @ kernel[:, fixed] + bias[fixed]) / temperature)
+    if len(statistics.held_out):
+        held_out = _log_sum_exp((statistics.held_out @ head.kernel + head.bias) / temperature)
+        rest = np.logaddexp(rest, np.quantile(held_out, UNKNOWN))
     right = classes[:, None] == taught  # (rows, taught); of other classes and strangers, none
 
     start = np.vstack([kernel[:, taught], bias[taught]]) / temperature
@@ -107,7 +117,7 @@ def _lesson(
     def drawn(mean: np.ndarray, root: np.ndarray) -> np.ndarray:
         return mean + random.standard_normal((DRAWS, len(root))) @ root.T
 
-    parts = [(drawn(mean, root), label, 1.0) for label, mean in enumerate(means)]
+    parts = [(drawn(mean, root), label, DRAWN) for label, mean in enumerate(means)]
     taught = np.unique(labels)
     for label in taught:
         own = embeddings[labels == label]
@@ -122,6 +132,11 @@ def _lesson(
         mean = center + trust @ (own.mean(axis=0) - center)
         spread = within + between - trust @ between
         parts.append((drawn(mean, np.linalg.cholesky((spread + spread.T) / 2)), label, 1 - REAL))
+    # Those of a class that is fitted anew would hold it where it was.
+    replayed = (statistics.held_out_labels < known) & ~np.isin(statistics.held_out_labels, taught)
+    for label in np.unique(statistics.held_out_labels[replayed]):
+        own = statistics.held_out[statistics.held_out_labels == label].astype(np.float64)
+        parts.append((own, label, HELD_OUT * known * len(own) / replayed.sum()))
     strangers = _strangers(statistics, embeddings, labels, center)
     if len(strangers):
         parts.append((strangers, -1, STRANGERS))
@@ -129,6 +144,11 @@ def _lesson(
     classes = np.concatenate([np.full(len(part), label) for part, label, _ in parts])
     weights = np.concatenate([np.full(len(part), share / len(part)) for part, _, share in parts])
     return rows, classes, weights / weights.sum()
+
+
+def _log_sum_exp(logits: np.ndarray) -> np.ndarray:
+    highest = logits.max(axis=1)
+    return highest + np.log(np.exp(logits - highest[:, None]).sum(axis=1))
 
 
 def _strangers(

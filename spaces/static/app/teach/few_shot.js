@@ -5,9 +5,12 @@ import {cholesky, dot, forward, gram, joined, less, mean, product, quantile, row
 
 const DRAWS = 20; // embeddings that are drawn of each class
 const SHRINKAGE = 0.3; // of the shared covariance towards a sphere; of that of the means, half
+// What an old class counts in the mean, against a new one: what is drawn of it, its held-out photos.
+const [DRAWN, HELD_OUT] = [0.5, 0.5];
 const REAL = 0.7; // what the photos of a new class count, against what is drawn of it
-const STRANGERS = 0.1; // what all photos of other things count together, against one class
-const PENALTY = 1.3e-3; // of the squared distance of a column from where it starts
+const STRANGERS = 2; // what all photos of other things count together, against one class
+const UNKNOWN = 0.1; // the quantile of the held-out photos' logits that the further logit is at
+const PENALTY = 2.6e-3; // of the squared distance of a column from where it starts
 const ALIKE = 0.5; // of the photos of a class, how many a stranger may look more like it than
 const STEPS = 100;
 
@@ -44,6 +47,7 @@ export class Past {
         this.random = random;
         this.oldLogits = this.#logits(this.old);
         this.strangerLogits = this.#logits(statistics.strangers);
+        this.heldOutLogits = this.#logits(statistics.held_out);
         this.trusts = new Map();
     }
 
@@ -87,7 +91,10 @@ export function grown(past, temperature, rows, labels, guess = null) {
     }
 
     const lesson = gather(past, rows, labels, taught);
-    const rest = lesson.logits.map((values) => logSumExp(values, taught, temperature));
+    // A photo may also be of nothing that is known: a further logit, the same for all photos.
+    const heldOut = past.heldOutLogits.map((values) => logSumExp(values, [], temperature));
+    const unknown = heldOut.length ? quantile(heldOut, UNKNOWN) : -Infinity;
+    const rest = lesson.logits.map((values) => logAddExp(logSumExp(values, taught, temperature), unknown));
     const width = n + 1; // a column with its bias
     const columnsOf = (one) =>
         joined(taught.map((label) => joined([row(one.kernel, label, n), [one.bias[label]]]))).map((value) => value / temperature);
@@ -142,7 +149,7 @@ function gather(past, embeddings, labels, taught) {
         rows: Array.from({length: DRAWS}, (_, i) => row(past.old, label * DRAWS + i, n)),
         logits: past.oldLogits.slice(label * DRAWS, (label + 1) * DRAWS),
         label,
-        share: 1,
+        share: DRAWN,
     }));
     const add = (rows, label, share) =>
         parts.push({rows, logits: rows.map((one) => logits(head, one)), label, share});
@@ -167,6 +174,18 @@ function gather(past, embeddings, labels, taught) {
             1 - REAL,
         );
     }
+    const {held_out, held_out_labels} = statistics;
+    const replayed = [...held_out_labels.keys()].filter((i) => {
+        const label = held_out_labels[i];
+        return label < known && !taught.includes(label);
+    });
+    for (const i of replayed)
+        parts.push({
+            rows: [row(held_out, i, n)],
+            logits: [past.heldOutLogits[i]],
+            label: held_out_labels[i],
+            share: (HELD_OUT * known) / replayed.length,
+        });
     const strange = strangers(statistics, embeddings, labels, taught, center);
     if (strange.length)
         parts.push({
@@ -208,6 +227,9 @@ function logSumExp(values, taught, temperature) {
     for (let k = 0; k < values.length; k++) if (!taught.includes(k)) total += Math.exp((values[k] - top) / temperature);
     return top / temperature + Math.log(total);
 }
+
+// log(exp(a) + exp(b)) of finite `a`.
+const logAddExp = (a, b) => Math.max(a, b) + Math.log1p(Math.exp(-Math.abs(a - b)));
 
 // Where a smooth convex function is smallest, by L-BFGS with a memory of ten steps.
 function minimized(loss, start) {
