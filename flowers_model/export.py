@@ -63,6 +63,7 @@ def export(folder: pathlib.Path) -> None:
     from flowers_model.network import load, with_taps
 
     _import_plugins()
+    _tile_arrays()
     network = with_taps(load(folder))
     photos = keras.InputSpec(shape=(None, *network.input.shape[1:]), dtype="float32", name="photos")
     with replacing(folder / "model.onnx") as path:
@@ -86,6 +87,18 @@ def _import_plugins() -> None:
     folder = pathlib.Path(plugin_system.__file__).parent / "jax"
     plugin_system._import_tree(folder, "jax2onnx.plugins.jax")
     plugin_system._already_imported_plugins = True
+
+
+def _tile_arrays() -> None:
+    """Have `keras.ops.tile` give JAX arrays: jax2onnx 0.17 refuses Keras's variables there.
+
+    The class tokens of keras-hub's transformers are tiled.
+    """
+    import keras
+    from keras.src.backend.jax import numpy as operations
+
+    tile = operations.tile
+    operations.tile = lambda x, repeats: tile(keras.ops.convert_to_tensor(x), repeats)
 
 
 def _name_outputs(graph) -> None:

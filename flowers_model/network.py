@@ -2,14 +2,14 @@
 
     photos (N, S, S, 3), values 0..255
       -> normalization   what the backbone's weights expect, inside the graph, exactly once
-      -> backbone        any Keras Applications network by its Keras name, an EfficientNet-Lite, or
-                     `ConvNet`
+      -> backbone        any Keras Applications network by its Keras name, an EfficientNet-Lite,
+                     `ConvNet`, or one of keras-hub's (`hub:PRESET`)
       -> pool            global average: the embedding (N, D)
       -> head            dropout and dense layers
       -> logits (N, C)
 
-Only stock Keras layers are used, so `keras.saving.load_model` opens a saved network without any
-code of this project.
+Only stock layers of Keras, and of keras-hub in its backbones, are used, so
+`keras.saving.load_model` opens a saved network without any code of this project.
 """
 
 from __future__ import annotations
@@ -18,12 +18,13 @@ import difflib
 import inspect
 import math
 import os
+import re
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from flowers_model import efficientnet_lite
+from flowers_model import efficientnet_lite, keras_hub_backbones
 from flowers_model.errors import UserError
 
 if TYPE_CHECKING:
@@ -83,12 +84,13 @@ def build(
 
     Args:
         backbone: a Keras Applications name such as `"EfficientNetV2B0"`, `"EfficientNetLite0"` to
-            `"EfficientNetLite4"`, or `"ConvNet"`, a plain stack of convolutions for training from
-            scratch.
+            `"EfficientNetLite4"`, `"ConvNet"`, a plain stack of convolutions for training from
+            scratch, or `"hub:PRESET"`, an image backbone of keras-hub, if that is installed.
         class_count: number of classes, at least 2.
         image_size: side of the square input, in pixels.
-        weights: `"imagenet"` (downloaded), a weights file of the backbone without its top, the
-            folder of a bundle, whose backbone is used, or None for random weights.
+        weights: `"imagenet"` (downloaded; of keras-hub's backbones, those of the preset), a
+            weights file of the backbone without its top, the folder of a bundle, whose backbone is
+            used, or None for random weights.
         alpha: width multiplier, for the backbones that have one (MobileNet and its successors).
         filters: channels of each convolution of `ConvNet`; each one halves the resolution.
         head_units: widths of the head's hidden layers; none makes the head linear.
@@ -115,7 +117,7 @@ def build(
         x = keras.ops.flip(x, axis=-1)
     if scale != [1.0] * 3 or offset != [0.0] * 3:
         x = keras.layers.Rescaling(scale, offset, name="normalization")(x)
-    x = trunk(x)
+    x = keras_hub_backbones.feature_map(trunk, x)
     x = keras.layers.GlobalAveragePooling2D(name="pool")(x)
     for number, units in enumerate(head_units, start=1):
         x = keras.layers.Dropout(dropout, name=f"head_dropout_{number}")(x)
@@ -124,7 +126,7 @@ def build(
     x = keras.layers.Dropout(dropout, name="dropout")(x)
     # The softmax and the loss stay in float32 also where the network computes in bfloat16.
     logits = keras.layers.Dense(class_count, dtype="float32", name="logits")(x)
-    return keras.Model(photos, logits, name=backbone.lower())
+    return keras.Model(photos, logits, name=re.sub(r"[^a-z0-9]+", "_", backbone.lower()))
 
 
 def load(bundle: str | os.PathLike) -> keras.Model:
@@ -134,6 +136,7 @@ def load(bundle: str | os.PathLike) -> keras.Model:
 
     Raises:
         NetworkError: if the files cannot be read as a network.
+        PresetError: if its backbone is one of keras-hub, which is not installed.
     """
     import keras
 
@@ -141,6 +144,8 @@ def load(bundle: str | os.PathLike) -> keras.Model:
     try:
         return keras.saving.load_model(bundle, compile=False)
     except (OSError, ValueError, TypeError) as error:
+        if "keras_hub" in str(error):
+            keras_hub_backbones.check_installed()
         reason = " ".join(str(error).split())[:200]
         raise NetworkError(f"no network can be read from {str(bundle)!r}: {reason}") from error
 
@@ -312,6 +317,8 @@ def _backbone(
         if weights is not None:
             raise NetworkError("ConvNet is trained from scratch; use --weights none")
         return _convnet(size, filters), [1 / 127.5] * 3, [-1.0] * 3, False
+    if name.startswith(keras_hub_backbones.PREFIX):
+        return _of_preset(name, size, weights, alpha)
     if name not in backbone_names():
         close = difflib.get_close_matches(name, backbone_names(), n=3, cutoff=0.5)
         hint = f"did you mean {', '.join(close)}?" if close else "see keras.applications"
@@ -343,6 +350,22 @@ def _backbone(
             f"{name} cannot be built at {size} px with weights {weights or 'none'}: {reason}"
         ) from error
     return trunk, *_normalization(inspect.getmodule(function).preprocess_input)
+
+
+def _of_preset(
+    name: str, size: int, weights: str | os.PathLike | None, alpha: float | None
+) -> tuple[keras.Model, list[float], list[float], bool]:
+    """As `_backbone`, of `hub:PRESET`."""
+    if weights not in (None, "imagenet"):
+        raise NetworkError(
+            f"{name} takes no weights file; give a bundle's folder, imagenet (the preset's own "
+            "weights) or none to --weights"
+        )
+    if alpha is not None:
+        raise NetworkError(f"{name} has no width multiplier; leave --alpha out")
+    preset = name.removeprefix(keras_hub_backbones.PREFIX)
+    trunk = keras_hub_backbones.backbone(preset, size, pretrained=weights is not None)
+    return trunk, *_normalization(keras_hub_backbones.preprocessing(preset))
 
 
 def _take_backbone(trunk: keras.Model, bundle: str | os.PathLike) -> None:

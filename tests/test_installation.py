@@ -53,8 +53,9 @@ def test_a_requirements_file_asks_for_what_the_extra_does(file, extras):
     assert sorted(requirements(file)) == sorted(installed(extras))
 
 
-def test_the_file_for_tracking_adds_what_its_extra_does():
-    assert requirements("requirements-track.txt") == EXTRAS["track"]
+@pytest.mark.parametrize("extra", ["track", "backbones"])
+def test_the_file_of_an_addition_asks_for_what_its_extra_does(extra):
+    assert requirements(f"requirements-{extra}.txt") == EXTRAS[extra]
 
 
 # Imported by their names alone: what lies in a folder on the path, and what ZeroGPU brings itself.
@@ -68,7 +69,10 @@ LOCAL |= {file.stem for folder in ("spaces", "tests") for file in (ROOT / folder
         ("app.py", []),
         ("page", []),
         ("spaces", []),
-        ("flowers_model", ["train"]),  # which also makes the networks, for those who train
+        (
+            "flowers_model",
+            ["train", "backbones"],
+        ),  # which also makes the networks, for those who train
         ("train", ["train", "track"]),
         ("tests", ["dev"]),
     ],

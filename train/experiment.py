@@ -164,7 +164,8 @@ class Experiment:
     backbone: str = _setting(
         "MobileNetV3Small",
         "network",
-        "backbone: a name of Keras Applications, EfficientNetLite0 to 4, or ConvNet",
+        "backbone: a name of Keras Applications, EfficientNetLite0 to 4, ConvNet, or hub:PRESET "
+        "(keras-hub)",
         compiled=True,
         metavar="NAME",
     )
@@ -499,6 +500,10 @@ class Experiment:
             raise UserError(
                 "--outliers needs --epochs-finetune and an --augment that is not none: only "
                 "fine-tuning trains on them"
+            )
+        if self.backbone.startswith("hub:") and self.serve_size not in (None, self.image_size):
+            raise UserError(
+                "--backbone hub:... serves at the size of its training; leave --serve-size out"
             )
         if not self.epochs_head and not self.epochs_finetune:
             raise UserError("nothing to train: --epochs-head and --epochs-finetune are both 0")
