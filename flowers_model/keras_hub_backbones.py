@@ -141,13 +141,15 @@ def _at_its_size(built: keras.Model, shape: tuple[int, int, int]) -> keras.Model
     keras-hub keeps those of DINOv2 at the size that they were trained at, and resizes trained ones
     to that and back at each saving, which changes them.
     """
+    import keras
+
     config = built.get_config()
     if tuple(config.get("position_embedding_shape", shape))[:2] == shape[:2]:
         return built
     fixed = type(built).from_config(config | {"position_embedding_shape": shape})
     values = {one.path: one for one in built.weights}
     for weight in fixed.weights:
-        weight.assign(
-            values[weight.path.replace("/position_embeddings", "/interpolated_position_embeddings")]
-        )
+        path = weight.path.replace("/position_embeddings", "/interpolated_position_embeddings")
+        # As an array of its own: training gives each weight's memory away, under JAX.
+        weight.assign(keras.ops.convert_to_numpy(values[path]))
     return fixed

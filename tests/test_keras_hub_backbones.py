@@ -136,6 +136,16 @@ def test_a_saved_network_serves_by_onnx_and_opens_by_plain_keras(presets, name, 
     )
 
 
+@pytest.mark.slow
+def test_a_transformer_trains_at_another_size_than_its_presets(presets):
+    net = built(presets, "dinov2")
+    before = network.backbone_of(net).get_weights()
+    net.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    net.fit(np.ones((2, 32, 32, 3), np.float32), np.array([0, 1]), verbose=0)
+    after = network.backbone_of(net).get_weights()
+    assert not all(np.array_equal(*pair) for pair in zip(before, after, strict=True))
+
+
 def test_what_does_not_fit_is_one_line(presets, tmp_path):
     for name, size, words in (
         (str(presets / "vit"), 36, "patch size"),
