@@ -57,7 +57,7 @@ classifier = FlowerClassifier.from_pretrained("USER/MODEL")
 print(prediction.labels[0], prediction.probabilities[0], prediction.refused)
 ```
 
-With plain Keras, on any backend; the network takes raw RGB, 0..255, and returns logits:
+With plain Keras, on any backend{needs}; the network takes raw RGB, 0..255, and returns logits:
 
 ```python
 import keras
@@ -130,6 +130,7 @@ def write_card(folder: pathlib.Path, manifest: Manifest) -> None:
         results=_table("split", manifest.metrics, BY_SPLIT),
         promise=promise,
         by_source=by_source,
+        needs=" with keras-hub installed" if made.backbone.startswith("hub:") else "",
         misleading=manifest.misleading,
         probabilities=f"{probabilities}.",
         refusal=refusal,
