@@ -245,6 +245,7 @@ def test_a_dry_run_overwrites_nothing_else(tmp_path, capsys):
     assert contents(tmp_path) == {"app.py": b"mine"}
 
 
+@pytest.mark.slow
 def test_the_dry_run_starts_on_its_own_requirements_fetches_its_model_and_answers(
     page, bundle_folder, tmp_path
 ):
@@ -462,6 +463,7 @@ def space_of(server, monkeypatch, user: str, **account) -> str:
     return f"{user}/which-flower"
 
 
+@pytest.mark.slow
 def test_a_free_account_gets_a_static_space_and_is_told_why(
     server, monkeypatch, web_runtime, capsys
 ):
@@ -560,6 +562,7 @@ def test_an_account_that_zerogpu_does_not_take_is_told_what_would_do(
     assert ("space", space) not in server.repos
 
 
+@pytest.mark.slow
 def test_a_dry_run_of_each_kind_writes_what_it_says(
     bundle_folder, web_runtime, monkeypatch, tmp_path, capsys
 ):

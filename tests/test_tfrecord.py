@@ -620,6 +620,7 @@ def test_mistakes_are_one_line_and_status_2(tmp_path, monkeypatch, capsys, argum
     assert os.listdir(tmp_path) == []
 
 
+@pytest.mark.slow
 def test_the_command_exits_with_its_status(tmp_path):
     command = [sys.executable, "-m", "train.convert", "--data", f"tfrecord:{tmp_path}"]
     done = subprocess.run(
