@@ -192,6 +192,7 @@ def test_a_damaged_point_of_interruption_begins_the_epoch_anew(tmp_path, caplog,
     assert "interrupted.json is damaged; the epoch starts over" in caplog.text
 
 
+@pytest.mark.slow
 def test_an_optimizer_of_another_precision_is_not_left_behind_in_silence(data, tmp_path):
     """As where a run that began on a card with scaled losses goes on on a CPU."""
     began = dict(epochs_head=0, epochs_finetune=1, precision="mixed_float16")
@@ -209,6 +210,7 @@ def test_a_damaged_history_is_one_line(data, tmp_path):
             read_history(tmp_path)
 
 
+@pytest.mark.slow
 def test_the_last_checkpoint_stays_and_the_best_by_either_figure(data, tmp_path):
     settings = {"epochs_head": 0, "epochs_finetune": 5, "learning_rate": 0.05}
     _, history = train(data, tmp_path / "run", **settings)
@@ -239,6 +241,7 @@ def test_fine_tuning_has_its_own_optimizer_and_schedule_where_set():
     ]
 
 
+@pytest.mark.slow
 def test_cycles_go_on_where_an_interrupted_run_ended(data, tmp_path):
     settings = {
         "epochs_head": 0,
