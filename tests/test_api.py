@@ -379,15 +379,16 @@ def test_a_full_queue_of_the_page_says_so(gated):
     data = photo(COLOURS["poppy"])
     config = httpx.get(f"{url}/config").json()
     kinds = {one["id"]: one["type"] for one in config["components"]}
-    event, source = next(
-        (one["id"], source)
+    event, inputs, source = next(
+        (one["id"], one["inputs"], source)
         for one in config["dependencies"]
         for source, name in one["targets"]
         if name == "upload"
     )
     [path] = httpx.post(f"{url}/gradio_api/upload", files={"files": ("a.jpg", data)}).json()
     file = {"path": path, **FILE}
-    sent = {"data": [file if kinds[source] == "image" else [file]], "fn_index": event}
+    values = {source: file if kinds[source] == "image" else [file]}  # and what the visit has taught
+    sent = {"data": [values.get(one) for one in inputs], "fn_index": event}
     joins = []
     for number in range(6):  # one is answered, two wait
         body = {**sent, "session_hash": f"visitor{number}"}

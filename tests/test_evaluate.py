@@ -257,7 +257,7 @@ def test_two_models_and_mirrored_views_are_averaged(model, data, tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (["--split", "dev"], "has no 'dev', but"),
+        (["--split", "dev"], "has no 'dev', only"),
         (["--data", "folder:/nowhere"], "/nowhere"),
         (["--model", "/nowhere"], "neither a folder here nor"),
         (["--output", str(pathlib.Path(__file__).parent)], "is not an earlier report"),
