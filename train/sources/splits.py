@@ -78,8 +78,8 @@ def _cut(
         f"{name!r} with {n}" for name, n in zip(class_names, counts, strict=True) if n < len(parts)
     ]:
         raise SourceError(
-            f"Too few photos to split into {', '.join(parts)}, which takes {len(parts)} per class: "
-            f"{some(few, quote=False)}."
+            f"Too few photos to split into {', '.join(parts)}: {len(parts)} or more per class are "
+            f"needed, but there is {some(few, quote=False)}."
         )
     rng = np.random.default_rng(seed)
     chosen: dict[str, list[np.ndarray]] = {part: [] for part in parts}
