@@ -74,7 +74,8 @@ def inference(experiment: Experiment) -> dict:
     return {"difference": float(difference), "refused": refused}
 
 
-numpy_weights.draw(setattr)
+if any(values["backbone"] != "ConvNet" for values in settings):  # those of `train/run.py` else
+    numpy_weights.draw(setattr)
 for number, values in enumerate(settings):
     values = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
     experiment = dataclasses.replace(Experiment(), **values)
