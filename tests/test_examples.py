@@ -8,7 +8,7 @@ from helpers import photo, write_tiny_bundle
 from flowers_model import FlowerClassifier, bundle
 from flowers_model.names import display, oxford_flowers102, petals104, scientific
 from page.examples import Examples
-from page.tabs.answer import render
+from page.tabs.answer import Answer, render
 from page.words import ENGLISH
 
 
@@ -70,7 +70,7 @@ def test_people_are_told_the_display_name_and_programs_the_class(folder):
     assert prediction.shown("poppy") == "meadow <poppy>"
     assert prediction.shown("sunflower") == "sunflower"
     flowers = {name: i for i, name in enumerate(classifier.label_names)}
-    said = render(prediction, [], 1.0, "tulip", "", {}, flowers, "", 0.0, ENGLISH)
+    said = render(Answer(prediction, [], 1.0, {}, flowers, "", 0.0, "tulip"), ENGLISH)
     assert "meadow &lt;poppy&gt; <small" in said
     assert "“poppy” in the data set" in said
 

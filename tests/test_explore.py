@@ -215,7 +215,7 @@ def test_training_uses_the_list(data, output, tmp_path):
 @pytest.mark.parametrize(
     ("lines", "said"),
     [
-        ("train 0.jpg\n", "Line 1 of .* is no photo"),
+        ("train 0.jpg\n", "Line 1 of .* is not a split, a tab and a photo"),
         ("# why\ntrain\tnowhere.jpg\n", "Line 2 of .* names 'nowhere.jpg', which"),
         ("train\ttrain/lily/0.jpg\n" * 2, "Line 2 .* second time"),
         ("train\ttrain/lily/0.jpg\n", "without photos of"),

@@ -42,7 +42,7 @@ LAYERS = {
         ("",),  # build
         ("tabs",),
         ("context", "server", "theme"),
-        ("examples", "frame", "guard", "verdict"),
+        ("examples", "frame", "guard", "verdict", "visit"),
         ("html",),
         ("words",),
     ),
