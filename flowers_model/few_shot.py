@@ -28,6 +28,7 @@ import numpy as np
 
 from flowers_model.grow import Head
 from flowers_model.statistics import Statistics
+from flowers_model.uncertainty import log_sum_exp
 
 DRAWS = 20  # embeddings that are drawn of each class
 SHRINKAGE = 0.3  # of the shared covariance towards a sphere; of that of the means, half
@@ -72,9 +73,9 @@ def grown(
 
     rows, classes, weights = _lesson(statistics, known, embeddings, labels)
     fixed = np.setdiff1d(np.arange(count), taught)
-    rest = _log_sum_exp((rows @ kernel[:, fixed] + bias[fixed]) / temperature)
+    rest = log_sum_exp(rows @ kernel[:, fixed] + bias[fixed], temperature)
     if len(statistics.held_out):
-        held_out = _log_sum_exp((statistics.held_out @ head.kernel + head.bias) / temperature)
+        held_out = log_sum_exp(statistics.held_out @ head.kernel + head.bias, temperature)
         rest = np.logaddexp(rest, np.quantile(held_out, UNKNOWN))
     right = classes[:, None] == taught  # (rows, taught); of other classes and strangers, none
 
@@ -144,11 +145,6 @@ def _lesson(
     classes = np.concatenate([np.full(len(part), label) for part, label, _ in parts])
     weights = np.concatenate([np.full(len(part), share / len(part)) for part, _, share in parts])
     return rows, classes, weights / weights.sum()
-
-
-def _log_sum_exp(logits: np.ndarray) -> np.ndarray:
-    highest = logits.max(axis=1)
-    return highest + np.log(np.exp(logits - highest[:, None]).sum(axis=1))
 
 
 def _strangers(

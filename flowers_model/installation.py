@@ -22,6 +22,11 @@ class Command(NamedTuple):
     place: str  # a file below ROOT, or a module
     about: str
 
+    @property
+    def in_clone(self) -> str:
+        """How a clone of the project starts it."""
+        return f"python {self.place}" if self.place.endswith(".py") else f"python -m {self.place}"
+
 
 COMMANDS = {
     "train": Command("train/run.py", "train a classifier and write its bundle"),
@@ -59,17 +64,13 @@ def spoken(command: str) -> str:
 
     It is `'flowers evaluate'` if this process was started by `flowers`.
     """
-    if started_as:
-        return f"{started_as} {command}"
-    place = COMMANDS[command].place
-    return f"python {place}" if place.endswith(".py") else f"python -m {place}"
+    return f"{started_as} {command}" if started_as else COMMANDS[command].in_clone
 
 
 def as_started(text: str) -> str:
     """A text whose example commands are written as in a clone, with commands as `spoken` here."""
-    for command, (place, _) in COMMANDS.items() if started_as else ():
-        in_clone = f"python {place}" if place.endswith(".py") else f"python -m {place}"
-        text = text.replace(in_clone, spoken(command))
+    for name, command in COMMANDS.items() if started_as else ():
+        text = text.replace(command.in_clone, spoken(name))
     return text
 
 

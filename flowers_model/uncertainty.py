@@ -75,8 +75,7 @@ class Probability(Score):
     name = "probability"
 
     def score(self, logits, embeddings, temperature):
-        _, total = _log_sum_exp(logits, temperature)
-        return -1 / total
+        return -softmax(logits, np.reshape(temperature, (-1, 1))).max(axis=1)
 
 
 class Energy(Score):
@@ -91,8 +90,7 @@ class Energy(Score):
     name = "energy"
 
     def score(self, logits, embeddings, temperature):
-        highest, total = _log_sum_exp(logits, temperature)
-        return -temperature * (highest + np.log(total))
+        return -temperature * log_sum_exp(logits, temperature)
 
 
 class ClassMeanCosine(Score):
@@ -188,7 +186,7 @@ def odds(coverage: float) -> tuple[int, int]:
     return int(coverage * 1000), 1000
 
 
-def softmax(logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:
+def softmax(logits: np.ndarray, temperature: float | np.ndarray = 1.0) -> np.ndarray:
     """`softmax(logits / temperature)` over the last axis, in float64.
 
     >>> softmax(np.array([[0.0, 0.0]]))
@@ -199,10 +197,16 @@ def softmax(logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:
     return scaled / scaled.sum(axis=-1, keepdims=True)
 
 
-def _log_sum_exp(
-    logits: np.ndarray, temperature: float | np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """`highest + log(total)` is the log-sum-exp of `logits / temperature`, `(N,)` each."""
+def log_sum_exp(logits: np.ndarray, temperature: float | np.ndarray = 1.0) -> np.ndarray:
+    """`log(sum(exp(logits / temperature)))` of each row, float64 `(N,)`.
+
+    >>> log_sum_exp(np.log([[0.25, 0.75]]))
+    array([0.])
+
+    Args:
+        logits: `(N, C)`.
+        temperature: a number, or one per row `(N,)`.
+    """
     scaled = np.asarray(logits, np.float64) / np.reshape(temperature, (-1, 1))
     highest = scaled.max(axis=1)
-    return highest, np.exp(scaled - highest[:, None]).sum(axis=1)
+    return highest + np.log(np.exp(scaled - highest[:, None]).sum(axis=1))

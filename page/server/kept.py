@@ -93,9 +93,8 @@ class KeptPhotos:
         picture.save(file, "JPEG", quality=92)
         data = file.getvalue()
         path = self.folder / name / f"{hashlib.sha256(data).hexdigest()[:20]}.jpg"
-        with (
-            self._lock
-        ):  # the scheduler lists the folder under this lock, and must not see incomplete files
+        # The scheduler lists the folder under this lock, and must not see incomplete files
+        with self._lock:
             if path.exists():
                 return
             if self._count >= PHOTOS:
