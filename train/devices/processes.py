@@ -205,8 +205,13 @@ def preemption() -> Iterator[None]:
     alone = processes() == 1
     before = signal.signal(signal.SIGTERM, lambda *_: _TERMINATED.set()) if alone else None
     interruptible = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    report = sys.unraisablehook
     if interruptible:
         signal.signal(signal.SIGINT, _interrupt)
+        # Python prints the traceback of what it drops, and this is not lost.
+        sys.unraisablehook = lambda dropped: (
+            None if issubclass(dropped.exc_type, KeyboardInterrupt) else report(dropped)
+        )
     try:
         yield
     finally:
@@ -214,6 +219,7 @@ def preemption() -> Iterator[None]:
             signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
         if interruptible:
             signal.signal(signal.SIGINT, signal.default_int_handler)
+            sys.unraisablehook = report
     raise_interrupt()
     if preempted():
         raise Preempted
