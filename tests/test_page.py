@@ -107,14 +107,27 @@ def browser() -> Iterator["playwright.Browser"]:
         browser.close()
 
 
+@pytest.fixture(scope="module")
+def phone(browser) -> Iterator["playwright.BrowserContext"]:
+    """Shared, so that the browser loads Gradio's own files once."""
+    with visitor(browser) as context:
+        yield context
+
+
 @contextlib.contextmanager
-def opened(browser, server: str, **context) -> Iterator["playwright.Page"]:
-    """The page on a phone. Nothing may be asked of another host, fail, or run from a bundle."""
+def visitor(browser, **settings) -> Iterator["playwright.BrowserContext"]:
     context = browser.new_context(
         viewport={"width": 390, "height": 844},
         permissions=["camera", "clipboard-read", "clipboard-write"],
-        **context,
+        **settings,
     )
+    yield context
+    context.close()
+
+
+@contextlib.contextmanager
+def opened(context, server: str) -> Iterator["playwright.Page"]:
+    """The page on a phone. Nothing may be asked of another host, fail, or run from a bundle."""
     page = context.new_page()
     page.set_default_timeout(15_000)
     playwright.expect.set_options(timeout=15_000)
@@ -130,7 +143,7 @@ def opened(browser, server: str, **context) -> Iterator["playwright.Page"]:
     yield page
     assert page.evaluate("window.hacked") is None
     assert page.locator(".toast-body").count() == 0
-    context.close()
+    page.close()
     strangers = [url for url in requests if not url.startswith((server, "data:", f"blob:{server}"))]
     assert strangers == []
     # gradio forgets an upload's progress as soon as the upload is over, and may be asked after.
@@ -138,8 +151,8 @@ def opened(browser, server: str, **context) -> Iterator["playwright.Page"]:
 
 
 @pytest.fixture
-def page(server, browser) -> Iterator["playwright.Page"]:
-    with opened(browser, server) as page:
+def page(server, phone) -> Iterator["playwright.Page"]:
+    with opened(phone, server) as page:
         yield page
 
 
@@ -291,7 +304,10 @@ def test_a_photo_can_be_taken_with_the_camera(page):
 
 
 def test_a_phone_opens_its_own_camera(browser, server):
-    with opened(browser, server, has_touch=True, is_mobile=True) as page:
+    with (
+        visitor(browser, has_touch=True, is_mobile=True) as context,
+        opened(context, server) as page,
+    ):
         with page.expect_file_chooser() as choosing:
             page.tap("#flowers-photo .take")
         file = {"name": "taken.jpg", "mimeType": "image/jpeg", "buffer": encoded("JPEG")}
@@ -443,7 +459,7 @@ def test_it_answers_within_a_page_of_another_place(browser, server, tmp_path, ta
         assert faults == []
 
 
-def test_it_answers_below_a_path_of_a_proxy(browser, model):
+def test_it_answers_below_a_path_of_a_proxy(phone, model):
     class Proxy(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
             sent = self.rfile.read(int(self.headers.get("content-length", 0)))
@@ -469,7 +485,7 @@ def test_it_answers_below_a_path_of_a_proxy(browser, model):
         root_path="/flowers", prevent_thread_lock=True, quiet=True, **theme.SETTINGS
     )
     try:
-        with http_server(Proxy) as url, opened(browser, f"{url}flowers/") as page:
+        with http_server(Proxy) as url, opened(phone, f"{url}flowers/") as page:
             upload(page, encoded("JPEG"))
             assert picture_size(page, "#flowers-answer .whole") == [120, 90]
             assert picture_size(page, "#flowers-answer .like img") == [80, 60]
@@ -480,7 +496,7 @@ def test_it_answers_below_a_path_of_a_proxy(browser, model):
 @pytest.mark.parametrize(("locale", "language"), [("de-AT", "de"), ("zh-CN", "zh"), ("it", "en")])
 def test_the_page_speaks_the_visitors_language(browser, server, locale, language):
     say = IN[language]
-    with opened(browser, server, locale=locale) as page:
+    with visitor(browser, locale=locale) as context, opened(context, server) as page:
         assert page.title() == say("title") == page.inner_text("h1")
         tabs = page.locator("[role=tab]").all_inner_texts()
         assert tabs == [say(f"tab_{name}") for name in ("name", "gallery", "many", "card")]
@@ -583,7 +599,7 @@ def test_markup_in_a_bundle_is_shown_as_text(page):
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_there_is_no_serious_hindrance_for_anyone(browser, server, axe, scheme):
-    with opened(browser, server, color_scheme=scheme) as page:
+    with visitor(browser, color_scheme=scheme) as context, opened(context, server) as page:
         assert axe(page) == []
         upload(page, b"Dear diary")
         assert axe(page) == []

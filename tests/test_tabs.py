@@ -79,10 +79,17 @@ def browser() -> Iterator["playwright.Browser"]:
         browser.close()
 
 
-@pytest.fixture
-def page(server, browser) -> Iterator["playwright.Page"]:
+@pytest.fixture(scope="module")
+def desktop(browser) -> Iterator["playwright.BrowserContext"]:
+    """Shared, so that the browser loads Gradio's own files once."""
     context = browser.new_context(viewport={"width": 1280, "height": 900})
-    page = context.new_page()
+    yield context
+    context.close()
+
+
+@pytest.fixture
+def page(server, desktop) -> Iterator["playwright.Page"]:
+    page = desktop.new_page()
     page.set_default_timeout(15_000)
     playwright.expect.set_options(timeout=15_000)
     faults = []
@@ -92,7 +99,7 @@ def page(server, browser) -> Iterator["playwright.Page"]:
     yield page
     assert page.evaluate("window.hacked") is None
     assert page.locator("img[src='x']").count() == 0
-    context.close()
+    page.close()
     assert faults == []
 
 
