@@ -240,13 +240,7 @@ def teach(
     learned = type(classifier)(
         classifier.folder, manifest, TaughtEngine(classifier.engine, head), statistics.means
     )
-    new = len(rows) - len(embeddings)
-    said = learned.judge(answers[new:][told[new:]], embeddings[told[new:]])
-    guesses = np.full(len(flat), -1)
-    guesses[told[new:]] = said.probabilities.argmax(axis=1)
-    strange = np.zeros(len(flat), bool)
-    if said.refusal_scores is not None:
-        strange[told[new:]] = refused(said.refusal_scores)
+    guesses, strange = _without_each(learned, answers, embeddings)
     created = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     lessons = [
         bundle.Taught(
@@ -271,6 +265,27 @@ def teach(
         for name in examples
     }
     return Lesson(learned, head, statistics, lessons, notes, examples, without)
+
+
+def _without_each(
+    learned: Teachable, answers: np.ndarray, embeddings: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """What the model says of each new photo if it has not been taught that photo.
+
+    Args:
+        answers: logits `(N, C)`, of the taught photos of before, too; the new ones are the last.
+
+    Returns:
+        The class, int `(N,)`, -1 where a class has no other photo; whether it is refused.
+    """
+    answers = answers[-len(embeddings) :]
+    told = np.isfinite(answers).all(axis=1)
+    said = learned.judge(answers[told], embeddings[told])
+    guesses, strange = np.full(len(told), -1), np.zeros(len(told), bool)
+    guesses[told] = said.probabilities.argmax(axis=1)
+    if said.refusal_scores is not None:
+        strange[told] = refused(said.refusal_scores)
+    return guesses, strange
 
 
 @dataclasses.dataclass(frozen=True)

@@ -134,21 +134,31 @@ def write(folder: pathlib.Path, model: str | os.PathLike, address: str = "") -> 
     _fill(folder / "app/language.js", {"languages": json.dumps(LANGUAGES)})
     template = (folder / "index.html").read_text("utf-8")
     for language, say in IN.items():
-        room = folder / "language" / language
-        room.mkdir(parents=True)
         parts = _parts(classifier, photos, flowers, say) | {"address": address}
-        parts |= {"teach_tab": "", "teach_panel": ""}
-        if teachable:
-            parts |= _teaching(model, say)
-        whole = _filled(template, parts)
-        page = {"words": say.table}
-        if say is ENGLISH:
-            (folder / "index.html").write_text(whole, "utf-8", newline="\n")
-        else:
-            main = whole.partition('<main class="main fillable">')[2]
-            page["main"] = main.partition("</main>")[0]
-        _write_json(room / "page.json", page)
-        _write_json(room / "flowers.json", [flowers.page(i, say) for i in range(len(names))])
+        parts |= _teaching(model, say) if teachable else {"teach_tab": "", "teach_panel": ""}
+        pages = [flowers.page(i, say) for i in range(len(names))]
+        _write_language(folder, language, say, _filled(template, parts), pages)
+    _write_service_worker(folder)
+
+
+def _write_language(
+    folder: pathlib.Path, language: str, say: Words, whole: str, pages: list[str]
+) -> None:
+    """Write what the site shows in one language: the HTML of the page, and of each flower."""
+    room = folder / "language" / language
+    room.mkdir(parents=True)
+    page = {"words": say.table}
+    if say is ENGLISH:
+        (folder / "index.html").write_text(whole, "utf-8", newline="\n")
+    else:
+        main = whole.partition('<main class="main fillable">')[2]
+        page["main"] = main.partition("</main>")[0]
+    _write_json(room / "page.json", page)
+    _write_json(room / "flowers.json", pages)
+
+
+def _write_service_worker(folder: pathlib.Path) -> None:
+    """Fill in the files that the service worker keeps, and a version that follows from them."""
     shell = sorted(
         path.relative_to(folder).as_posix()
         for path in folder.rglob("*")
