@@ -1,11 +1,11 @@
-"""The page that runs in a browser, against Python: the same answers, and what they take.
+"""The static page against Python: whether their answers agree, and how long the page takes.
 
     python benchmarks/browser.py BUNDLE --photos FOLDER [--photos FOLDER] [--count 200]
 
-Writes the site, serves it without compression and with the headers that allow threads, and has
-headless Chromium name the photos: as they are, and as PNG, WebP, GIF, BMP and AVIF in turn, some
-with EXIF's orientation. Beside it, `FlowerClassifier` names the same bytes. Twenty drawn PNGs show
-what is left where no decoder has a say.
+Builds the site and serves it uncompressed, without and then with the headers that allow threads.
+Headless Chromium classifies the photos: as they are, or converted to JPEG, PNG, WebP, GIF, BMP or
+AVIF, some with an EXIF orientation. `FlowerClassifier` classifies the same bytes. Twenty generated
+PNGs show the difference that remains when the decoders agree.
 """
 
 import argparse
@@ -52,7 +52,7 @@ ASK = """async (url) => {
 
 
 class Handler(http.server.SimpleHTTPRequestHandler):
-    """Serves a folder, and counts what it sends."""
+    """Serves a folder and counts the bytes it sends."""
 
     headers_too: typing.ClassVar[dict[str, str]] = {}
     sent = 0
@@ -72,7 +72,7 @@ class Handler(http.server.SimpleHTTPRequestHandler):
 
 
 def variants(paths: list[pathlib.Path]) -> list[tuple[str, bytes]]:
-    """Kind and bytes of each photo, the kinds in turn; every third one of JPEG and PNG lies."""
+    """Kind and bytes of each photo, cycling through the kinds; some get an EXIF orientation."""
     found = []
     for number, path in enumerate(paths):
         kind = KINDS[number % len(KINDS)]
@@ -91,7 +91,7 @@ def variants(paths: list[pathlib.Path]) -> list[tuple[str, bytes]]:
 
 
 def drawn() -> list[tuple[str, bytes]]:
-    """Twenty PNGs of smooth colours with noise, of many sizes."""
+    """Twenty PNGs of various sizes: smooth colours with noise."""
     random = np.random.default_rng(0)
     found = []
     for _ in range(20):
@@ -140,19 +140,19 @@ def main() -> None:
             page.wait_for_timeout(1500)
             print(
                 f"{threads} thread(s), {'' if page.evaluate('crossOriginIsolated') else 'not '}"
-                f"isolated: start to first answer {first:.1f} s, {Handler.sent / 1000:.0f} kB"
+                f"isolated: first answer after {first:.1f} s, {Handler.sent / 1000:.0f} kB sent"
             )
             times = []
             for number in range(30):
                 times.append(page.evaluate(ASK, f"photos/{number}")["ms"])
-            print(f"  {np.median(times[5:]):.0f} ms a photo, median")
+            print(f"  median {np.median(times[5:]):.0f} ms per photo")
             if threads == 1:
                 compare(classifier, page, photos)
             page.close()
 
 
 def compare(classifier: FlowerClassifier, page, photos: list[tuple[str, bytes]]) -> None:
-    """Print how far the browser's answers are from Python's, by kind of file."""
+    """Print how much the browser's answers differ from Python's, per kind of file."""
     rows: dict[str, list] = {}
     for number, (kind, data) in enumerate(photos):
         answers = classifier.answer(classifier.prepare(data)[None])
@@ -168,7 +168,7 @@ def compare(classifier: FlowerClassifier, page, photos: list[tuple[str, bytes]])
     for kind, of in [*rows.items(), ("all real photos", real)]:
         same, refused, difference = (np.array(one, float) for one in zip(*of, strict=True))
         print(
-            f"  {kind:16} {len(of):4}  same name {same.mean():.1%}  same refusal "
+            f"  {kind:16} {len(of):4}  same top-1 {same.mean():.1%}  same refusal "
             f"{refused.mean():.1%}  probability within 0.02: {(difference <= 0.02).mean():.1%}, "
             f"at most {difference.max():.1e}"
         )

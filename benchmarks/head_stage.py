@@ -1,10 +1,10 @@
-"""What computing the frozen backbone's features once saves the head stage.
+"""How much faster the head stage gets when the frozen backbone's features are cached.
 
     KERAS_BACKEND=… python benchmarks/head_stage.py [train/run.py's settings] [--epochs-head 10]
 
-Trains the head with the same settings without `--cache-features`, with it, and once more with the
-features that the run before has kept on disk; prints the wall time of each, reading and compiling
-included, and the ratios.
+Trains the head three times with the same settings: without `--cache-features`, with it, and again
+with the features that the second run left on disk. Prints the wall time of each, including reading
+and compiling, and the speedups.
 """
 
 import json
@@ -52,7 +52,7 @@ def main() -> None:
             "kept": train([*sys.argv[1:], "--cache-features"], cache),
         }
     plain = runs["each epoch"]["seconds"]
-    print(f"{'features':10} {'seconds':>8} {'valid top-1':>12} {'faster':>8}")
+    print(f"{'features':10} {'seconds':>8} {'valid top-1':>12} {'speedup':>8}")
     for name, figures in runs.items():
         seconds = figures["seconds"]
         print(f"{name:10} {seconds:8.1f} {figures['valid']:12.3f} {plain / seconds:8.1f}")

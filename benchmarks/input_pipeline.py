@@ -1,15 +1,15 @@
-"""Photos a second, and a second a core, by stage of the input pipeline, against Keras's own.
+"""Photos per second, and per second and core, of each input pipeline stage, compared with Keras.
 
     KERAS_BACKEND=… python benchmarks/input_pipeline.py DATA [--photos 300] [--size 224]
 
-DATA has a folder of photos a class. Ours decodes once, before the first epoch, and augments and
-batches in each. Plain is `keras.utils.image_dataset_from_directory`, which decodes in each epoch,
-with the Keras layer nearest to the policy, if there is one, and batches of the same size. A
-library's rate is that of its layer on decoded photos in `tf.data`.
+DATA has one folder of photos per class. Our pipeline decodes once, before the first epoch, and
+augments and batches in every epoch. The baseline is `keras.utils.image_dataset_from_directory`,
+which decodes in every epoch, with the Keras layer closest to the policy, if any, and the same batch
+size. For each policy, the rates of Keras and keras-cv are those of their layer in `tf.data`.
 
-`decode` is reading and decoding, of plain batching too; then each step alone, on one decoded photo
-(ours also crops or fits it, the libraries' get it at the input's size);
-then `all`: batches as training gets them, plain's decoded anew.
+`decode` is reading and decoding; for the baseline it includes batching. Each augmentation is then
+timed alone on one decoded photo (ours includes cropping or resizing it; the libraries get it at the
+input size). `all` is batches as training gets them; the baseline decodes them again.
 """
 
 import argparse
@@ -83,7 +83,7 @@ KERAS_CV = {
 
 
 def rate(data: tf.data.Dataset, photos_each: int, limit: float) -> float:
-    """Photos a second of `data`, whose first element starts it and is not timed."""
+    """Photos per second from `data`; the first element is a warm-up and not timed."""
     elements = iter(data.prefetch(2))
     next(elements)
     started = time.perf_counter()
@@ -115,9 +115,9 @@ def with_layers(photos: tf.data.Dataset, layers: tuple) -> tf.data.Dataset:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=pathlib.Path)
-    parser.add_argument("--photos", type=int, default=300, help="decoded photos")
-    parser.add_argument("--size", type=int, default=224, help="side of the input, pixels")
-    parser.add_argument("--seconds", type=float, default=3, help="for each rate")
+    parser.add_argument("--photos", type=int, default=300, help="photos to decode (300)")
+    parser.add_argument("--size", type=int, default=224, help="side of the input in pixels (224)")
+    parser.add_argument("--seconds", type=float, default=3, help="time per measurement (3)")
     options = parser.parse_args()
     size, limit = options.size, options.seconds
     keras.utils.set_random_seed(0)
@@ -135,9 +135,9 @@ def main() -> None:
     ).repeat()
     read = rate(plain, BATCH, limit)
     cores = os.cpu_count() or 1
-    print(f"{cores} cores, {len(whole)} photos to {size} px, photos a second; ours also a core")
+    print(f"{cores} cores, {len(whole)} photos at {size} px, photos per second")
     print(
-        f"{'':12} {'ours':>8} {'a core':>7} {'Keras':>8} {'ratio':>6} {'keras-cv':>9} {'ratio':>6}"
+        f"{'':12} {'ours':>8} {'/core':>7} {'Keras':>8} {'ratio':>6} {'keras-cv':>9} {'ratio':>6}"
     )
 
     def show(title: str, ours: float, keras: float | None, keras_cv: float | None) -> None:

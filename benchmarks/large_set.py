@@ -1,12 +1,12 @@
-"""Photos a second and peak memory of training on more photos than memory holds.
+"""Photos per second and peak memory when training on more photos than fit in memory.
 
     KERAS_BACKEND=… python benchmarks/large_set.py [--photos 100000] [--few 2000]
         [train/run.py's settings]
 
-Draws photos of 500 px, writes them as TFRecords, and trains four epochs on a few and one on all.
-Decoded, the few stay in memory; the many are decoded again in every epoch. Every record has bytes
-of its own, but only 200 pictures are drawn. To see what a small machine does, run it in a container
-with as much memory (`docker run --memory 4g`).
+Generates photos of 500 px, writes them as TFRecords, and trains for four epochs on a few and for
+one on all. Decoded, the few stay in memory; the many are decoded again in every epoch. The bytes of
+every record are unique, but there are only 200 pictures. To simulate a small machine, run it in a
+container with limited memory (`docker run --memory 4g`).
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ SIDE, DRAWN, CLASSES, HELD_OUT = 500, 200, 10, 100
 
 
 def drawn() -> list[bytes]:
-    """JPEGs of 500 px, 20 a class."""
+    """JPEGs of 500 px, 20 per class."""
     photos = []
     for i in range(DRAWN):
         file = io.BytesIO()
@@ -61,7 +61,7 @@ def source(photos: list[bytes], count: int) -> Source:
 
 
 def train(data: pathlib.Path, epochs: int, settings: list[str]) -> tuple[list[float], float]:
-    """Train; returns the seconds of each epoch, validation included, and the peak memory, GiB."""
+    """Train; the seconds of each epoch, including validation, and the peak memory in GiB."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, str(RUN), "--data", f"tfrecord:{data}"]
         command += ["--output", f"{folder}/run", "--epochs-head", str(epochs), "--gallery", "0"]
@@ -85,9 +85,9 @@ def main() -> None:
             root = to_tfrecords(source(photos, count), pathlib.Path(folder, name), size=None)
             epochs = 4 if name == "few" else 1
             seconds, peak = train(root.parent, epochs, settings)
-            # The first epoch of the few compiles; of the many, that is a small part.
+            # The first epoch includes compilation, a small part of the only epoch on the many.
             rates[name] = count / min(seconds)
-            print(f"{count:8} photos  {rates[name]:8.1f} photos a second  peak {peak:.2f} GiB")
+            print(f"{count:8} photos  {rates[name]:8.1f} photos per second  peak {peak:.2f} GiB")
     print(f"many / few: {rates['many'] / rates['few']:.2f}")
 
 

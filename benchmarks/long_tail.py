@@ -1,11 +1,11 @@
-"""A long-tailed subset of a balanced data set, to study what helps rare classes.
+"""A long-tailed subset of a balanced dataset, to study what helps rare classes.
 
     python benchmarks/long_tail.py --data SPEC --output LIST [--ratio 10] [--seed 0]
     python train/run.py --data SPEC --data-list LIST …
 
-The classes are put in a random order. The first keeps all its training photos, the last one of
-`ratio`, and those between fall off exponentially, as in CIFAR-LT (Cui et al., 2019,
-https://arxiv.org/abs/1901.05555). Valid and test stay whole, so every class counts the same there.
+The classes are put in random order. The first keeps all its training photos, the last `1 / ratio`
+of them, and the shares in between fall exponentially, as in CIFAR-LT (Cui et al., 2019,
+https://arxiv.org/abs/1901.05555). The valid and test splits keep all photos and stay balanced.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""The operations of `randaugment` that keras-cv has, beside those of Keras, on the same photos.
+"""Operations of `randaugment` in keras-cv and in Keras, compared with Pillow on the same photos.
 
     KERAS_BACKEND=… python benchmarks/operations.py DATA [--photos 60] [--size 224]
 
-DATA has a folder of photos a class. Each row: how far each library's photos are from Pillow's (mean
-and 99th percentile of the difference of a value, 0..255), and the CPU time of one photo.
+DATA has one folder of photos per class. Each row shows how much a library's pixel values (0..255)
+differ from Pillow's (mean and 99th percentile), and its CPU time per photo.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from flowers_model.photo import fit
 
 VALUES = {"value_range": (0, 255), "dtype": "float32"}
 K, CV = keras.layers, keras_cv.layers
-# Pillow's operation; keras-cv's layer and what it is given; Keras's.
+# Pillow's operation; keras-cv's layer and its argument; the same for Keras.
 OPERATIONS = {
     "AutoContrast": (
         ImageOps.autocontrast,
@@ -59,9 +59,9 @@ OPERATIONS = {
 
 
 def run(photos: np.ndarray, operation: Callable) -> tuple[np.ndarray, float]:
-    """The changed photos, and milliseconds of CPU a photo."""
+    """The transformed photos, and milliseconds of CPU time per photo."""
     data = tf.data.Dataset.from_tensor_slices(photos).map(lambda photo: operation(photo[None])[0])
-    changed = np.stack(list(data.as_numpy_iterator()))  # traces, too
+    changed = np.stack(list(data.as_numpy_iterator()))  # also traces, before the clock starts
     several = data.repeat(5)
     started = time.process_time()
     count = sum(1 for _ in several.as_numpy_iterator())

@@ -1,11 +1,11 @@
-"""Where the time of a training step goes under JAX, as `train/run.py` sets it up.
+"""Where the time of a training step goes on JAX, with the settings of `train/run.py`.
 
     python benchmarks/profile_step.py MODEL [--batch-size 32]
 
-MODEL is one of those of benchmarks/training.py. XLA's own trace of a step is summed by the kind of
-layer that each compiled piece comes from, forward and backward; a piece that holds several layers
-counts for the one that XLA names it after. Times add up over the threads that share a piece, so
-what is printed are shares.
+MODEL is one of those in benchmarks/training.py. Sums XLA's trace of a step by the type of layer
+that each compiled operation comes from, forward and backward; one that fuses several layers counts
+for the layer that XLA names it after. The times of parallel threads add up, so the output is in
+shares.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def compiled_step(network):
 
 
 def kind_of(layer) -> str:
-    """The class of a layer, and the kernel of a convolution."""
+    """The class of a layer, with the kernel size of a convolution."""
     size = "x".join(map(str, getattr(layer, "kernel_size", ())))
     return f"{type(layer).__name__} {size}".strip()
 
@@ -97,7 +97,7 @@ def main() -> None:
                 way = "backward" if "transpose" in words else "forward"
                 shares[kind, way] += event.duration_ns
     total = sum(shares.values())
-    print(f"{arguments.model}: {arguments.batch_size / seconds:.1f} photos a second while traced")
+    print(f"{arguments.model}: {arguments.batch_size / seconds:.1f} photos per second while traced")
     by_kind = collections.Counter()
     for (kind, _), value in shares.items():
         by_kind[kind] += value

@@ -1,11 +1,11 @@
-"""How the cost of a step and of reading grows with devices and hosts, counted and not timed.
+"""How the cost of a training step and of reading grows with devices and hosts: counts, not times.
 
     python benchmarks/scaling.py [--preset oxford_flowers102] [--batch-size 32] [--json FILE]
 
-On the virtual devices of two cores nothing gets faster, so this counts. Of the preset's training
-step, compiled for 1, 2, 4 and 8 virtual CPU devices: FLOPs, collectives and their bytes on each
-device, with the batch of all of them kept, and with that of each. Of 1, 2 and 4 real processes that
-read as hosts do: the records that each reads in two epochs.
+Virtual devices on two cores make nothing faster, so this counts instead. The preset's training step
+is compiled for 1, 2, 4 and 8 virtual CPU devices: FLOPs, collectives and their bytes per device,
+with a fixed global batch size and with a fixed batch size per device. With 1, 2 and 4 processes,
+each reading as a host does, it counts the records that each reads in two epochs.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ RECORDS, HOST_BATCH, EPOCHS = 512, 32, 2
 
 
 def steps(preset: str, batch: int) -> list[dict]:
-    """What each device does in a step, by how many there are."""
+    """The work of each device in a step, per number of devices."""
     import jax
 
     from train.experiment import load_preset
@@ -51,7 +51,7 @@ def steps(preset: str, batch: int) -> list[dict]:
 
 
 def read_as_host(coordinator: str, hosts: int, host: int) -> list[int]:
-    """Train's input on one of several hosts; the records read at the start and in each epoch."""
+    """Run the input pipeline of one host; the records it reads at the start and in each epoch."""
     import numpy as np
     from PIL import Image
 
@@ -90,7 +90,7 @@ def read_as_host(coordinator: str, hosts: int, host: int) -> list[int]:
 
 
 def hosts(count: int) -> list[list[int]]:
-    """`read_as_host` in so many processes at once."""
+    """Run `read_as_host` in `count` processes at once."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         coordinator = f"127.0.0.1:{free.getsockname()[1]}"
@@ -113,7 +113,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--preset", default="oxford_flowers102")
-    parser.add_argument("--batch-size", type=int, default=32, help="photos; a multiple of 8")
+    parser.add_argument("--batch-size", type=int, default=32, help="a multiple of 8 (32)")
     parser.add_argument("--json", type=pathlib.Path, metavar="FILE")
     parser.add_argument("--host", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -122,15 +122,15 @@ def main() -> None:
         return
 
     by_step = steps(options.preset, options.batch_size)
-    print(f"{options.preset}, a step, each device:")
-    print(f"{'devices':>8} {'photos':>8} {'GFLOP':>10} {'collectives':>12} {'their MB':>10}")
+    print(f"{options.preset}, per step and device:")
+    print(f"{'devices':>8} {'batch':>8} {'GFLOP':>10} {'collectives':>12} {'their MB':>10}")
     for row in by_step:
         print(
             f"{row['devices']:8} {row['photos']:8} {row['flops'] / 1e9:10.3f} "
             f"{row['collectives']:12} {row['collective_bytes'] / 1e6:10.2f}"
         )
     by_hosts = {count: hosts(count) for count in HOSTS}
-    print(f"\n{RECORDS} records, read by each host at the start, in epoch 1, in epoch 2:")
+    print(f"\nof {RECORDS} records, each host reads at the start, in epoch 1, in epoch 2:")
     for count, reads in by_hosts.items():
         print(f"{count:8} hosts: " + "; ".join(", ".join(map(str, each)) for each in reads))
     if options.json:

@@ -1,15 +1,16 @@
-"""The page against the same network behind `gr.Interface` and `keras.Model.predict`.
+"""Serving speed of the page, compared with `gr.Interface` and `keras.Model.predict`.
 
     python benchmarks/serving.py BUNDLE [--photos FOLDER] [--seconds 20] [--json FILE]
     python benchmarks/serving.py BUNDLE --soak 10
 
-Both serve the same bundle on this machine at the same time, and get the same photos over HTTP, each
-a new upload, from 1, 8 and 50 clients, in turn: milliseconds from a request to its answer, photos
-a second, errors. "ours" is `POST /classify`; "plain" is called as gradio's clients do, since it can
-be called in no other way; "ours, gradio" is our page called in that way. "python" is the same
-without HTTP, one process each. Ratios say how many times ours is better.
+Both serve the same bundle on this machine at the same time and get the same photos over HTTP, each
+as a new upload, from 1, 8 and 50 clients. Reports latency in milliseconds, photos per second and
+errors. "ours" is `POST /classify`; "plain" is called through Gradio's API, the only one it has;
+"ours, gradio" is our page called through that API. "python" is the same without HTTP, each in its
+own process. A ratio above 1 means that ours is better.
 
---soak has 50 clients ask the page alone for so many minutes, and prints its memory. Linux alone.
+--soak has 50 clients send requests to our page alone for that many minutes, and prints its memory.
+Linux only.
 """
 
 import argparse
@@ -78,7 +79,7 @@ print(json.dumps({{"first": first, "p50_ms": 1000 * statistics.median(times), "r
 
 
 def drawn_photo() -> bytes:
-    """A 1200 x 900 JPEG of noise at many scales, as hard to decode as a real photo."""
+    """A 1200 x 900 JPEG of noise at several scales, as slow to decode as a real photo."""
     random, layers = np.random.default_rng(0), []
     for cells in (3, 12, 60):
         noise = Image.fromarray(random.integers(0, 256, (cells, cells, 3), np.uint8))
@@ -98,7 +99,7 @@ def environment(**more: str) -> dict[str, str]:
 
 
 class Server:
-    """A page in a process of its own, started when it is made."""
+    """A page in its own process, started by the constructor."""
 
     def __init__(self, command: list[str]):
         with socket.socket() as free:
@@ -114,18 +115,18 @@ class Server:
         )
 
     def wait(self, call, photo: bytes) -> float:
-        """Seconds from its start to its first answer."""
+        """Seconds from the start of the process to its first answer."""
         while True:
             try:
                 call(http.client.HTTPConnection("127.0.0.1", self.port, timeout=60), photo)
                 return time.perf_counter() - self.started
             except (OSError, http.client.HTTPException, RuntimeError):
                 if self.process.poll() is not None or time.perf_counter() - self.started > 300:
-                    sys.exit("error: a page did not start")
+                    sys.exit("error: a server did not start")
                 time.sleep(0.02)
 
     def memory(self, kind: str = "VmRSS") -> float:
-        """Megabytes: VmRSS now, VmHWM at most."""
+        """Resident memory in megabytes: VmRSS is the current value, VmHWM the peak."""
         status = pathlib.Path(f"/proc/{self.process.pid}/status").read_text()
         return int(status.split(f"{kind}:")[1].split()[0]) / 1024
 
@@ -148,7 +149,7 @@ def call_ours(connection: http.client.HTTPConnection, photo: bytes) -> None:
 
 
 def call_gradio(connection: http.client.HTTPConnection, photo: bytes) -> None:
-    """Upload, join the queue, listen until the answer comes."""
+    """Upload the photo, join the queue and wait for the answer."""
     edge = uuid.uuid4().hex
     head = f'--{edge}\r\nContent-Disposition: form-data; name="files"; filename="photo.jpg"\r\n\r\n'
     body = head.encode() + photo + f"\r\n--{edge}--\r\n".encode()
@@ -163,7 +164,7 @@ def call_gradio(connection: http.client.HTTPConnection, photo: bytes) -> None:
 
 
 def load(port: int, call, photos: list[bytes], clients: int, seconds: float) -> dict[str, float]:
-    """What so many clients at once get in so many seconds."""
+    """Latency, throughput and errors of `clients` parallel clients over `seconds`."""
     times: list[float] = []
     errors: list[str] = []
     turn = itertools.cycle(photos)
@@ -283,11 +284,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("bundle")
     parser.add_argument(
-        "--photos", type=pathlib.Path, help="a folder of JPEGs (default: one drawn, of 1200 x 900)"
+        "--photos", type=pathlib.Path, help="a folder of JPEGs (default: one generated, 1200 x 900)"
     )
-    parser.add_argument("--seconds", type=float, default=20, help="of each measurement")
-    parser.add_argument("--soak", type=float, metavar="MINUTES", help="ask ours alone, for long")
-    parser.add_argument("--json", help="write the figures to this file, too")
+    parser.add_argument("--seconds", type=float, default=20, help="time per measurement (20)")
+    parser.add_argument("--soak", type=float, metavar="MINUTES", help="load our page alone")
+    parser.add_argument("--json", metavar="FILE", help="also write the figures to this file")
     options = parser.parse_args()
     photos = [drawn_photo()]
     if options.photos:

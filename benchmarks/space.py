@@ -1,13 +1,13 @@
-"""A Space as it starts: installed size, and seconds to its first answer.
+"""How large a Space is once installed, and the seconds from its start to its first answer.
 
     python benchmarks/space.py BUNDLE [--json FILE]
 
-Writes the Space's folder, installs its requirements, and nothing else, into a new virtual
-environment, and starts `python app.py` in it as Hugging Face does: the port from the environment, a
-home that cannot be written, HF_HOME elsewhere, as user 1000 where this may switch users and that
-one may run Python. The project's Hub server stands in for the Hub; nothing else can be reached.
-It starts with an empty cache, fetching its model, and once more with the model there, as a Space
-does that wakes or has preloaded it.
+Writes the Space's folder, installs its requirements and nothing else into a new virtual
+environment, and starts `python app.py` in it as Hugging Face does: with the port from the
+environment, a home that is not writable, HF_HOME elsewhere, and as user 1000 where this process may
+switch users and that user can run Python. The tests' Hub server stands in for the Hub; nothing else
+is reachable. The Space starts twice: with an empty cache, downloading its model, and with the model
+cached, as after sleeping or with a preloaded model.
 """
 
 import argparse
@@ -31,13 +31,13 @@ MODEL, TOKEN = "ada/flowers", "hf_tokenOfAda"
 
 
 def size(folder: pathlib.Path) -> float:
-    """Megabytes of all files."""
+    """Total size of all files in megabytes."""
     files = (path for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
     return sum(path.stat().st_size for path in files) / 1e6
 
 
 def spaces_user(python: pathlib.Path) -> dict[str, int]:
-    """What has subprocess run as user 1000, where that is possible."""
+    """Arguments that make subprocess run as user 1000; empty where that is not possible."""
     if os.name != "posix" or os.geteuid() != 0:
         return {}
     user = {"user": 1000, "group": 1000}
@@ -49,7 +49,7 @@ def spaces_user(python: pathlib.Path) -> dict[str, int]:
 
 
 def first_answer(command: list, folder: pathlib.Path, environment: dict, photo: bytes) -> float:
-    """Start a page, and stop it again; the seconds between its start and its first answer."""
+    """Start a page, wait for its first answer and stop it; the seconds that the answer took."""
     started = time.perf_counter()
     user = spaces_user(command[0])
     with tempfile.TemporaryFile("w+") as log:
@@ -98,13 +98,13 @@ def measure(bundle: pathlib.Path, room: pathlib.Path) -> dict[str, float | str]:
         hub.put(MODEL, files)
         environment = {
             "PATH": os.environ["PATH"],
-            "HOME": os.devnull,  # nobody can write there
+            "HOME": os.devnull,  # not writable, not even for root
             "HF_HOME": str(cache),
             "HF_ENDPOINT": hub.url,
             "GRADIO_SERVER_PORT": str(7860),
             "GRADIO_TEMP_DIR": str(room / "gradio"),
             "NO_PROXY": "127.0.0.1,localhost",
-            "HTTP_PROXY": "http://127.0.0.1:9",  # nothing else is reached
+            "HTTP_PROXY": "http://127.0.0.1:9",  # a closed port, so that nothing else is reachable
             "HTTPS_PROXY": "http://127.0.0.1:9",
         }
         command = [python, "app.py"]
@@ -117,7 +117,7 @@ def measure(bundle: pathlib.Path, room: pathlib.Path) -> dict[str, float | str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("bundle", type=pathlib.Path)
-    parser.add_argument("--json", help="write the figures to this file, too")
+    parser.add_argument("--json", metavar="FILE", help="also write the figures to this file")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as room:
         figures = measure(options.bundle, pathlib.Path(room))

@@ -1,19 +1,18 @@
-"""How fast networks train on this machine: JAX as `train/run.py` sets it up, and everybody else.
+"""Training speed on this machine: JAX with the settings of `train/run.py`, and other frameworks.
 
     pip install -r benchmarks/requirements.txt
     python benchmarks/training.py [MODEL …] [--rounds 7] [--batch-size 32 256] [--json FILE]
 
-On a machine with an NVIDIA card all of it runs there: JAX as it comes (float32, in TF32 by itself)
-and in the precision that `--precision auto` chooses; PyTorch in bfloat16 by autocast, with
-torch.compile and without. TensorFlow, the CPU's build, stays out.
+On a CPU the contenders are Keras on JAX with default settings, and with `environment.py` and
+`xla_cpu.py` of `train/devices/`; Keras on TensorFlow; and PyTorch with timm's equivalent network in
+channels-last. On an NVIDIA GPU they are JAX with default settings (float32, which JAX computes in
+TF32) and in the precision that `--precision auto` chooses, and PyTorch in bfloat16 autocast,
+without and with torch.compile; the CPU build of TensorFlow is left out.
 
-Each contender runs in a process of its own, in the environment that it comes with: Keras on JAX
-as it is, and with `environment.py` and `xla_cpu.py` of `train/devices/`; Keras on TensorFlow;
-PyTorch with timm's equal network in channels-last. All get the same photos and take turns, so that
-whatever else the machine does hits all alike. A turn is two steps, of which the second counts, as
-in a training that does not wait: virtual machines take memory back from processes that do. Printed
-and written are medians: photos a second, the first step's seconds (compilation), and the peak
-memory of the process.
+Each contender runs in its own process. All get the same photos and take turns, so that other load
+on the machine affects all of them alike. A turn is two steps, of which only the second is timed:
+virtual machines reclaim memory from processes that wait for their turn. The results are the median
+photos per second, the seconds of the first step (compilation), and the peak memory of the process.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ from collections.abc import Sequence
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 SIZE, CLASSES = 224, 102
-MODELS = {  # Keras's network and timm's
+MODELS = {  # the names in Keras and in timm
     "MobileNetV3Small": "mobilenetv3_small_100",
     "MobileNetV2": "mobilenetv2_100",
     "EfficientNetV2B0": "tf_efficientnetv2_b0",
@@ -52,7 +51,7 @@ def photos(batch_size: int):
 
 
 def keras_network(model: str, fast: bool):
-    """The network with random weights, as `train/run.py` sets it up or as it comes."""
+    """The network with random weights; `fast` gives it the settings of `train/run.py`."""
     import keras
 
     from flowers_model import network as networks
@@ -91,7 +90,7 @@ def torch_contender(model: str, batch_size: int, compiled: bool):
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     autocast = torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda")
 
-    if model == "MobileNet075":  # timm registers no such width
+    if model == "MobileNet075":  # timm has no registered model of this width
         network = timm.models.efficientnet._gen_mobilenet_v1(
             "mobilenetv1_100", 0.75, num_classes=CLASSES
         )
@@ -127,7 +126,7 @@ def torch_contender(model: str, batch_size: int, compiled: bool):
 
 
 def work(contender: str, model: str, batch_size: int) -> None:
-    """Serve a contender: a line in asks for "forward" or "step", a line out gives its seconds."""
+    """Run a contender: for each line, "forward" or "step", print its seconds and peak memory."""
     out, sys.stdout = sys.stdout, sys.stderr
     if contender.startswith("torch"):
         forward, step = torch_contender(model, batch_size, contender == "torch_compiled")
@@ -152,7 +151,7 @@ class Contender:
         for variable in ("XLA_FLAGS", "GLIBC_TUNABLES", "JAX_COMPILATION_CACHE_DIR"):
             environment.pop(variable, None)
         environment["KERAS_BACKEND"] = name.split("_")[0]
-        environment["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"  # they share the card
+        environment["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"  # the processes share the GPU
         command = [sys.executable, __file__, "--work", name, model, str(batch_size)]
         self.process = subprocess.Popen(
             command,
@@ -174,7 +173,7 @@ class Contender:
 
 
 def compare(model: str, contenders: list[str], rounds: int, batch_size: int) -> dict[str, float]:
-    """Run all contenders on a network; the figures by name."""
+    """Time all contenders on a network; the figures by name."""
     running = [Contender(name, model, batch_size) for name in contenders]
     figures = {}
     for what in ("forward", "step"):
@@ -200,11 +199,11 @@ def compare(model: str, contenders: list[str], rounds: int, batch_size: int) -> 
 
 
 def installed(contenders: Sequence[str]) -> list[str]:
-    """Those that can be imported here; a line says why others cannot."""
+    """The contenders that can be imported here; one line says why others cannot."""
     try:
         import timm  # noqa: F401
         import torch  # noqa: F401
-    # Where torchvision, which timm imports, was built for another PyTorch, it is a RuntimeError.
+    # If torchvision, which timm imports, was built for another PyTorch, it raises a RuntimeError.
     except (ImportError, RuntimeError, OSError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         remedy = "pip install -r benchmarks/requirements.txt"
@@ -218,15 +217,15 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("models", nargs="*", default=list(MODELS), metavar="MODEL")
-    parser.add_argument("--rounds", type=int, default=7, help="steps that each one takes")
+    parser.add_argument("--rounds", type=int, default=7, help="timed steps per contender (7)")
     parser.add_argument(
-        "--batch-size", type=int, nargs="+", help="(32; on a card 32 and 256)", metavar="N"
+        "--batch-size", type=int, nargs="+", help="(32; on a GPU 32 and 256)", metavar="N"
     )
-    parser.add_argument("--json", metavar="FILE", help="write all figures there")
+    parser.add_argument("--json", metavar="FILE", help="also write the figures to this file")
     arguments = parser.parse_args()
     for model in arguments.models:
         if model not in MODELS:
-            parser.error(f"no network is called {model}; there are {', '.join(MODELS)}")
+            parser.error(f"unknown model {model!r}; choose from {', '.join(MODELS)}")
     card = shutil.which("nvidia-smi") is not None
     contenders = installed(ON_A_CARD if card else CONTENDERS)
     sizes = arguments.batch_size or ([32, 256] if card else [32])
@@ -257,7 +256,7 @@ if __name__ == "__main__":
             from train.devices import environment
 
             environment.prepare()
-            # Compilation is timed too, so what an earlier run has compiled must not count.
+            # Compilation is timed too, so no earlier run's compilation cache may be used.
             os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"
         work(contender, model, int(batch_size))
     else:
