@@ -19,7 +19,7 @@ PETALS = sorted(set((ROOT / "notebooks").glob("*.ipynb")) - {GPU})
 pytestmark = pytest.mark.slow
 TINY = (
     " --backbone ConvNet --weights none --filters 4,8 --image-size 24 --batch-size 32 --gallery 1"
-    " --epochs-head 0 --epochs-finetune 1"
+    " --epochs-head 0 --epochs-finetune 1 --augment none"
 )
 
 
