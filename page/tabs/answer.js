@@ -1,4 +1,4 @@
-// The answer: which of its photos is shown, and for which name where the network looked.
+// The answer: switches between its photos, and shows for a name where the network looked.
 const card = () => element.querySelector(".answer");
 
 const shine = (name) => {

@@ -1,4 +1,4 @@
-// The gallery: flowers found by name, one of them opened, one of its photos sent to the model.
+// The gallery: finds flowers by name, opens one of them, and sends one of its photos to the model.
 const place = () => document.getElementById("flowers-gallery");
 let scrolled = 0;
 
@@ -25,7 +25,7 @@ element.addEventListener("click", (event) => {
     } else if (button.matches(".back")) history.back();
 });
 
-// The browser's own way back, a phone's gesture mostly, leads from a flower to all of them.
+// The browser's Back, on phones mostly a gesture, leads from a flower to the gallery.
 addEventListener("popstate", () => {
     if (!place()?.dataset.open) return;
     delete place().dataset.open;

@@ -1,5 +1,5 @@
-// A visitor's photos on their way to the server: chosen, dropped, pasted or taken.
-const ENOUGH = 1600; // pixels; larger photos are made smaller before they travel
+// Takes a visitor's photos (chosen, dropped, pasted or taken) and uploads them.
+const ENOUGH = 1600; // pixels; larger photos are scaled down before the upload
 const LARGE = 1.5e6; // bytes
 const place = document.getElementById("flowers-name");
 const [zone, dialog, status] = [".zone", "dialog", ".status"].map((s) => element.querySelector(s));
@@ -17,7 +17,7 @@ const say = (said, busy = false) => {
 
 const shrunk = async (file) => {
     if (file.size < LARGE || props.stays) return file;
-    // What this browser cannot decode (HEIC, mostly) travels as it is.
+    // Files that this browser cannot decode (mostly HEIC) are uploaded as they are.
     const whole = await createImageBitmap(file).catch(() => null);
     const scale = whole && ENOUGH / Math.max(whole.width, whole.height);
     if (!whole || scale >= 1) return file;
@@ -58,10 +58,11 @@ const send = async (files) => {
 for (const input of [chooser, camera])
     input.addEventListener("change", () => {
         send([...input.files]);
-        input.value = ""; // so that the same photo can be chosen again
+        input.value = ""; // lets the visitor choose the same photo again
     });
 
-// Dropped and pasted anywhere while this tab is shown; within another page (<gradio-app>), only here.
+// Takes photos dropped or pasted anywhere while this tab is shown; embedded in another page
+// (<gradio-app>), only within the app.
 const around = (!window.gradio_config && element.closest("gradio-app")) || document;
 const listening = () => element.isConnected && element.offsetParent;
 const carried = (items) => [...(items?.files ?? [])];
@@ -94,7 +95,7 @@ element.querySelector(".paste").addEventListener("click", async () => {
     }
 });
 
-// A phone has its own camera application; elsewhere the page shows the camera's picture.
+// Phones open their own camera app; elsewhere the page shows a live picture of the camera.
 element.querySelector(".take").addEventListener("click", async () => {
     if (matchMedia("(pointer: coarse)").matches || !navigator.mediaDevices) {
         camera.click();

@@ -1,4 +1,4 @@
-// The table of many photos: in which order, which of its rows, and all of them as a CSV.
+// The table of many photos: sorts and filters its rows, and downloads all of them as a CSV.
 const [order, unknown] = ["select", "input"].map((one) => element.querySelector(one));
 const body = () => document.querySelector("#flowers-many-table tbody");
 const rows = () => [...body().rows].sort((a, b) => a.dataset.number - b.dataset.number);
@@ -14,7 +14,7 @@ element.addEventListener("change", () => {
 element.querySelector("button").addEventListener("click", () => {
     const {head} = element.querySelector(".tools").dataset;
     const lines = [head, ...rows().map((row) => row.dataset.line)].map((line) => `${line}\r\n`);
-    // With a byte order mark Excel takes it for UTF-8.
+    // The byte order mark makes Excel read the file as UTF-8.
     const url = URL.createObjectURL(new Blob(["\ufeff", ...lines], {type: "text/csv"}));
     Object.assign(document.createElement("a"), {href: url, download: "flowers.csv"}).click();
     setTimeout(() => URL.revokeObjectURL(url), 60000);

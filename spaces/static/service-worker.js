@@ -1,6 +1,6 @@
-// After one visit the page opens without a network. What it consists of is kept as a whole and
-// belongs together: a new version takes over when no page of the old one is open any more. The
-// model and its runtime are kept by the worker, which checks them (app/worker.js).
+// Makes the page work offline after one visit. The files of one version are cached together; a new
+// version takes over once no page of the old one is open. The model and its runtime are cached by
+// app/worker.js, which verifies them.
 
 const VERSION = "{{version}}";
 const LANGUAGE = new URL(location).searchParams.get("lang");
@@ -34,7 +34,7 @@ self.addEventListener("fetch", (event) => {
         const kept = await cache.match(request, {ignoreSearch: request.mode === "navigate"});
         if (kept) return kept;
         const fetched = await fetch(request);
-        // Photos of the gallery and other languages, as they are seen.
+        // Gallery photos and other languages are cached when they are first used.
         if (fetched.ok && /\/(model\/gallery|language)\//.test(url.pathname)) await cache.put(request, fetched.clone());
         return fetched;
     };

@@ -1,4 +1,4 @@
-// The page: its tabs and addresses, and what goes between its parts and the network.
+// The page: its tabs and addresses, and the messages between its parts and the worker.
 
 import {begin as beginBatch} from "./batch.js";
 import {PhotoError} from "./photo.js";
@@ -44,7 +44,7 @@ worker.onmessage = ({data}) => {
         loading.firstChild.textContent = renderer.say("not_opened", {reason: renderer.reason(data.failed)});
         loading.querySelector("progress").hidden = true;
     } else if (data.progress !== undefined) {
-        if (failed) return; // other files may still be on their way
+        if (failed) return; // other files may still be downloading
         const [done, total] = [data.progress, data.total].map((bytes) => renderer.number(bytes / 1e6, 1));
         loading.firstChild.textContent = renderer.say("fetching", {done, total});
         Object.assign(loading.querySelector("progress"), {value: data.progress, max: data.total});
@@ -63,7 +63,7 @@ worker.onerror = () => {
 // Naming a flower.
 
 let urls = [];
-let shown = null; // the photos that are answered, and the number of a labelled one
+let shown = null; // the photos on show, and the number of a labelled photo
 
 async function show(files, known = null) {
     shown = {files, known};
@@ -114,13 +114,13 @@ find("#flowers-examples")?.addEventListener("click", (event) => {
 manyScript(find("#flowers-many-tools"));
 beginBatch(find("#panel-many"), renderer, ask);
 
-// What the visitor teaches is known to all of it.
+// After teaching, every part of the page knows the new flowers.
 
 function known() {
     taught.innerHTML = renderer.taughtCards();
     if (shown) show(shown.files, shown.known);
     const open = new URLSearchParams(location.hash.slice(1)).get("flower");
-    if (open !== null) renderer.flowers.includes(open) ? follow() : go("gallery"); // it may be forgotten
+    if (open !== null) renderer.flowers.includes(open) ? follow() : go("gallery"); // if it was forgotten
 }
 
 const choose = site.teaching && beginTeaching(find("#flowers-teach"), find("#flowers-visit"), renderer, ask, known);
@@ -136,13 +136,13 @@ function select(name) {
         tab.setAttribute("aria-selected", String(chosen));
         tab.tabIndex = chosen ? 0 : -1;
         find(`#panel-${tab.id.slice(4)}`).hidden = !chosen;
-        const row = tab.parentElement; // which scrolls where it is narrow
+        const row = tab.parentElement; // scrolls on narrow screens
         if (chosen) row.scrollLeft = tab.offsetLeft - row.offsetLeft - 16;
     }
-    if (name === "teach") ask("study", []).catch(() => {}); // it is told when it is needed
+    if (name === "teach") ask("study", []).catch(() => {}); // teaching reports the error
 }
 
-let pages = null; // of all flowers, once one is opened
+let pages = null; // the pages of all flowers, loaded when the first one is opened
 
 async function follow() {
     const address = new URLSearchParams(location.hash.slice(1));
@@ -166,14 +166,14 @@ async function follow() {
     }
 }
 
-// Gives the page another address, and follows it.
+// Changes the address of the page and follows it.
 function go(address, following = true) {
     history.pushState(null, "", address ? `#${address}` : location.pathname + location.search);
     tell();
     if (following) follow();
 }
 
-// Within huggingface.co's frame the address is the frame's owner's:
+// Embedded in huggingface.co, the address bar belongs to the parent page:
 // https://huggingface.co/docs/hub/spaces-handle-url-parameters
 function tell() {
     if (parent !== window) parent.postMessage({queryString: "", hash: location.hash}, "https://huggingface.co");
@@ -194,7 +194,7 @@ addEventListener("popstate", () => {
     follow();
 });
 if (location.hash) {
-    // So that the way back from a flower that was sent as a link leads to all of them.
+    // Going back from a flower that was opened by a link leads to the gallery.
     const sent = location.hash;
     if (sent.startsWith("#flower=")) {
         history.replaceState(null, "", "#gallery");
@@ -203,5 +203,5 @@ if (location.hash) {
     follow();
 }
 
-// Without a network, the next time.
+// Lets the page open offline next time.
 navigator.serviceWorker?.register(`service-worker.js?lang=${root.lang}`).catch(() => {});

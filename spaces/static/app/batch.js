@@ -1,18 +1,18 @@
-// Many at once: photos, or ZIPs of them, named one after the other; the table that page/tabs/batch.py
-// writes, for page/tabs/many.js.
+// The tab for many photos: classifies photos, or ZIPs of photos, one after the other, and writes
+// the same table as page/tabs/batch.py, for page/tabs/many.js.
 
 import {escape, quote} from "./render.js";
 import {PhotoError} from "./photo.js";
 import {isZip, members} from "./zip.js";
 
-const FORMULAS = /^\s*[=+\-@\uff1d\uff0b\uff0d\uff20]/; // what they begin with, for spreadsheets
+const FORMULAS = /^\s*[=+\-@\uff1d\uff0b\uff0d\uff20]/; // how spreadsheet formulas begin
 
 const harmless = (text) => {
     const plain = text.replace(/(?! )[\p{C}\p{Z}]/gu, " ");
     return FORMULAS.test(plain) ? `'${plain}` : plain;
 };
 
-// A row of the CSV; all cells are quoted, and none begins like a formula.
+// A row of the CSV; all cells are quoted, and none can be read as a formula.
 function writeLine({name, prediction: found, problem}) {
     const cells = found
         ? [
@@ -28,12 +28,12 @@ function writeLine({name, prediction: found, problem}) {
 }
 
 // Args:
-//     place: the tab; ask: gives a file to the worker.
+//     place: the tab; ask: sends a task to the worker.
 export function begin(place, renderer, ask) {
     const find = (selector) => place.querySelector(selector);
     const [input, status, stop, tools, table] = ["input[type=file]", "#flowers-many-status", "#flowers-many-stop", "#flowers-many-tools", "#flowers-many-table"].map(find);
     let rows = [];
-    let run = 0; // a newer one ends those before it
+    let run = 0; // a newer run ends the earlier ones
 
     const line = (row, number) => {
         const {name, prediction: found, problem, url} = row;
@@ -108,7 +108,7 @@ export function begin(place, renderer, ask) {
         if (named < rows.length) said.push(renderer.say("could_not", {count: rows.length - named}));
         status.innerHTML = `<p role="status">${said.join(" ")}</p>`;
         tools.hidden = !rows.length;
-        tools.dispatchEvent(new Event("change")); // in the order that is chosen
+        tools.dispatchEvent(new Event("change")); // applies the chosen order
     };
 
     input.addEventListener("change", () => {

@@ -1,4 +1,4 @@
-// Light or dark as the visitor's system is, before anything is drawn.
+// Sets light or dark mode to match the visitor's system, before anything is drawn.
 const dark = matchMedia("(prefers-color-scheme: dark)");
 const follow = () => document.documentElement.classList.toggle("dark", dark.matches);
 dark.addEventListener("change", follow);

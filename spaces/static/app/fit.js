@@ -1,12 +1,13 @@
-// The centre square of a photo in one antialiased bilinear step, to the last bit as Pillow's
-// `resize(..., BILINEAR, box=...)` makes it of 8-bit pictures; flowers_model/photo.py, `fit`.
+// Crops the centre square of a photo and resizes it in one antialiased bilinear step. The result is
+// identical to that of Pillow's `resize(..., BILINEAR, box=...)` on 8-bit images, which `fit` in
+// flowers_model/photo.py uses.
 
-const BITS = 22; // of the fraction of a weight
+const BITS = 22; // fractional bits of a fixed-point weight
 
 const triangle = (x) => Math.max(0, 1 - Math.abs(x));
 triangle.support = 1;
 
-// Catmull and Rom's, as Pillow has it.
+// The Catmull-Rom filter, as in Pillow.
 export const cubic = (x) => {
     const a = -0.5;
     x = Math.abs(x);
@@ -15,10 +16,10 @@ export const cubic = (x) => {
 };
 cubic.support = 2;
 
-// Which inputs make each of `count` outputs between the places `from` and `to` of `length` inputs,
-// and with what weights; those of one output add up to 1.
+// Resamples the range `from`..`to` of `length` inputs to `count` outputs: for each output, the
+// index of its first input, and the weights of its inputs, which add up to 1.
 export function weigh(from, to, count, length, filter = triangle) {
-    // C code takes both as 32-bit floats.
+    // Pillow's C code takes both as 32-bit floats.
     [from, to] = [Math.fround(from), Math.fround(to)];
     const scale = Math.fround(to - from) / count;
     const stretch = Math.max(scale, 1);
@@ -42,9 +43,9 @@ const whole = ({first, weights}) => ({
 const byte = (sum) => Math.min(255, Math.max(0, sum >> BITS));
 
 // Args:
-//     read: gives pixels, RGBA, row by row, of the columns `left` to before `right` and the rows
-//         `top` to before `bottom` of the upright photo.
-//     size: side of the result, pixels; crop: share of the photo's short side that is kept.
+//     read: called with (left, top, right, bottom), returns that part of the upright photo as RGBA
+//         pixels, row by row; right and bottom are exclusive.
+//     size: side of the result in pixels; crop: side of the square as a share of the short side.
 // Returns RGB, 0..255, row by row.
 export function fit(read, width, height, size, crop) {
     const side = crop * Math.min(width, height);
@@ -53,7 +54,7 @@ export function fit(read, width, height, size, crop) {
     const down = weigh(top, top + side, size, height).map(whole);
     const ends = (taps) => [taps[0].first, taps.at(-1).first + taps.at(-1).weights.length];
     const [[x0, x1], [y0, y1]] = [ends(across), ends(down)];
-    // Pillow leaves a direction alone in which nothing changes; that is what weights of 1 do.
+    // Pillow skips an axis along which nothing changes; here, weights of 1 have the same effect.
     const narrow = new Uint8Array((y1 - y0) * size * 3);
     const rows = Math.max(1, Math.floor(4e6 / (x1 - x0))); // at a time: phones limit a canvas
     for (let start = y0; start < y1; start += rows) {
@@ -90,7 +91,7 @@ export function fit(read, width, height, size, crop) {
     return result;
 }
 
-// A map, `height` by `width` numbers, larger: `size` by `size`.
+// Enlarges a map of `height` by `width` numbers to `size` by `size`.
 export function enlarge(values, width, height, size) {
     const across = weigh(0, width, size, width, cubic);
     const down = weigh(0, height, size, height, cubic);

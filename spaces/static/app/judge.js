@@ -1,4 +1,4 @@
-// What a model makes of its network's outputs: flowers_model/classifier.py and uncertainty.py.
+// Turns the network's outputs into predictions, like flowers_model/classifier.py and uncertainty.py.
 
 export function softmax(logits, temperature = 1) {
     const scaled = Array.from(logits, (logit) => logit / temperature);
@@ -8,7 +8,7 @@ export function softmax(logits, temperature = 1) {
     return powers.map((power) => power / sum);
 }
 
-// A vector divided by its length.
+// A vector scaled to unit length.
 export function direction(vector) {
     const length = Math.sqrt(vector.reduce((sum, value) => sum + value * value, 0));
     return Array.from(vector, (value) => value / Math.max(length, 1e-12));
@@ -16,24 +16,24 @@ export function direction(vector) {
 
 const dot = (a, b) => a.reduce((sum, value, i) => sum + value * b[i], 0);
 
-// Numbers by size, the largest first; among equals the first.
+// The indices of the values in descending order; ties keep their order.
 export const ranked = (values) => [...values.keys()].sort((a, b) => values[b] - values[a] || a - b);
 
 export class Judge {
-    // means: the directions of the classes' mean embeddings, where refusal goes by them.
+    // means: the classes' mean embeddings, scaled to unit length, if the refusal score needs them.
     constructor({class_names, calibration}, means) {
         this.names = class_names;
         this.calibration = calibration;
         this.means = means;
     }
 
-    // What one photo says: probabilities of all names, and the refusal score, above 1 is refused.
+    // The answer to one photo: probabilities of all classes and the refusal score; above 1 refuses.
     of(logits, embedding) {
         const probabilities = softmax(logits, this.calibration.temperature);
         return {probabilities, embedding, score: this.#score(logits, embedding)};
     }
 
-    // What photos of one plant say together, as one.
+    // Combines the answers to several photos of one plant into one.
     together(answers) {
         const mean = (values) => values.reduce((a, b) => a + b) / values.length;
         const logs = this.names.map((_, k) =>
@@ -47,7 +47,7 @@ export class Judge {
         };
     }
 
-    // The likeliest names, and what is known of them.
+    // The prediction for an answer: the `top` likeliest names, the refusal and the label set.
     predict({probabilities, score}, top) {
         const order = ranked(probabilities);
         const limit = this.calibration.label_sets?.limit;
@@ -75,7 +75,8 @@ export class Judge {
     }
 }
 
-// A refusal score before it is scaled, higher is stranger; flowers_model/uncertainty.py, `SCORES`.
+// An unscaled refusal score, higher for stranger photos; see `SCORES` in
+// flowers_model/uncertainty.py.
 export function strangeness(score, logits, embedding, temperature, means) {
     if (score === "distance") {
         const mine = direction(embedding);
@@ -87,8 +88,8 @@ export function strangeness(score, logits, embedding, temperature, means) {
     return score === "probability" ? -1 / total : -temperature * (highest + Math.log(total));
 }
 
-// The numbers of the nearest of `known` directions to an embedding, the nearest first. Of a single
-// one it would say nothing that it is the nearest.
+// The indices of the `known` directions, the nearest to an embedding first. With a single one,
+// being the nearest means nothing, so there are none.
 export function nearest(known, embedding) {
     if (known.length < 2) return [];
     const mine = direction(embedding);

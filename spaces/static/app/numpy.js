@@ -1,4 +1,4 @@
-// Arrays that NumPy wrote: .npy files, and .npz files, which are ZIPs of them.
+// Reads NumPy arrays: .npy files and .npz files, which are ZIPs of .npy files.
 
 import {members} from "./zip.js";
 
@@ -9,7 +9,7 @@ const TYPES = {
     i4: (view, at) => view.getInt32(at, true),
 };
 
-// The numbers of an array, row by row, and its shape.
+// The values of an array in row-major order, and its shape.
 export function readArray(buffer) {
     const view = new DataView(buffer);
     const start = 10 + view.getUint16(8, true); // format 1.0

@@ -1,13 +1,14 @@
-// A file becomes an upright photo, by the rules of flowers_model/photo.py: EXIF's orientation, the
-// first picture, white where it is transparent, no colour management, nothing cut short.
+// Decodes a file into an upright photo, with the rules of flowers_model/photo.py: the EXIF
+// orientation is applied, only the first frame counts, transparency becomes white, there is no
+// colour management, and truncated files are refused.
 
 import {fit} from "./fit.js";
 
 const MAX_PIXELS = 120e6;
 const TYPES = {jpeg: "JPEG", png: "PNG", webp: "WebP", gif: "GIF", bmp: "BMP", avif: "AVIF"};
 
-// What a person can put right, by the name of what is told of it (page/words.json), and what goes
-// into that.
+// An error that the visitor can fix: the name of its text in page/words.json, and the values that
+// the text needs.
 export class PhotoError extends Error {
     constructor(word, values = {}) {
         super(word);
@@ -31,8 +32,8 @@ function kind(bytes) {
     return /hei[cxms]|hev[cxms]|mif1|msf1/.test(brands) ? "heic" : null;
 }
 
-// The pieces of a JPEG (before its picture), PNG or WebP: name and content of each; `whole` tells
-// whether the file has its end. Browsers show half a photo as if it were one.
+// The segments of a JPEG (up to its image data) or the chunks of a PNG or WebP, each with name and
+// content; `whole` tells whether the file is complete, since browsers show truncated photos too.
 function pieces(bytes, type) {
     const view = new DataView(bytes.buffer);
     const found = [];
@@ -60,7 +61,7 @@ function pieces(bytes, type) {
     return {found, whole: at <= bytes.length && (!png || found.at(-1)?.name === "IEND")};
 }
 
-// The check sum of a PNG's chunk, CRC-32.
+// The CRC-32 checksum of a PNG chunk.
 function crc(bytes) {
     let sum = ~0;
     for (const byte of bytes) {
@@ -70,8 +71,8 @@ function crc(bytes) {
     return ~sum >>> 0;
 }
 
-// EXIF's orientation, 1 to 8; 1 where there is none. It is taken out of the file's bytes, for some
-// browsers go by it, in some formats, whatever they are asked for.
+// The EXIF orientation, 1 to 8; 1 if there is none. In the file's bytes it is set to 1, because some
+// browsers apply it to some formats whatever the settings say.
 function takeOrientation(found, type) {
     const names = {jpeg: 0xe1, png: "eXIf", webp: "EXIF"};
     for (let {name, data} of found) {
@@ -94,7 +95,7 @@ function takeOrientation(found, type) {
         } catch (error) {
             if (!(error instanceof RangeError)) throw error; // damaged EXIF; the photo may be good
         }
-        // A PNG's chunk has a check sum, which is not right any more.
+        // The change has made the checksum of a PNG chunk wrong.
         if (type === "png") {
             const {buffer, byteOffset, length} = chunk;
             const sum = crc(new Uint8Array(buffer, byteOffset - 4, length + 4));
@@ -105,7 +106,8 @@ function takeOrientation(found, type) {
     return 1;
 }
 
-// How the stored picture, w by h, is laid on the upright one, as of `setTransform`.
+// By EXIF orientation, the transform that turns the stored image, w by h, upright, in the order of
+// the arguments of `setTransform`.
 const TURNS = {
     1: () => [1, 0, 0, 1, 0, 0],
     2: (w) => [-1, 0, 0, 1, w, 0],
@@ -125,7 +127,7 @@ export class Photo {
         [this.width, this.height] = turn > 4 ? [height, width] : [width, height];
     }
 
-    // A canvas on which a part of the upright photo is drawn, `scale` times as large, on white.
+    // Draws a part of the upright photo on a white canvas, scaled by `scale`.
     #canvas(left, top, right, bottom, scale = 1) {
         const size = (length) => Math.max(1, Math.round(scale * length));
         const canvas = new OffscreenCanvas(size(right - left), size(bottom - top));
@@ -150,7 +152,7 @@ export class Photo {
         return fit(read, this.width, this.height, size, crop);
     }
 
-    // A JPEG to show, of which no side is longer than `most`; of the middle square alone where asked.
+    // A JPEG for display with sides of at most `most` pixels; with `square`, of the centre alone.
     picture(most, square = false) {
         const {width, height} = this;
         const side = Math.min(width, height);
@@ -166,7 +168,7 @@ export class Photo {
     }
 }
 
-// Raises PhotoError for what is no photo that this browser can read, or not a whole one.
+// Throws a PhotoError if the file is truncated or not a photo that this browser can read.
 export async function decode(blob) {
     const bytes = new Uint8Array(await blob.arrayBuffer());
     if (!bytes.length) throw new PhotoError("empty");
@@ -174,7 +176,7 @@ export async function decode(blob) {
     if (type === null) throw new PhotoError("unreadable");
     const {found, whole} = ["jpeg", "png", "webp"].includes(type) ? pieces(bytes, type) : {whole: true};
     if (!whole) throw new PhotoError("cut_short");
-    // An AVIF or HEIC is turned by what its format itself says, in browsers as in Python.
+    // AVIF and HEIC carry their own rotation, which both browsers and Python apply.
     const turn = found ? takeOrientation(found, type) : 1;
     const settings = {imageOrientation: "from-image", colorSpaceConversion: "none"};
     let bitmap;

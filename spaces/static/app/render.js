@@ -1,9 +1,9 @@
-// An answer as HTML, as page/tabs/answer.py writes it. All that a bundle says is escaped.
+// Renders answers as HTML, as page/tabs/answer.py does. All text from a bundle is escaped.
 
 import {enlarge} from "./fit.js";
 
-const MASK = 64; // side of a map as it is drawn, pixels; the browser smooths it
-const SHADE = 0.8; // opacity over the places that the network did not look at
+const MASK = 64; // side of a drawn class map in pixels; the browser smooths it
+const SHADE = 0.8; // opacity of the shade where the network did not look
 
 const SIGNS = {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#x27;"};
 export const quote = (text) => text.replace(/[&<>"']/g, (sign) => SIGNS[sign]);
@@ -11,15 +11,15 @@ export const escape = (value) => quote(String(value).trim().replace(/\s+/g, " ")
 
 export class Renderer {
     // Args:
-    //     site: what spaces/static_site.py writes.
-    //     words: of the page's language, by name.
+    //     site: the contents of site.json, which spaces/static_site.py writes.
+    //     words: the texts in the page's language, by name.
     constructor(site, words) {
         this.site = site;
         this.words = words;
-        this.taught = []; // in this visit: name, its number, share that is right, and photos of each flower
+        this.taught = []; // per flower taught in this visit: name, label, share right, photos
     }
 
-    // All names that the model knows, in the order of their numbers.
+    // The names of all classes, in label order.
     get flowers() {
         const {flowers} = this.site;
         return [...flowers, ...this.taught.map(({name}) => name).filter((name) => !flowers.includes(name))];
@@ -33,7 +33,7 @@ export class Renderer {
         return value.toFixed(digits).replace(".", this.words.decimal);
     }
 
-    // A probability as HTML: never 0 %, nor 100 %, which no model can be sure of.
+    // A probability as HTML: never 0 % or 100 %, since no model can be that sure.
     percent(share) {
         const say = (value) => this.say("percent", {number: this.number(100 * value)});
         return share > 0.995 ? `&gt;${say(0.99)}` : share < 0.005 ? `&lt;${say(0.01)}` : say(share);
@@ -47,7 +47,7 @@ export class Renderer {
         return count === 1 ? this.words.one_photo : this.say("photos", {count});
     }
 
-    // What is told of what cannot be: a PhotoError, or what the worker makes of one.
+    // The text of an error: a PhotoError, or the worker's message made from one.
     reason({word, values, message}) {
         return word ? this.say(word, {needed: this.say("needed", {also: ""}), ...values}) : message;
     }
@@ -56,17 +56,17 @@ export class Renderer {
         return this.say("sorry", {reason: this.reason(error)});
     }
 
-    // Names of which one is right, so often as the model's label sets are meant to be.
+    // The names of a label set, with the coverage that it promises.
     oneOf(names) {
         return `${this.say("set", this.site.coverage)} ${names}`;
     }
 
-    // What to call a class.
+    // The display name of a class.
     shown(label) {
         return escape(this.site.display_names[label] ?? label);
     }
 
-    // The same, with its own name in small print where that misleads.
+    // The same, followed in small print by the class name if it differs.
     named(label) {
         if (!this.site.display_names[label]) return escape(label);
         return `${this.shown(label)} <small class="own">${this.say("own", {name: escape(label)})}</small>`;
@@ -82,7 +82,7 @@ export class Renderer {
         return credit && `<p class="credit">${this.say("credit", {credit})}</p>`;
     }
 
-    // A photo with its name, and who took it; taught ones have the numbers after the gallery's.
+    // A photo with its name and credit; the numbers of taught photos follow those of the gallery.
     figure(number) {
         const {photos} = this.site;
         if (number < photos.length) return `<figure>${this.photo(number)}${this.credit(number)}</figure>`;
@@ -94,7 +94,7 @@ export class Renderer {
         return `<figure><div class="photo"><img src="${url}" alt=""><span class="caption">${this.shown(name)}</span></div></figure>`;
     }
 
-    // The flowers that were taught, for the gallery.
+    // The cards of taught flowers, for the gallery.
     taughtCards() {
         const cards = this.taught.map(({name, label, right, photos}) => {
             const share = right === null ? "" : `<span class="right">${this.say("right_share", {share: this.share(right)})}</span>`;
@@ -104,9 +104,9 @@ export class Renderer {
         return cards.length ? `<h3>${this.say("teach_here")}</h3><ul class="cards">${cards.join("")}</ul>` : "";
     }
 
-    // The page of one flower, by its number.
+    // The page of one flower, by its label.
     // Args:
-    //     pages: of those that the model knew before.
+    //     pages: the pages of the flowers that the model knew before.
     flower(number, pages) {
         const name = this.flowers[number];
         const here = this.taught.find((one) => one.name === name);
@@ -117,7 +117,7 @@ export class Renderer {
             <h2 tabindex="-1" data-flower="${escape(name)}">${escape(name)}</h2>${section}`;
     }
 
-    // What was learned of each flower, its photos, and what is to be said of them.
+    // The result of teaching: the share right and the photos of each flower, with remarks.
     lesson() {
         const lines = this.taught.map(({name, right, photos}) => {
             const told = [`<b>${escape(name)}</b>`, this.photos(photos.length)];
@@ -153,8 +153,8 @@ export class Renderer {
     }
 
     // Args:
-    //     result: of the worker, with the addresses of the photos as `urls`.
-    //     known: the number of a labelled photo, null for a visitor's own.
+    //     result: the worker's answer; urls: the addresses of its photos.
+    //     known: the number of a labelled photo, null for a visitor's own photo.
     answer({prediction, seen, alike, milliseconds, crop}, urls, known) {
         const truth = known === null ? null : this.site.photos[known].label;
         const names = prediction.labels.map((label, i) => this.#name(i, label, prediction.probabilities[i]));
@@ -174,8 +174,8 @@ export class Renderer {
             </article>`;
     }
 
-    // The maps of an answer that is in the page, as shades that leave free the places that spoke for
-    // a name.
+    // Draws the class maps of an answer that is in the page: shades that stay clear where the photo
+    // supports a name.
     shade(place, {prediction, seen}) {
         for (const canvas of place.querySelectorAll("canvas.map")) {
             const {data, dims} = seen[canvas.closest("figure").dataset.seen].maps;

@@ -1,19 +1,19 @@
-// Teach it a flower: a name, photos, and what was learned of them; for this visit, and in this
-// browser alone.
+// The tab that teaches a flower: its name, its photos and the result. What is taught stays in this
+// browser and lasts for this visit.
 
 import {PhotoError} from "./photo.js";
 import {escape} from "./render.js";
 
 // Args:
-//     place: the tab; bar: what is taught, with the button that forgets it.
-//     renderer: learns what is taught, for all parts of the page.
-//     ask: gives a task to the worker; changed: is called when the page knows something else.
-// Returns what puts photos into the tab.
+//     place: the tab; bar: the list of taught flowers, with the button that forgets them.
+//     renderer: gets the taught flowers, for all parts of the page.
+//     ask: sends a task to the worker; changed: called when the taught flowers have changed.
+// Returns a function that adds photos to the tab.
 export function begin(place, bar, renderer, ask, changed) {
     const find = (selector) => place.querySelector(selector);
     const [name, input, strip, press, said, after] = ["input[type=text]", "input[type=file]", ".strip", ".press", ".said", ".after"].map(find);
     const {teaching} = renderer.site;
-    let chosen = []; // files, and their addresses
+    let chosen = []; // files and their object URLs
 
     const choose = (files) => {
         chosen.push(...files.map((file) => ({file, url: URL.createObjectURL(file)})));
@@ -32,7 +32,7 @@ export function begin(place, bar, renderer, ask, changed) {
             .join("");
     };
 
-    // The name as it is known already, else as it was written.
+    // The name as entered, or as the model spells it if it knows the flower.
     const named = () => {
         const written = name.value.trim().replace(/\s+/g, " ");
         if (!written || written.length > teaching.longest) throw new PhotoError("teach_no_name", {most: teaching.longest});
@@ -68,7 +68,7 @@ export function begin(place, bar, renderer, ask, changed) {
 
     input.addEventListener("change", () => {
         choose([...input.files]);
-        input.value = ""; // so that the same photo can be chosen again
+        input.value = ""; // lets the visitor choose the same photo again
     });
     strip.addEventListener("click", (event) => {
         const button = event.target.closest("button");

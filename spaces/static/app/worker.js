@@ -1,4 +1,4 @@
-// The network, beside the page so that the page stays quick: photos in, answers out.
+// Runs the network in a worker, so that the page stays responsive: photos in, answers out.
 
 import * as ort from "../runtime/ort.wasm.min.mjs";
 import {direction, Judge, nearest} from "./judge.js";
@@ -7,13 +7,13 @@ import {decode, PhotoError} from "./photo.js";
 import {logits} from "./teach/few_shot.js";
 import {Teacher} from "./teach/lesson.js";
 
-const PREVIEW = 800; // longest side of the photo that the page shows, pixels
-const THUMBNAIL = 112; // side, pixels: sharp at half that size, on a phone too
-const TAUGHT = 400; // longest side of what the page shows of a taught photo, pixels
+const PREVIEW = 800; // longest side in pixels of the photo that the page shows
+const THUMBNAIL = 112; // side in pixels; shown at half that size, so it is sharp on phones too
+const TAUGHT = 400; // longest side in pixels of a taught photo that the page shows
 const OUTPUTS = ["logits", "embedding", "class_maps"];
 const TO_TEACH = ["model/statistics.npz", "model/head.npz"]; // fetched once the page is ready
 
-// An error for the page: in words, where they are known.
+// The message that tells the page about an error: the name of a text, if there is one.
 const told = ({word, values, message}) => ({word, values, message});
 
 const root = new URL("../", import.meta.url);
@@ -44,7 +44,7 @@ async function open() {
     const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"));
     ort.env.wasm.wasmBinary = await new Response(stream).arrayBuffer();
     ort.env.wasm.wasmPaths = new URL("runtime/", root).href;
-    // Several threads need headers that not every host sends.
+    // Multiple threads require headers that not every host sends.
     ort.env.wasm.numThreads = self.crossOriginIsolated ? Math.min(4, navigator.hardwareConcurrency) : 1;
     const session = await ort.InferenceSession.create(model, {executionProviders: ["wasm"]});
     const {size, crop} = manifest.input;
@@ -53,12 +53,12 @@ async function open() {
         const photos = new ort.Tensor("float32", Float32Array.from(pixels), [1, size, size, 3]);
         return session.run({photos}, outputs);
     };
-    await run(null, OUTPUTS); // the first one takes longer
+    await run(null, OUTPUTS); // warm-up: the first run takes longer
     const judge = new Judge(manifest, means?.map(direction));
     return {run, size, crop, judge, known: known?.map(direction) ?? [], manifest, site};
 }
 
-// What the visitor has taught: photos by name, and what came of it, null for nothing.
+// What the visitor has taught: photos by name, and the resulting head and judge (null before that).
 let visit = new Map();
 let lesson = null;
 
@@ -67,10 +67,10 @@ const teacher = ready.then(async ({manifest, site}) => {
     const parts = await Promise.all(TO_TEACH.map((path) => fetchChecked(path, site.files[path], () => {}).then(readArrays)));
     return () => new Teacher(manifest, Object.assign({}, ...parts));
 });
-teacher.catch(() => {}); // it is told when it is needed
-let taught = null; // the same, once it has been needed
+teacher.catch(() => {}); // `study` reports the error when teaching is used
+let taught = null; // the Teacher, created when teaching is first used
 
-// The network with its last layer, or the one that was taught in its place.
+// Runs the network with its own last layer, or with the taught one in its place.
 async function see(photo) {
     const {run, judge} = await ready;
     if (!lesson) {
@@ -90,10 +90,11 @@ async function see(photo) {
     };
 }
 
-// A file of the site, kept by the browser; it is what the site's list says, or an error.
+// Fetches a file of the site or takes it from the browser's cache; throws if it does not have the
+// size and SHA-256 that site.json gives.
 async function fetchChecked(path, {size, sha256}, progress) {
     const key = new URL(`${path}?sha256=${sha256}`, root);
-    // Without a secure connection, browsers offer neither.
+    // Browsers offer `caches` and `crypto.subtle` only on secure connections.
     const cache = await self.caches?.open("flowers-files").catch(() => null);
     const kept = await cache?.match(key);
     if (kept) {
@@ -115,11 +116,11 @@ async function fetchChecked(path, {size, sha256}, progress) {
     const hex = (buffer) => Array.from(new Uint8Array(buffer), (b) => b.toString(16).padStart(2, "0")).join("");
     const right = data.byteLength === size && (!crypto.subtle || hex(await crypto.subtle.digest("SHA-256", data)) === sha256);
     if (!right) throw new PhotoError("arrived_damaged", {path});
-    await cache?.put(key, new Response(data)).catch(() => {}); // no room: it is fetched again
+    await cache?.put(key, new Response(data)).catch(() => {}); // storage full: not cached
     return data;
 }
 
-// The answer to photos of one plant.
+// Classifies the photos of one plant together.
 async function look(files) {
     const {crop, known, site} = await ready;
     const started = performance.now();
@@ -146,7 +147,7 @@ async function look(files) {
     const answers = each.map(({answer}) => answer);
     const whole = answers.length > 1 ? judge.together(answers) : answers[0];
     const own = [...visit.values()].flat().map(({embedding}) => direction(embedding));
-    // A taught photo's number comes after those of the gallery.
+    // The numbers of taught photos follow those of the gallery.
     const number = (i) => (i < known.length ? i : site.photos.length + i - known.length);
     return {
         prediction: judge.predict(whole, 5),
@@ -158,7 +159,7 @@ async function look(files) {
     };
 }
 
-// One of many photos.
+// Classifies one of many photos.
 async function name([file]) {
     const photo = await decode(file);
     try {
@@ -170,12 +171,12 @@ async function name([file]) {
     }
 }
 
-// What takes a while and does not depend on the photos, while they are chosen.
+// The slow part of teaching that does not depend on the photos, done while the visitor chooses them.
 async function study() {
     taught ??= (await teacher)();
 }
 
-// More photos of a flower, by its name. Returns what is taught by now.
+// Adds photos of a flower and teaches everything again. Returns all flowers taught so far.
 async function teach(files, {name}) {
     const {run} = await ready;
     await study();
@@ -208,7 +209,7 @@ async function forget() {
     return [];
 }
 
-// The network's input, for those who compare it with Python's.
+// The network's input, to compare with Python's.
 async function prepare([file]) {
     const {size, crop} = await ready;
     const photo = await decode(file);

@@ -1,16 +1,16 @@
-// The photos in a ZIP, read one at a time as page/server/uploads.py reads them: nothing is unpacked to a
-// disk, and bytes are counted as they come out.
+// Reads the photos in a ZIP one at a time, as page/server/uploads.py does: nothing is unpacked to
+// disk, and decompressed bytes are counted as they arrive.
 
 import {PhotoError} from "./photo.js";
 
-const FILE = 50 * 2 ** 20; // bytes of one photo
+const FILE = 50 * 2 ** 20; // most bytes of one photo
 
 export const isZip = async (file) => {
     const start = new Uint8Array(await file.slice(0, 4).arrayBuffer());
     return start[0] === 0x50 && start[1] === 0x4b && (start[2] === 3 || start[2] === 5);
 };
 
-// As is_clutter of flowers_model/files.py.
+// Same as is_clutter in flowers_model/files.py.
 const clutter = (name) => {
     const folders = name.split("/");
     const last = folders.pop().toLowerCase();
@@ -18,7 +18,7 @@ const clutter = (name) => {
     return last.startsWith(".") || ["thumbs.db", "desktop.ini"].includes(last) || folders.some(hidden);
 };
 
-// Name and `read` of each file in it; `read` gives a Blob, or raises PhotoError.
+// The name of each file in the ZIP and its `read`, which returns a Blob or throws a PhotoError.
 export async function members(file) {
     const damaged = new PhotoError("zip_damaged");
     const tail = await file.slice(Math.max(0, file.size - 66000)).arrayBuffer();

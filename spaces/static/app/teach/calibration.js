@@ -1,4 +1,4 @@
-// Probabilities, refusal and label sets fitted on held-out answers: flowers_model/calibration.py.
+// Fits temperature, refusal and label sets on held-out answers, like flowers_model/calibration.py.
 
 import {ranked, softmax} from "../judge.js";
 import {quantile} from "./matrix.js";
@@ -21,7 +21,7 @@ export function fitTemperature(logits, labels, weights) {
     return Math.exp(goldenSection(loss, Math.log(0.05), Math.log(20)));
 }
 
-// The rows of each source that promises are kept for; all rows as one if each has too few.
+// The rows of each source that the promises hold for; if all are too small, all rows as one source.
 export function largeSources(sources) {
     const large = sources.filter((rows) => rows.length >= SOURCE_PHOTOS);
     return large.length ? large : [sources.flat().sort((a, b) => a - b)];
@@ -34,7 +34,7 @@ export function refusalBounds(scores, sources, keeps) {
     return {center, threshold: Math.max(...bounds, center + 1e-9 + 1e-6 * Math.abs(center))};
 }
 
-// The limit with which the label sets of each source hold the right name this often.
+// The limit with which the label sets of each source contain the right name this often.
 export function labelSetLimit(logits, temperature, labels, sources, coverage) {
     const needed = logits.map((values, i) => {
         const shares = softmax(values, temperature);
@@ -47,13 +47,13 @@ export function labelSetLimit(logits, temperature, labels, sources, coverage) {
     return Math.max(...sources.map((rows) => conformalQuantile(rows.map((i) => needed[i]), coverage)));
 }
 
-// The score that a further photo stays at or below with at least this probability.
+// The bound that the score of a new photo does not exceed, with at least this probability.
 function conformalQuantile(scores, coverage) {
     const rank = Math.ceil((scores.length + 1) * coverage);
     return rank <= scores.length ? Float64Array.from(scores).sort()[rank - 1] : 1;
 }
 
-// Where a function with one minimum between `low` and `high` has it, to 1e-6.
+// The position of the only minimum of a function between `low` and `high`, to within 1e-6.
 function goldenSection(loss, low, high) {
     const share = (Math.sqrt(5) - 1) / 2;
     let [left, right] = [high - share * (high - low), low + share * (high - low)];

@@ -1,20 +1,21 @@
-// A head that grows, as flowers_model/few_shot.py: the same draws, the same loss, the same columns.
+// Adds columns to the head for new classes, with the same result as flowers_model/few_shot.py.
 
 import {Normals} from "./random.js";
 import {cholesky, dot, forward, gram, joined, less, mean, product, quantile, row, spread, transposed} from "./matrix.js";
 
-const DRAWS = 20; // embeddings that are drawn of each class
-const SHRINKAGE = 0.3; // of the shared covariance towards a sphere; of that of the means, half
-// What an old class counts in the mean, against a new one: what is drawn of it, its held-out photos.
+const DRAWS = 20; // embeddings sampled per class
+const SHRINKAGE = 0.3; // of the shared covariance towards a sphere; that of the means uses 0.5
+// The weights of an old class relative to a new one: of its sampled embeddings and, on average, of
+// its held-out photos.
 const [DRAWN, HELD_OUT] = [0.5, 0.5];
-const REAL = 0.7; // what the photos of a new class count, against what is drawn of it
-const STRANGERS = 2; // what all photos of other things count together, against one class
-const UNKNOWN = 0.1; // the quantile of the held-out photos' logits that the further logit is at
-const PENALTY = 2.6e-3; // of the squared distance of a column from where it starts
-const ALIKE = 0.5; // of the photos of a class, how many a stranger may look more like it than
+const REAL = 0.7; // the weight of a new class's photos; its sampled embeddings have the rest
+const STRANGERS = 2; // the weight of all photos of other things together, relative to one class
+const UNKNOWN = 0.1; // the quantile of the held-out photos' log-sum-exp that sets the extra logit
+const PENALTY = 2.6e-3; // on the squared distance of a column from its initial value
+const ALIKE = 0.5; // the quantile of a class's own similarities that a stranger must stay below
 const STEPS = 100;
 
-// A covariance with `share` of a sphere of the same trace.
+// A covariance mixed with `share` of a sphere of the same trace.
 function shrunk(covariance, n, share) {
     let trace = 0;
     for (let i = 0; i < n; i++) trace += covariance[i * (n + 1)];
@@ -24,14 +25,14 @@ function shrunk(covariance, n, share) {
 
 const cosine = (a, b) => dot(a, b) / Math.max(Math.sqrt(dot(a, a) * dot(b, b)), 1e-12);
 
-// The logits of an embedding: kernel (D, C) lies column by column, so that a column is one piece.
+// The logits of an embedding; the kernel (D, C) is stored column by column.
 export const logits = ({kernel, bias}, embedding) =>
     bias.map((value, k) => value + dot(row(kernel, k, embedding.length), embedding));
 
-// What does not depend on what is taught: the embeddings that stand for the old classes' photos.
+// What does not depend on the taught photos, such as the samples that stand for the old classes.
 export class Past {
     // Args:
-    //     statistics: of the bundle; head: its last layer.
+    //     statistics: those of the bundle; head: its last layer.
     constructor(statistics, head) {
         Object.assign(this, {statistics, head});
         const {depth: n, means} = statistics;
@@ -56,8 +57,8 @@ export class Past {
         return Array.from({length: rows.length / n}, (_, i) => logits(this.head, row(rows, i, n)));
     }
 
-    // Where the mean of a new class is likely to be, and how its photos spread around it, by how
-    // many photos there are of it: `within / n` is how far their mean is off.
+    // The factors that estimate the mean of a new class and the spread of its photos, for a number
+    // of photos n, whose own mean has a covariance of `within / n`.
     trust(photos) {
         if (!this.trusts.has(photos)) {
             const {depth: n} = this.statistics;
@@ -73,10 +74,10 @@ export class Past {
 
 // The head with new columns for taught classes.
 // Args:
-//     temperature: of the calibrated probabilities.
-//     rows: embeddings of the taught photos; labels: their classes, those from the number of the
-//         head's on are new.
-//     guess: a head with such columns, near which the new ones are likely to be found sooner.
+//     temperature: that of the calibrated probabilities.
+//     rows: embeddings of the taught photos; labels: their classes; labels beyond the head's
+//         classes are new ones.
+//     guess: a head with the same columns, which the search starts from to converge sooner.
 export function grown(past, temperature, rows, labels, guess = null) {
     const {statistics, head} = past;
     const n = statistics.depth;
@@ -91,7 +92,7 @@ export function grown(past, temperature, rows, labels, guess = null) {
     }
 
     const lesson = gather(past, rows, labels, taught);
-    // A photo may also be of nothing that is known: a further logit, the same for all photos.
+    // An extra logit, the same for all photos, stands for "none of the known classes".
     const heldOut = past.heldOutLogits.map((values) => logSumExp(values, [], temperature));
     const unknown = heldOut.length ? quantile(heldOut, UNKNOWN) : -Infinity;
     const rest = lesson.logits.map((values) => logAddExp(logSumExp(values, taught, temperature), unknown));
@@ -138,8 +139,8 @@ export function grown(past, temperature, rows, labels, guess = null) {
     return {kernel: head.narrow ? kernel.map(narrowed) : kernel.map(Math.fround), bias, narrow: head.narrow};
 }
 
-// What is learned from: rows, their classes (-1 for strangers), what each counts, and what the old
-// head says of them.
+// The training set: rows, their classes (-1 for strangers) and weights, and their logits from the
+// old head.
 function gather(past, embeddings, labels, taught) {
     const {statistics, head, center, within, between} = past;
     const n = statistics.depth;
@@ -156,7 +157,7 @@ function gather(past, embeddings, labels, taught) {
     for (const label of taught) {
         const own = embeddings.filter((_, i) => labels[i] === label);
         if (label < known) {
-            // What is drawn stands for the photos that are not there.
+            // The sampled embeddings stand for the old photos, which are not available.
             const real = own.length / (own.length + statistics.counts[label]);
             add(own, label, real);
             parts[label].share = 1 - real;
@@ -203,7 +204,7 @@ function gather(past, embeddings, labels, taught) {
     };
 }
 
-// The numbers of the photos of other things, without those that look like what is taught.
+// The indices of the photos of other things, without those that look like a taught class.
 function strangers(statistics, embeddings, labels, taught, center) {
     const n = statistics.depth;
     let kept = [...Array(statistics.strangers.length / n).keys()];
@@ -219,7 +220,7 @@ function strangers(statistics, embeddings, labels, taught, center) {
     return kept;
 }
 
-// Of the logits of all classes but the taught ones, at the temperature.
+// The log-sum-exp of the logits of all classes except the taught ones, at the temperature.
 function logSumExp(values, taught, temperature) {
     let top = -Infinity;
     for (let k = 0; k < values.length; k++) if (values[k] > top && !taught.includes(k)) top = values[k];
@@ -228,10 +229,10 @@ function logSumExp(values, taught, temperature) {
     return top / temperature + Math.log(total);
 }
 
-// log(exp(a) + exp(b)) of finite `a`.
+// log(exp(a) + exp(b)) for finite `a`.
 const logAddExp = (a, b) => Math.max(a, b) + Math.log1p(Math.exp(-Math.abs(a - b)));
 
-// Where a smooth convex function is smallest, by L-BFGS with a memory of ten steps.
+// The minimum of a smooth convex function, found by L-BFGS with a history of ten steps.
 function minimized(loss, start) {
     let place = start;
     let [value, slope] = loss(place);
@@ -273,7 +274,7 @@ function minimized(loss, start) {
     return place;
 }
 
-// The nearest number that float16 holds, among two the even one.
+// Rounds to the nearest float16 value, ties to even.
 function narrowed(value) {
     const size = Math.max(Math.abs(value), 2 ** -14);
     const step = 2 ** (Math.floor(Math.log2(size)) - 10);

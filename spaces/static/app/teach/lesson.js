@@ -1,21 +1,21 @@
-// What teaching comes to, as flowers_model/lesson.py: the new head, calibrated anew, and what the
-// taught photos tell about themselves. Figures that only a bundle's card shows are left out.
+// Teaches a model, as flowers_model/lesson.py does: the new head, its calibration, and how the
+// model answers the taught photos. Figures that only a bundle's card shows are left out.
 
 import {direction, strangeness} from "../judge.js";
 import {fitTemperature, labelSetLimit, largeSources, refusalBounds} from "./calibration.js";
 import {grown, logits, Past} from "./few_shot.js";
 import {argmax, row, transposed} from "./matrix.js";
 
-const FOLDS = 5; // in which photos are held out; classes of up to as many photos one by one
+const FOLDS = 5; // for held-out answers; up to five photos are held out one by one
 
 // A model that can be taught.
 export class Teacher {
     // Args:
-    //     manifest: of the bundle; arrays: of its statistics.npz, and its last layer.
+    //     manifest: the bundle's manifest; arrays: those of its statistics.npz and head.npz.
     constructor(manifest, arrays) {
         const numbers = Object.fromEntries(Object.entries(arrays).map(([name, {data}]) => [name, data]));
         const [, depth] = arrays.means.shape;
-        const covariance = new Float64Array(depth * depth); // of which the file has the upper triangle
+        const covariance = new Float64Array(depth * depth); // the file has its upper triangle
         for (let i = 0, at = 0; i < depth; i++)
             for (let j = i; j < depth; j++, at++) covariance[i * depth + j] = covariance[j * depth + i] = numbers.covariance[at];
         this.manifest = manifest;
@@ -25,9 +25,9 @@ export class Teacher {
     }
 
     // Args:
-    //     photos: class names, each with the embeddings of one photo or more.
-    // Returns what the model is then, and of each taught class the share of its photos that are
-    // right by the others, null where that cannot be said, and of each photo what is said of it then.
+    //     photos: pairs of a class name and the embeddings of its photos, at least one.
+    // Returns the taught model and, for each taught class, what a model taught without a photo says
+    // of it, and the share that is right (null for a single photo).
     teach(photos) {
         const {statistics, past} = this;
         const {class_names, calibration} = this.manifest;
@@ -63,8 +63,8 @@ export class Teacher {
         return {manifest, head, means, classes};
     }
 
-    // Answers to photos that had no part in them: the bundle's own, and the taught ones as a source
-    // of their own.
+    // Held-out answers: those to the bundle's held-out photos, and those to the taught photos,
+    // which form a source.
     #judged(head, rows, labels, answers) {
         const {held_out, held_out_labels, held_out_sources, depth: n} = this.statistics;
         const embeddings = Array.from(held_out_labels, (_, i) => row(held_out, i, n));
@@ -78,9 +78,9 @@ export class Teacher {
     }
 }
 
-// The logits of each taught photo from a head that was grown without it; null of a single one.
+// The logits of each taught photo from a head that was grown without it; null for a single photo.
 // Args:
-//     head: grown with all of them, near which the others are.
+//     head: grown with all photos; the search for the other heads starts there.
 function heldOutAnswers(past, temperature, rows, labels, head) {
     const places = labels.map((label, i) => labels.slice(0, i).filter((one) => one === label).length);
     const single = labels.map((label) => labels.filter((one) => one === label).length === 1);
@@ -97,8 +97,8 @@ function heldOutAnswers(past, temperature, rows, labels, head) {
     return answers;
 }
 
-// Temperature, refusal threshold and limit of the label sets: each of the old sources counts the
-// same, and the promises hold for every large one.
+// Fits temperature, refusal threshold and limit of the label sets again: all old sources have the
+// same weight, and the promises hold for every large source.
 function recalibrated(calibration, judged, means) {
     const numbers = [...new Set(judged.sources)].sort((a, b) => a - b);
     const sources = numbers.map((number) => judged.sources.flatMap((one, i) => (one === number ? [i] : [])));
@@ -119,7 +119,7 @@ function recalibrated(calibration, judged, means) {
     return {...calibration, temperature, refusal, label_sets: sets};
 }
 
-// The classes' mean embeddings with the new photos in, as rows.
+// The classes' mean embeddings, updated with the new photos, as rows.
 function newMeans({means, counts, depth: n}, count, rows, labels) {
     return Array.from({length: count}, (_, label) => {
         const own = rows.filter((_, i) => labels[i] === label);

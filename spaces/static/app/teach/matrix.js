@@ -1,7 +1,7 @@
-// What teaching needs of linear algebra. A matrix is a Float64Array, row by row.
+// Linear algebra for teaching. A matrix is a Float64Array in row-major order.
 
-// The product of `n` numbers of a, from place i on, and as many of b. Four sums at a time, since each
-// addition waits for the one before it.
+// The dot product of `n` values of a from index i and n values of b from index j. Four partial
+// sums, since each addition waits for the one before it.
 export function product(a, i, b, j, n) {
     let [first, second, third, fourth] = [0, 0, 0, 0];
     let k = 0;
@@ -17,7 +17,7 @@ export function product(a, i, b, j, n) {
 
 export const dot = (a, b) => product(a, 0, b, 0, a.length);
 
-// The lower triangle whose product with its transpose is a positive definite matrix, `n` by `n`.
+// The Cholesky factor, lower triangular, of a positive definite matrix of `n` by `n`.
 export function cholesky(matrix, n) {
     const root = new Float64Array(n * n);
     for (let i = 0; i < n; i++)
@@ -28,7 +28,7 @@ export function cholesky(matrix, n) {
     return root;
 }
 
-// Solves `root @ x = right` for each row of `right`, as rows again.
+// Solves `root @ x = row` for each row by forward substitution; the solutions are rows too.
 export function forward(root, rows, n) {
     const found = Float64Array.from(rows);
     for (let start = 0; start < found.length; start += n)
@@ -37,7 +37,7 @@ export function forward(root, rows, n) {
     return found;
 }
 
-// `rows @ root.T` of a lower triangle.
+// `rows @ root.T`, where `root` is lower triangular.
 export function spread(root, rows, n) {
     const found = new Float64Array(rows.length);
     for (let start = 0; start < rows.length; start += n)
@@ -45,7 +45,7 @@ export function spread(root, rows, n) {
     return found;
 }
 
-// `rows @ rows.T`, of rows of length n.
+// `rows @ rows.T`, for rows of length n.
 export function gram(rows, n) {
     const count = rows.length / n;
     const found = new Float64Array(count * count);
@@ -67,7 +67,7 @@ export function mean(rows, n) {
     return found.map((sum) => sum / (rows.length / n));
 }
 
-// The same numbers, taken from each row.
+// Subtracts `center` from each row.
 export const less = (rows, center) => rows.map((value, place) => value - center[place % center.length]);
 
 export const row = (rows, number, n) => rows.subarray(number * n, (number + 1) * n);
@@ -82,7 +82,7 @@ export function joined(parts) {
     return found;
 }
 
-// As numpy.quantile.
+// Same as numpy.quantile.
 export function quantile(values, share) {
     const sorted = Float64Array.from(values).sort();
     const place = share * (sorted.length - 1);

@@ -1,19 +1,20 @@
-// Normal numbers as `numpy.random.default_rng(0).standard_normal` draws them: O'Neill's PCG64 and the
-// ziggurat of Marsaglia and Tsang with 256 steps, so that what is learned here is what Python learns.
+// The same random normal numbers as `numpy.random.default_rng(0).standard_normal`: O'Neill's PCG64
+// and the ziggurat method of Marsaglia and Tsang with 256 layers, so that teaching gives the same
+// result as in Python.
 
 const MULTIPLIER = 0x2360ed051fc65da44385df649fccf645n;
 const STATE = 35399562948360463058890781895381311971n; // of seed 0
 const INCREMENT = 87136372517582989555478159403783844777n;
 
-// The ziggurat: where its steps end, from the top down; its tail begins at TAIL.
+// The ziggurat: the right edges of its layers, from the top down; its tail begins at TAIL.
 const TAIL = 3.654152885361009;
-const AREA = 0.004928673233974655; // of each step
+const AREA = 0.004928673233974655; // of each layer
 const density = (x) => Math.exp(-0.5 * x * x);
 const ENDS = new Float64Array(257);
 ENDS[256] = AREA / density(TAIL);
 ENDS[255] = TAIL;
 for (let i = 254; i > 0; i--) ENDS[i] = Math.sqrt(-2 * Math.log(AREA / ENDS[i + 1] + density(ENDS[i + 1])));
-// Step 0 is the tail's: NumPy keeps it first, with the widest end.
+// Layer 0 is the one with the tail: NumPy stores it first, with the widest edge.
 const width = (step) => (step ? ENDS[step] : ENDS[256]);
 const WIDTHS = Float64Array.from({length: 256}, (_, step) => width(step) / 2 ** 52);
 const INSIDE = Float64Array.from({length: 256}, (_, step) => (2 ** 52 * (step ? ENDS[step - 1] : TAIL)) / width(step));
