@@ -1,23 +1,22 @@
-"""A head that grows: columns for new classes from a few embeddings, beside the old columns.
+"""Add columns for new classes to the head, from a few embeddings of each; the old columns stay.
 
-The columns are those of a logistic regression on four kinds of embeddings:
+The new columns are fitted by logistic regression on four kinds of embeddings:
 
-- the old classes, drawn anew from their means and their shared covariance (generative replay: no
-  old photo is needed);
+- samples of the old classes, drawn from their means and shared covariance (generative replay, which
+  needs no old photo);
 - the held-out photos of the old classes, which lie farther from the means than training photos do
   (rehearsal);
-- the photos of the taught classes, and more drawn around where the mean of such a class is likely
-  to be, given how far the means of classes lie apart (probabilistic linear discriminant analysis:
-  Ioffe, 2006, https://doi.org/10.1007/11744085_41). Of one photo that is nearly anywhere, of ten
-  close to their mean;
+- the photos of the taught classes, and samples around the likely mean of each. That mean is
+  estimated from the photos and from how far apart the means of all classes lie (probabilistic
+  linear discriminant analysis: Ioffe, 2006, https://doi.org/10.1007/11744085_41). With one photo it
+  is very uncertain; with ten it is close to the mean of the photos;
 - photos of other things, which no new column may claim.
 
-A photo may also be of nothing that is known: a further logit, the same for all photos, as high as
-the logits of doubtful photos are together. The new columns have to rise above it, or their photos
-would be refused by their free energy.
+An extra logit, the same for all photos, stands for "none of the known classes". It is as high as
+the log-sum-exp of the logits of a doubtful photo. The new columns have to rise above it, or their
+photos would be refused by the free energy score.
 
-The other columns stay as they are, and all are on the scale of the calibrated probabilities.
-Plain NumPy.
+All columns are on the scale of the calibrated probabilities. Plain NumPy.
 """
 
 from __future__ import annotations
@@ -30,16 +29,17 @@ from flowers_model.grow import Head
 from flowers_model.statistics import Statistics
 from flowers_model.uncertainty import log_sum_exp
 
-DRAWS = 20  # embeddings that are drawn of each class
-SHRINKAGE = 0.3  # of the shared covariance towards a sphere; of that of the means, half
-# What an old class counts in the mean, against a new one: what is drawn of it, its held-out photos.
+DRAWS = 20  # embeddings sampled per class
+SHRINKAGE = 0.3  # of the shared covariance towards a sphere; that of the means uses 0.5
+# The weights of an old class relative to a new one: of its samples and, on average, of its held-out
+# photos.
 DRAWN, HELD_OUT = 0.5, 0.5
-REAL = 0.7  # what the photos of a new class count, against what is drawn of it
-STRANGERS = 2.0  # what all photos of other things count together, against one class
-UNKNOWN = 0.1  # the quantile of the held-out photos' logits that the further logit is at
-# Of the squared distance of a column from where it starts, for embeddings whose values are about 1.
+REAL = 0.7  # the weight of a new class's photos; its samples have the rest
+STRANGERS = 2.0  # the weight of all photos of other things together, relative to one class
+UNKNOWN = 0.1  # the quantile of the held-out photos' log-sum-exp that sets the extra logit
+# On the squared distance of a column from its initial value, for embeddings with values around 1.
 PENALTY = 2.6e-3
-ALIKE = 0.5  # of the photos of a class, how many a photo of other things may look more like it than
+ALIKE = 0.5  # the quantile of a class's own similarities that a stranger must stay below
 STEPS = 100
 
 
@@ -55,11 +55,11 @@ def grown(
     >>> head = grown(read_head(folder), statistics, 1.0, embeddings, np.full(10, 102))
 
     Args:
-        head: of C classes, the first C of `statistics`.
-        temperature: of the calibrated probabilities.
-        embeddings: of the taught photos, `(T, D)`.
-        labels: int `(T,)`; numbers below C are of known classes, whose columns are fitted anew,
-            those from C on of new ones, without a gap.
+        head: a head for C classes, the first C of `statistics`.
+        temperature: that of the calibrated probabilities.
+        embeddings: those of the taught photos, `(T, D)`.
+        labels: int `(T,)`. Labels below C are known classes, whose columns are fitted again; labels
+            from C on are new classes, without gaps.
     """
     embeddings = np.asarray(embeddings, np.float64)
     known = len(head.bias)
@@ -67,7 +67,7 @@ def grown(
     count = max(known, int(taught.max()) + 1)
     kernel = np.hstack([head.kernel, np.zeros((len(head.kernel), count - known))])
     bias = np.concatenate([head.bias, np.zeros(count - known)])
-    # The sum of all columns says nothing: a new one begins as their mean does.
+    # Adding the same vector to all columns changes nothing, so a new one starts at their mean.
     kernel[:, known:] = head.kernel.mean(axis=1, keepdims=True)
     bias[known:] = head.bias.mean()
 
@@ -77,7 +77,7 @@ def grown(
     if len(statistics.held_out):
         held_out = log_sum_exp(statistics.held_out @ head.kernel + head.bias, temperature)
         rest = np.logaddexp(rest, np.quantile(held_out, UNKNOWN))
-    right = classes[:, None] == taught  # (rows, taught); of other classes and strangers, none
+    right = classes[:, None] == taught  # (rows, taught); all False for other classes and strangers
 
     start = np.vstack([kernel[:, taught], bias[taught]]) / temperature
     penalty = PENALTY * np.mean(np.square(embeddings))
@@ -98,7 +98,7 @@ def grown(
 
     columns = _minimized(loss, start.ravel()).reshape(start.shape) * temperature
     kernel[:, taught], bias[taught] = columns[:-1], columns[-1]
-    if np.array_equal(head.kernel.astype(np.float16), head.kernel):  # so that it stays narrow
+    if np.array_equal(head.kernel.astype(np.float16), head.kernel):  # keep float16 precision
         kernel = kernel.astype(np.float16)
     return Head(kernel.astype(np.float32), bias.astype(np.float32))
 
@@ -106,7 +106,7 @@ def grown(
 def _lesson(
     statistics: Statistics, known: int, embeddings: np.ndarray, labels: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Embeddings `(n, D)` to learn from, their classes, -1 for strangers, and what each counts."""
+    """The training set: embeddings `(n, D)`, their classes (-1 for strangers), and weights."""
     random = np.random.default_rng(0)
     within = shrunk(statistics.covariance.astype(np.float64), SHRINKAGE)
     root = np.linalg.cholesky(within)
@@ -122,18 +122,18 @@ def _lesson(
     taught = np.unique(labels)
     for label in taught:
         own = embeddings[labels == label]
-        if label < known:  # what is drawn stands for the photos that are not there
+        if label < known:  # the samples stand for the old photos, which are not available
             real = len(own) / (len(own) + statistics.counts[label])
             parts += [(own, label, real)]
             parts[label] = (*parts[label][:2], 1 - real)
             continue
         parts.append((own, label, REAL))
-        # The mean of n photos is off by `within / n`; this weighs it against all classes' means.
+        # The mean of n photos has a covariance of `within / n`; weigh it against the other classes.
         trust = np.linalg.solve(between + within / len(own), between).T
         mean = center + trust @ (own.mean(axis=0) - center)
         spread = within + between - trust @ between
         parts.append((drawn(mean, np.linalg.cholesky((spread + spread.T) / 2)), label, 1 - REAL))
-    # Those of a class that is fitted anew would hold it where it was.
+    # Held-out photos of a class that is fitted again would keep its column where it was.
     replayed = (statistics.held_out_labels < known) & ~np.isin(statistics.held_out_labels, taught)
     for label in np.unique(statistics.held_out_labels[replayed]):
         own = statistics.held_out[statistics.held_out_labels == label].astype(np.float64)
@@ -150,14 +150,14 @@ def _lesson(
 def _strangers(
     statistics: Statistics, embeddings: np.ndarray, labels: np.ndarray, center: np.ndarray
 ) -> np.ndarray:
-    """Photos of other things, without those that look like what is taught: they may show it."""
+    """Photos of other things, without those that look like a taught class, which they may show."""
     strangers = statistics.strangers.astype(np.float64)
     keep = np.ones(len(strangers), bool)
     for label in np.unique(labels):
         own = embeddings[labels == label] - center
         if len(own) < 2:
             continue
-        rest = (own.sum(axis=0) - own) / (len(own) - 1)  # the mean of all but each one
+        rest = (own.sum(axis=0) - own) / (len(own) - 1)  # leave-one-out means
         usual = np.quantile(_cosines(own, rest), ALIKE)
         keep &= _cosines(strangers - center, own.mean(axis=0)) < usual
     return strangers[keep]
@@ -169,7 +169,7 @@ def _cosines(rows: np.ndarray, others: np.ndarray) -> np.ndarray:
 
 
 def shrunk(covariance: np.ndarray, share: float) -> np.ndarray:
-    """A covariance with `share` of a sphere of the same trace; positive definite."""
+    """A covariance mixed with `share` of a sphere of the same trace; positive definite."""
     depth = len(covariance)
     variance = max(np.trace(covariance) / depth, 1e-12)
     return (1 - share) * covariance + share * variance * np.eye(depth)
@@ -178,7 +178,7 @@ def shrunk(covariance: np.ndarray, share: float) -> np.ndarray:
 def _minimized(
     loss: Callable[[np.ndarray], tuple[float, np.ndarray]], start: np.ndarray
 ) -> np.ndarray:
-    """Where a smooth convex function is smallest, by L-BFGS with a memory of ten steps."""
+    """The minimum of a smooth convex function, found by L-BFGS with a history of ten steps."""
     place = start
     value, slope = loss(place)
     moves: list[tuple[np.ndarray, np.ndarray, float]] = []

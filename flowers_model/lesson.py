@@ -38,7 +38,7 @@ from flowers_model.photo import Photo, PhotoError, decode, reduced
 from flowers_model.statistics import Statistics, read_statistics, write_statistics
 from flowers_model.uncertainty import SCORES, refused, softmax
 
-FEW = 3  # photos of a class, below which there is a warning
+FEW = 3  # fewer photos of a new class than this give a warning
 FOLDS = 5  # for held-out answers; up to five photos are held out one by one
 TAUGHT = "## Taught from a few photos"
 
@@ -74,11 +74,11 @@ class Lesson:
         classifier: the taught model; it shares the network of the original model.
         head: the network's new last layer.
         statistics: statistics for further teaching.
-        classes: what the manifest says of each taught class, of this lesson alone.
-        notes: what is to be said of the photos, a sentence each.
+        classes: the manifest's entries for the classes taught in this lesson.
+        notes: remarks about the photos, one sentence each.
         examples: the photos by class.
-        answers: what the model says of each of them when taught without it, and whether it would
-            refuse it; None for a class's only photo.
+        answers: for each photo, the name that a model taught without it gives, and whether that
+            model would refuse it; None for a class's only photo.
     """
 
     classifier: Teachable
@@ -90,13 +90,13 @@ class Lesson:
     answers: dict[str, list[tuple[str, bool] | None]]
 
     def write(self, output: str | pathlib.Path, gallery: int = 2) -> Teachable:
-        """Write the bundle of the taught model, and open it.
+        """Write the bundle of the taught model and open it.
 
         >>> lesson.write("tulips").classify("photo.jpg")
 
         Args:
             output: a folder that does not exist yet.
-            gallery: number of photos of each taught class in its gallery.
+            gallery: number of photos of each taught class to add to the gallery.
 
         Raises:
             UserError: if `output` exists or cannot be written.
@@ -165,7 +165,7 @@ class TaughtEngine:
         self._head = head
 
     def run(self, photos: np.ndarray, outputs: Sequence[str] = ("logits",)) -> list[np.ndarray]:
-        """As `flowers_model.engine.Engine`."""
+        """Same as in `flowers_model.engine.Engine`."""
         made_of = {"logits": "embedding", "class_maps": "features"}
         needed = list(dict.fromkeys(made_of.get(name, name) for name in outputs))
         values = dict(zip(needed, self._engine.run(photos, needed), strict=True))
@@ -189,12 +189,12 @@ def teach(
     >>> lesson.write("tulips")
 
     Args:
-        photos: by class name. A class that the model knows is improved.
-        data: where they come from, for the manifest.
+        photos: photos by class name. A class that the model already knows is improved.
+        data: where the photos come from, for the manifest.
 
     Raises:
         UserError: if there is no photo, or the model cannot be taught.
-        PhotoError: if one is not a photo that can be read.
+        PhotoError: if a photo cannot be read.
     """
     if isinstance(classifier.engine, TaughtEngine):
         raise UserError("this model has just been taught; write it first, or teach all at once")
@@ -216,7 +216,7 @@ def teach(
         np.stack([classifier.prepare(one.pixels) for one in flat]), ("embedding",)
     )
 
-    # Classes that were taught before are learned again.
+    # Classes taught in earlier lessons are learned again, together with the new photos.
     rows = np.vstack([statistics.taught, embeddings])
     classes = np.concatenate([statistics.taught_labels, labels])
     calibration = classifier.manifest.calibration
@@ -301,7 +301,7 @@ class Judged:
 def _examples(
     photos: Mapping[str, Sequence[Photo | Example]],
 ) -> tuple[dict[str, list[Example]], list[str]]:
-    """The photos decoded, each once, and what is to be said of that."""
+    """The decoded photos without duplicates, and remarks about the duplicates."""
     found: dict[str, list[Example]] = {}
     notes = []
     seen: dict[bytes, tuple[str, str]] = {}
@@ -324,7 +324,7 @@ def _examples(
 
 
 def example(photo: Photo, title: str) -> Example:
-    """An example of a photo; a file is titled by its name."""
+    """An example made from a photo; the title of a file is its name."""
     if isinstance(photo, bytes):
         return Example(title, decode(photo), bundle.photo_digest(photo).hex())
     if isinstance(photo, str | pathlib.Path):
@@ -373,7 +373,7 @@ def _recalibrated(
     """Fit temperature, refusal threshold and limit of the label sets again.
 
     As in `train.evaluation.calibration`, all old sources have the same weight, and the promises
-    hold for every source of at least 20 photos.
+    hold for every source with at least 20 photos.
     """
     numbers, counts = np.unique(held_out.sources, return_counts=True)
     sources = [np.flatnonzero(held_out.sources == number) for number in numbers]
@@ -452,7 +452,7 @@ def _share_right(guesses: np.ndarray, label: int) -> float | None:
 
 
 def _metrics(classifier: Teachable, held_out: Judged) -> bundle.Metrics:
-    """The metrics on the photos that calibrated the model."""
+    """The metrics on the photos that the model was calibrated on."""
     answers = classifier.judge(held_out.logits, held_out.embeddings)
     labels = held_out.labels
     rows = np.arange(len(labels))
@@ -484,13 +484,13 @@ def _remarks(
     guesses: np.ndarray,
     strange: np.ndarray,
 ) -> list[str]:
-    """What the person who teaches should know, a sentence each.
+    """Remarks for the person who teaches, one sentence each.
 
     Args:
-        photos: N of them, with their `labels`, int `(N,)`.
-        guesses: what the model says that was taught without the photo, int `(N,)`; -1 for a
-            single one.
-        strange: whether it would refuse the photo, bool `(N,)`.
+        photos: the N taught photos, with their `labels`, int `(N,)`.
+        guesses: the label that a model taught without the photo gives, int `(N,)`; -1 for a class's
+            only photo.
+        strange: whether that model would refuse the photo, bool `(N,)`.
     """
     new = {lesson.name for lesson in lessons if lesson.new}
     notes = []
@@ -535,10 +535,10 @@ def _titles(photos: Sequence[Example], rows: np.ndarray) -> str:
 
 
 def _write_card(room: pathlib.Path, manifest: bundle.Manifest) -> None:
-    """Add the taught classes to the card, whose other figures are those of the original model."""
+    """Add the taught classes to the card; its other figures are those of the original model."""
     path = room / "README.md"
     card = huggingface_hub.RepoCard(path.read_text("utf-8"), ignore_metadata_errors=True)
-    vars(card.data).pop("model-index", None)  # measured on the model before
+    vars(card.data).pop("model-index", None)  # measured on the original model
     body = re.sub(rf"{TAUGHT}\n.*?(?=\n## |\Z)", "", card.text, flags=re.DOTALL).strip()
     before, mark, after = body.partition("\n## ")
     rows = "\n".join(

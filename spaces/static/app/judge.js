@@ -1,4 +1,4 @@
-// Turns the network's outputs into predictions, like flowers_model/classifier.py and uncertainty.py.
+// From the network's outputs to predictions, like flowers_model/classifier.py and uncertainty.py.
 
 export function softmax(logits, temperature = 1) {
     const scaled = Array.from(logits, (logit) => logit / temperature);

@@ -71,8 +71,8 @@ function crc(bytes) {
     return ~sum >>> 0;
 }
 
-// The EXIF orientation, 1 to 8; 1 if there is none. In the file's bytes it is set to 1, because some
-// browsers apply it to some formats whatever the settings say.
+// The EXIF orientation, 1 to 8; 1 if there is none. In the file's bytes it is set to 1, because
+// some browsers apply it to some formats whatever the settings say.
 function takeOrientation(found, type) {
     const names = {jpeg: 0xe1, png: "eXIf", webp: "EXIF"};
     for (let {name, data} of found) {

@@ -171,7 +171,7 @@ async function name([file]) {
     }
 }
 
-// The slow part of teaching that does not depend on the photos, done while the visitor chooses them.
+// The slow part of teaching that does not depend on the photos, done while they are being chosen.
 async function study() {
     taught ??= (await teacher)();
 }
