@@ -1,15 +1,15 @@
 """Every test runs offline, with caches, tokens and homes in a temporary folder.
 
-What tests share is made once for all of pytest's processes:
+Shared fixtures and helpers; what they make is made once for all of pytest's processes:
 
-- `data`: a data set of 24 photos, as `--data` takes it;
-- `main`: the command that trains, without a process of its own; with `quick_bundles`, what it
-  leaves takes two seconds instead of ten;
+- `data`: a dataset of 24 photos, as a value for `--data`;
+- `main`: `train/run.py`, run within the test's process; with `quick_bundles`, writing its bundle
+  takes two seconds instead of ten;
 - `helpers.write_tiny_bundle(folder)`: a bundle, untrained;
-- `helpers.once(name, make)`: a folder that takes long to make.
+- `helpers.once(name, make)`: a folder that is slow to make.
 
-A test that takes more than about two seconds of a core is marked `slow`; files with such tests
-begin first, so that no process is left alone with one in the end.
+A test that takes more than about two seconds on one core is marked `slow`. Files with such tests
+run first, so that no process is still busy with one while the others are done.
 """
 
 import atexit
@@ -26,12 +26,12 @@ from collections.abc import Callable
 
 import pytest
 
-# The processes of pytest-xdist inherit the home of the one that starts them.
+# The workers of pytest-xdist inherit the home of the process that starts them.
 _home = os.environ.get("FLOWERS_TESTS_HOME")
 if _home is None:
     _home = tempfile.mkdtemp(prefix="flowers-tests-")
     atexit.register(shutil.rmtree, _home, ignore_errors=True)
-# Libraries read these once, when they are imported, so they are set before any test module is.
+# Libraries read these once, on import, so they are set before any test module is imported.
 os.environ.update(
     FLOWERS_TESTS_HOME=_home,
     HOME=_home,
@@ -64,7 +64,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def data(tmp_path_factory) -> str:
-    """A few photos, 18 to train on and 6 to choose by, for tests without photos of their own."""
+    """A small dataset, 18 training and 6 validation photos, for tests without their own photos."""
     from helpers import write_photo_folder
 
     folder = write_photo_folder(tmp_path_factory.mktemp("data"), {"train": 6, "valid": 2})
@@ -73,7 +73,7 @@ def data(tmp_path_factory) -> str:
 
 @pytest.fixture(scope="session")
 def main() -> Callable[[list[str]], int]:
-    """`python train/run.py` in this process, without what it does to the path."""
+    """`python train/run.py` in this process, without its changes to `sys.path`."""
     sys.path.insert(0, "")
     from train import run
 
@@ -83,7 +83,7 @@ def main() -> Callable[[list[str]], int]:
 
 @pytest.fixture
 def quick_bundles(monkeypatch) -> None:
-    """Bundles are exported in this process, and measured on a few drawn pictures and samples."""
+    """Export bundles in this process, and measure them on few generated pictures and resamples."""
     from helpers import quicken_bundles
 
     quicken_bundles(monkeypatch)
@@ -108,14 +108,14 @@ def float32_again():
 
 @pytest.fixture
 def repo_id() -> str:
-    """A repo of its own for every test, for they share the Hub's cache."""
+    """A unique repo for each test, because the tests share the Hub's cache."""
     return f"ada/flowers-{uuid.uuid4().hex[:8]}"
 
 
 @pytest.fixture(scope="session")
 def axe(pytestconfig) -> Callable[[object], list[str]]:
-    """What axe-core, fetched once from the npm registry, finds seriously wrong with a page, on a
-    desktop and on a phone, whose width the page is left with; and whether it is too wide for them.
+    """Serious findings of axe-core (fetched once from the npm registry) on a page at the widths of
+    a desktop and a phone, and whether the page is too wide for them. It leaves the phone's width.
     """
     with tarfile.open(npm_package(pytestconfig, "axe-core", "4.10.3")) as opened:
         script = opened.extractfile("package/axe.min.js").read().decode()

@@ -1,4 +1,4 @@
-"""Tiny things that tests share: photos, networks, bundles."""
+"""Tiny photos, networks and bundles that tests share."""
 
 import contextlib
 import functools
@@ -77,7 +77,7 @@ def write_tiny_bundle(folder: pathlib.Path) -> pathlib.Path:
 
 
 def use_hub(server: HubServer, monkeypatch: pytest.MonkeyPatch, token: str | None = None) -> None:
-    """Have the project take `server` for the Hub, and log in where a token is given."""
+    """Make the project use `server` as the Hub, and log in if a token is given."""
     assert constants.HF_HUB_DISABLE_XET, (
         "set HF_HUB_DISABLE_XET=1 before huggingface_hub is imported"
     )
@@ -90,7 +90,7 @@ def use_hub(server: HubServer, monkeypatch: pytest.MonkeyPatch, token: str | Non
 
 
 def requirements(path: str) -> list[str]:
-    """The lines of a requirements file of the project, and of those that it takes in."""
+    """The lines of one of the project's requirements files, with those of the files it includes."""
     lines = []
     for line in (ROOT / path).read_text("utf-8").splitlines():
         if line.startswith("-r "):
@@ -101,7 +101,7 @@ def requirements(path: str) -> list[str]:
 
 
 def link_distributions(room: pathlib.Path, lines: list[str]) -> None:
-    """Have `room` hold what requirements install, what that requires in turn, and nothing else."""
+    """Link exactly what the requirements install, with all dependencies, into the folder `room`."""
     seen: set[str] = set()
     left = [Requirement(line) for line in lines]
     while left:
@@ -117,7 +117,7 @@ def link_distributions(room: pathlib.Path, lines: list[str]) -> None:
 
 
 def quicken_bundles(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have bundles exported in this process, and measured on a few drawn pictures and samples."""
+    """Export bundles in this process, and measure them on few generated pictures and resamples."""
     from train.bundles import writer
     from train.data import outliers
     from train.evaluation import metrics
@@ -128,7 +128,7 @@ def quicken_bundles(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def shapes_of(build: Callable):
-    """The network that `build` makes, its shapes alone: drawing the weights takes long."""
+    """The network that `build` makes, with shapes only: initializing the weights is slow."""
     import jax
 
     built = []
@@ -144,7 +144,7 @@ def page_process(
     cwd: pathlib.Path | None = None,
     host: str = "127.0.0.1",
 ) -> Iterator[str]:
-    """A page's process on a free port, stopped at the end; its address, once it answers."""
+    """Run a page on a free port until the end of the block; its address, once it responds."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -238,7 +238,7 @@ def _make_tiny_bundle(folder: pathlib.Path) -> None:
 
 
 def measure_statistics(classifier: FlowerClassifier) -> Statistics:
-    """What teaching needs of a model of three classes, as if they were those of `COLOURS`."""
+    """Statistics for teaching a model, computed on photos of the three classes of `COLOURS`."""
 
     def embedded(colours, count, start):
         those = [photo(colour, start + i) for colour in colours for i in range(count)]
@@ -260,7 +260,7 @@ def measure_statistics(classifier: FlowerClassifier) -> Statistics:
 
 
 def write_teachable_bundle(folder: pathlib.Path) -> pathlib.Path:
-    """A tiny bundle that tells its three colours apart, with what teaching needs."""
+    """A tiny bundle that tells its three colours apart and can be taught."""
     write_tiny_bundle(folder)
     statistics = measure_statistics(FlowerClassifier.from_pretrained(folder))
     means = statistics.means

@@ -1,4 +1,4 @@
-"""A small Hugging Face Hub in memory, for tests: what huggingface_hub asks for, over HTTP.
+"""A small in-memory Hugging Face Hub for tests, with the HTTP API that huggingface_hub uses.
 
     with HubServer() as hub:
         hub.add_token("hf_writer", user="ada", write=True)
@@ -52,7 +52,7 @@ class File:
 
     @property
     def blob_id(self) -> str:
-        """What git calls the file: of an LFS file, only its pointer is in git."""
+        """The file's id in git; git holds only the pointer of an LFS file."""
         data = self.data
         if self.lfs:
             data = b"version https://git-lfs.github.com/spec/v1\noid sha256:%b\nsize %d\n" % (
@@ -63,7 +63,7 @@ class File:
 
     @property
     def oid(self) -> str:
-        """What preupload and ETag call the file."""
+        """The file's id in preupload answers and ETags."""
         return self.sha256 if self.lfs else self.blob_id
 
 
@@ -101,7 +101,7 @@ class Repo:
     def commit(
         self, files: Mapping[str, File], title: str, description: str = "", branch: str = "main"
     ) -> Commit:
-        """Put `files`, the whole tree, on top of a branch, which is made if it is not there."""
+        """Commit `files`, the whole tree, to a branch, which is created if it does not exist."""
         commit = Commit(
             sha=hashlib.sha1(uuid.uuid4().bytes).hexdigest(),
             title=title,
@@ -258,7 +258,7 @@ class HubServer:
         branch: str = "main",
         title: str = "put",
     ) -> Commit:
-        """Commit a whole tree without HTTP, in a repo that is made if it is not there."""
+        """Commit a whole tree without HTTP, in a repo that is created if it does not exist."""
         with self.lock:
             repo = self.repos.setdefault((type, id), Repo(id, type, private))
             tree = {

@@ -1,5 +1,5 @@
-"""First weights that NumPy draws: XLA compiles a program for each shape that it draws, which is
-nine tenths of the time in which a large network is built.
+"""Initial weights drawn by NumPy instead of XLA, which compiles a program for each shape. That is
+nine tenths of the time it takes to build a large network.
 """
 
 import types

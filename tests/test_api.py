@@ -252,14 +252,14 @@ def other(monkeypatch) -> Iterator[tuple[str, list]]:
 
 
 def join(url: str, fn_index: int, data: list) -> str:
-    """What an event of the page ends with."""
+    """The final result of an event of the page."""
     body = {"data": data, "fn_index": fn_index, "session_hash": "stranger"}
     assert httpx.post(f"{url}/gradio_api/queue/join", json=body).status_code == 200
     return httpx.get(f"{url}/gradio_api/queue/data?session_hash=stranger", timeout=20).text
 
 
 def test_gradio_alone_fetches_what_a_visitor_names(other, monkeypatch):
-    """That the tests below would notice it."""
+    """Shows that the tests below would notice a request."""
     address, connections = other
     monkeypatch.setattr(processing_utils, "async_transport", None)
     with launched(gr.Interface(lambda seen: "", gr.Image(), gr.Text(), api_name="see")) as url:
@@ -325,7 +325,7 @@ def test_no_tool_of_an_assistant_fetches(server, other):
 
 
 class Gate:
-    """An engine that answers once it may."""
+    """An engine that waits until it is allowed to answer."""
 
     def __init__(self, engine):
         self.engine = engine
@@ -338,7 +338,7 @@ class Gate:
 
 @pytest.fixture
 def gated(classifier, monkeypatch) -> Iterator[tuple[str, Gate]]:
-    """A page on which one photo may be looked at and one may wait, and the gate before it."""
+    """A page that answers one photo at a time while one more may wait, and the gate holding it."""
     monkeypatch.setattr(limits, "THREADS", 1)
     monkeypatch.setattr(limits, "WAITING", 1)
     monkeypatch.setattr(limits, "QUEUE", 2)

@@ -41,7 +41,7 @@ def serving(model: pathlib.Path, room: pathlib.Path) -> Iterator[str]:
 
 
 def encoded(kind: str, **options) -> bytes:
-    """A photo that is no square and looks different from every side."""
+    """A photo that is not square and looks different in every orientation."""
     down, across = np.mgrid[0:90, 0:120] / 120
     pixels = np.stack([across * 255, down * 255, 200 - across * down * 200], axis=-1)
     file = io.BytesIO()
@@ -52,7 +52,7 @@ def encoded(kind: str, **options) -> bytes:
 
 
 def lying() -> bytes:
-    """The same as a phone stores it that was held upright: lying, with a note to turn it."""
+    """The same photo as stored by a phone held upright: rotated, with an EXIF orientation."""
     exif = Image.Exif()
     exif[0x0112] = 6
     return encoded("PNG", turn=Image.Transpose.ROTATE_90, exif=exif)
@@ -298,7 +298,7 @@ def test_what_is_no_model_is_the_persons_error(tmp_path, monkeypatch, arguments,
 
 
 def relabel(folder: pathlib.Path, command: str) -> None:
-    """Make a bundle's card tell it from others."""
+    """Give a bundle a card that tells it apart from others."""
     manifest = bundle.read_manifest(folder)
     manifest.provenance.command = command
     bundle.write_json(folder / bundle.MANIFEST, manifest)

@@ -1,4 +1,4 @@
-"""Augmentation: seeded, in range, and no stronger than that a photo can still be recognised."""
+"""Augmentation: seeded, in range, and weak enough that a photo can still be recognised."""
 
 import functools
 from collections.abc import Callable
@@ -29,7 +29,7 @@ def flower() -> np.ndarray:
 
 @functools.cache
 def graph(names: str, strength: float, crop: float, precision: str) -> Callable:
-    """A policy as training runs it; made once, for TensorFlow takes seconds to make some."""
+    """A policy as training runs it; cached, because TensorFlow takes seconds to build some."""
     import tensorflow as tf
 
     takes = [tf.TensorSpec((None, None, 3), tf.uint8), tf.TensorSpec((2,), tf.int32)]
@@ -44,7 +44,7 @@ def views(
 
 
 def likeness(view: np.ndarray, photo: np.ndarray) -> float:
-    """The correlation of two photos at 8 x 8 places, mirrored where that fits better."""
+    """The correlation of two photos reduced to 8 x 8 pixels, mirrored if that fits better."""
 
     def places(x):
         return x.reshape(8, SIZE // 8, 8, SIZE // 8, 3).mean(axis=(1, 3))
@@ -65,7 +65,7 @@ def test_a_step_changes_the_photo_and_keeps_it_recognisable(name, flower):
     changes = np.abs(seen - original).mean(axis=(1, 2, 3))
     assert np.median(changes) > 1
     assert len(np.unique(changes.round(3))) > 6
-    # Solarization inverts bright parts, so a view in some may be far off; most are not.
+    # Solarization inverts bright parts, so a few views may differ a lot; most do not.
     likenesses = np.array([likeness(view, original) for view in seen])
     assert np.median(likenesses) > 0.5
     assert (likenesses > 0.2).mean() >= 0.75

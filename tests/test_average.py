@@ -1,4 +1,4 @@
-"""Weights that are the mean of several networks'."""
+"""Model soups: weights averaged over several networks."""
 
 import dataclasses
 import json

@@ -1,4 +1,4 @@
-"""Classes of unequal size: their weights in the loss, how often they are drawn, focal loss."""
+"""Class imbalance: class weights in the loss, balanced sampling, focal loss."""
 
 import dataclasses
 

@@ -1,4 +1,4 @@
-"""What the benchmarks measure where something is missing; what they measure is not asserted."""
+"""What the benchmarks do when a package is missing; their measurements are not tested."""
 
 import importlib.util
 import pathlib

@@ -1,4 +1,4 @@
-"""The model card: what it states, and what the Hub reads off it."""
+"""The model card: its text and the metadata that the Hub reads from it."""
 
 import huggingface_hub
 import pytest

@@ -1,4 +1,4 @@
-"""What ends a command: one line and a status, before `main` as well as in it."""
+"""How a command ends on errors: with one line and an exit status, before and in `main`."""
 
 import os
 import pathlib
@@ -21,7 +21,7 @@ COMMANDS = [
 
 
 def ended(body: str, before: str = "", **options) -> subprocess.CompletedProcess:
-    """A command whose `main` is `body`, in a process of its own, that does something before."""
+    """Run a command whose `main` is `body` in its own process, with code that runs before it."""
     script = (
         "import os, sys\n"
         "from flowers_model.command import reporting_mistakes\n"

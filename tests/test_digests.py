@@ -1,4 +1,4 @@
-"""Photos keep their splits when the data grows, shrinks or is sorted anew."""
+"""Photos keep their splits when photos are added, removed or reordered."""
 
 import pytest
 from helpers import COLOURS, photo
@@ -10,7 +10,7 @@ from train.sources import SourceError, open_source
 
 @pytest.fixture
 def data(tmp_path):
-    """Ten photos a class, cut by the seed."""
+    """Ten photos per class, split by the seed."""
     for number, (name, colour) in enumerate(COLOURS.items()):
         (tmp_path / "data" / name).mkdir(parents=True)
         for i in range(10):
@@ -20,7 +20,7 @@ def data(tmp_path):
 
 @pytest.fixture
 def run(data, tmp_path):
-    """The folder of a run that has begun with the photos."""
+    """The folder of a run that was started on these photos."""
     folder = tmp_path / "run"
     digests.begin(opened(data), folder, begun=False)
     return folder
@@ -37,7 +37,7 @@ def contents(source) -> dict[str, list[bytes]]:
 
 
 def add(data, count: int = 4):
-    """Photos before and behind the others in each class, and a copy of one."""
+    """Add photos that sort before and after the others in each class, and a copy of one."""
     for number, (name, colour) in enumerate(COLOURS.items()):
         for i in range(count):
             (data / name / f"{'-' if i % 2 else 'z'}{i}.jpg").write_bytes(

@@ -1,4 +1,4 @@
-"""One training on many devices: the same losses and weights as on one, and exact figures."""
+"""Training on many devices gives the same losses and weights as on one, and exact metrics."""
 
 import itertools
 import json
@@ -38,7 +38,7 @@ TINY = {
     "epochs_finetune": 2,
     "batch_size": 8,
     "learning_rate": 1e-2,
-    "weight_decay": 1e-2,  # what the command's preset sets differently would spoil the comparison
+    "weight_decay": 1e-2,  # explicit, because the command's preset has another default
     "augment": "light,cutmix",
 }
 REAL = {
@@ -52,20 +52,20 @@ REAL = {
     "measure_norms": False,
 }
 KINDS = ["none", "auto", "model"]
-# Sums over a batch are added up in another order, and Adam divides by the root of tiny squares.
+# The order of summation over a batch differs, and Adam divides by the roots of tiny squares.
 TOLERANCE = 2e-3
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    """27 photos to train on and 15 to choose by: 8 divides neither."""
+    """27 training photos and 15 validation photos: neither is a multiple of 8."""
     return write_photo_folder(tmp_path_factory.mktemp("data"), {"train": 9, "valid": 5, "test": 3})
 
 
 def train(
     folder, devices: int, settings: list[dict], backend: str, **environment: str
 ) -> list[tuple[list, dict]]:
-    """Train each in one process; the final weights and the history of each."""
+    """Train with each of the settings, all in one process; their final weights and histories."""
     subprocess.run(
         [sys.executable, HERE / "training_process.py", folder, str(devices), json.dumps(settings)],
         env=os.environ | {"KERAS_BACKEND": backend} | environment,
@@ -93,9 +93,9 @@ def assert_same(
 
 @pytest.fixture(scope="module")
 def on_jax(data, tmp_path_factory):
-    """By kind of distribution: the run's folder, its weights and its history.
+    """Per kind of distribution: the run's folder, its weights and its history.
 
-    `auto` is `data` here, and asks for batches of 13, which 8 devices round down to 8.
+    `auto` means `data` here; its batch size of 13 is rounded down to 8 on 8 devices.
     """
     folder = tmp_path_factory.mktemp("jax")
     settings = [TINY | {"data": f"folder:{data}", "distribution": kind} for kind in KINDS]
@@ -111,7 +111,7 @@ def test_eight_devices_train_as_one(on_jax, kind):
 
 
 def facts(on_jax, name: str) -> list:
-    """What a fact is for each of `KINDS`."""
+    """The value of a fact for each of `KINDS`."""
     return [json.loads((on_jax[kind][0] / "facts.json").read_text())[name] for kind in KINDS]
 
 
@@ -156,7 +156,7 @@ def test_groups_of_devices_have_to_come_out_even():
 
 @pytest.fixture(scope="module")
 def real_on_jax(tmp_path_factory):
-    """MobileNet 0.75 of ImageNet weights on 60 photos of Oxford 102, chosen by 42."""
+    """MobileNet 0.75 with ImageNet weights, 60 training and 42 validation photos of Oxford 102."""
     if not (DATA and WEIGHTS):
         pytest.skip("FLOWERS_TEST_DATA and FLOWERS_TEST_WEIGHTS do not say where real files are")
     folder, photos = (tmp_path_factory.mktemp(name) for name in ("jax", "photos"))
@@ -181,7 +181,7 @@ def real_on_jax(tmp_path_factory):
 
 @pytest.mark.slow
 def test_eight_devices_train_a_real_backbone_on_real_photos_as_one(real_on_jax):
-    """4 groups, which divide the photos, of 2 devices, which divide the layers."""
+    """4 groups of 2 devices: the groups divide the photos, and the devices divide the layers."""
     folder, trained = real_on_jax["model"]
     assert_same(real_on_jax["none"][1], trained)
     found = json.loads((folder / "facts.json").read_text())
@@ -251,7 +251,7 @@ def wait_for_rows(folder: pathlib.Path, count: int, group: list[subprocess.Popen
 
 
 def assert_bundle_is_of(one: tuple[list, dict], folder: pathlib.Path, tolerance: float) -> None:
-    """A whole bundle, of the weights and the history that one process has in the end."""
+    """The bundle is complete, and has the weights and the history of a single-process run."""
     weights = keras.saving.load_model(folder / "bundle").get_weights()
     history = json.loads((folder / "history.json").read_text("utf-8"))
     assert_same(one, (weights, history), tolerance)
@@ -339,7 +339,7 @@ def test_ctrl_c_counts_though_it_comes_while_an_object_is_deleted(data, tmp_path
     class Deleted:
         def __del__(self):
             signal.raise_signal(signal.SIGINT)
-            next(count)  # not reached: Python drops what is raised here, and goes on
+            next(count)  # not reached: Python ignores exceptions raised in `__del__`
 
     def delete(self, batch, logs=None):
         if next(count) == 5:
@@ -348,7 +348,7 @@ def test_ctrl_c_counts_though_it_comes_while_an_object_is_deleted(data, tmp_path
 
     monkeypatch.setattr(Journal, "on_train_batch_begin", delete)
     monkeypatch.setattr(sys, "unraisablehook", reported.append)
-    # In the background, tests may have been told to ignore it.
+    # Run in the background, the tests may ignore SIGINT.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with pytest.raises(KeyboardInterrupt):
@@ -357,10 +357,10 @@ def test_ctrl_c_counts_though_it_comes_while_an_object_is_deleted(data, tmp_path
     finally:
         signal.signal(signal.SIGINT, before)
     assert next(count) == 6
-    assert not reported  # no traceback of what is not lost
+    assert not reported  # no traceback of an interrupt that still stops the training
 
 
-# What is said and what is divided
+# Messages, and what is divided among devices
 
 
 @pytest.mark.parametrize(

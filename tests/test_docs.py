@@ -38,7 +38,7 @@ def prose(text: str) -> str:
 
 
 def spans(text: str) -> list[str]:
-    """What stands between backticks in a page's prose."""
+    """The text between backticks in a page's prose."""
     return [" ".join(span.split()) for span in re.findall(r"`([^`]+)`", prose(text))]
 
 
@@ -163,7 +163,7 @@ def test_files_in_the_text_exist(page):
 
 
 def messages(file: pathlib.Path) -> Iterator[str]:
-    """The texts in a module, with its own constants put in."""
+    """The strings in a module, with its own constants filled in."""
     tree = ast.parse(file.read_text("utf-8"))
     known: dict[str, str] = {}
     for node in tree.body:
@@ -184,7 +184,7 @@ def messages(file: pathlib.Path) -> Iterator[str]:
 
 
 def test_quoted_messages_are_the_programs_own():
-    """What troubleshooting.md quotes, parted at what differs and at punctuation, is in the code."""
+    """Messages quoted in troubleshooting.md, split at values and punctuation, are in the code."""
     sources = [file for name in FOLDERS - {"tests"} for file in ROOT.glob(f"{name}/**/*.py")]
     known = "\n".join(text for file in sources for text in messages(file))
     known += (ROOT / "page/words.json").read_text("utf-8")

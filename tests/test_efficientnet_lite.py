@@ -1,4 +1,4 @@
-"""EfficientNet-Lite: the networks that were published, and their weights as the Hub keeps them."""
+"""EfficientNet-Lite: the published architectures, and their weights as stored on the Hub."""
 
 import helpers
 import keras

@@ -1,4 +1,4 @@
-"""What training sets before malloc, XLA and JAX start, and that it leaves the user's own alone."""
+"""Environment variables set before malloc, XLA and JAX start; the user's own values are kept."""
 
 import json
 import os
@@ -66,7 +66,7 @@ def test_tensorflow_gets_no_xla_flags():
 def test_the_program_starts_anew_with_malloc_set():
     after = prepared()
     assert after["GLIBC_TUNABLES"] == "glibc.malloc.hugetlb=1"
-    # The process itself was started with it, which is when glibc reads it.
+    # The process was started with it: glibc reads the variable only at the start.
     script = SCRIPT + "print(open('/proc/self/environ').read().count('GLIBC_TUNABLES'))"
     kept = {name: value for name, value in os.environ.items() if name not in NAMES}
     done = subprocess.run([sys.executable, "-c", script], env=kept, capture_output=True, text=True)
@@ -75,7 +75,7 @@ def test_the_program_starts_anew_with_malloc_set():
 
 @pytest.fixture
 def card(tmp_path, monkeypatch):
-    """A machine with an NVIDIA card, by what its driver's program says."""
+    """A machine with an NVIDIA GPU, according to the output of nvidia-smi."""
     program = tmp_path / "nvidia-smi"
     program.write_text("#!/bin/sh\necho 'GPU 0: Tesla T4 (UUID: GPU-1)'\n")
     program.chmod(0o755)

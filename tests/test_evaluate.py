@@ -1,4 +1,4 @@
-"""Figures: against worked examples and scikit-learn."""
+"""Metrics, checked against worked examples and scikit-learn."""
 
 import csv
 import io
@@ -37,7 +37,7 @@ def answers(probabilities, **rest) -> Answers:
 
 
 def random_answers(count: int, classes: int, seed: int = 0, **rest) -> tuple[Answers, np.ndarray]:
-    """Answers that are right as often as they say."""
+    """Perfectly calibrated answers and their labels."""
     random = np.random.default_rng(seed)
     logits = random.normal(0, 2, (count, classes)).astype(np.float32)
     labels = np.array([random.choice(classes, p=p) for p in softmax(logits)])
@@ -81,7 +81,7 @@ def test_a_split_that_lacks_classes_is_measured_all_the_same():
 def test_macro_f1_is_scikit_learns():
     random = np.random.default_rng(0)
     labels, guesses = random.integers(0, 7, (2, 60))
-    labels[labels == 3] = 4  # a class that is guessed and not there
+    labels[labels == 3] = 4  # a class that is predicted but has no photos
     expected = sklearn.metrics.f1_score(labels, guesses, average="macro")
     assert macro_f1(labels, guesses, 9) == pytest.approx(expected)
 
@@ -196,7 +196,7 @@ def test_calibrating_adds_what_teaching_needs(model):
 @pytest.mark.slow
 @pytest.mark.usefixtures("quick_bundles")
 def test_an_earlier_network_answers_for_what_the_model_learned_from(model, data, tmp_path, capsys):
-    """The model learned from half of valid, the earlier network from none of it."""
+    """The model was trained on half of valid, the earlier network on none of it."""
     later = write_tiny_bundle(tmp_path / "later")
     saved = json.loads((later / bundle.MANIFEST).read_text("utf-8"))
     saved["provenance"] |= {"valid_share": 0.5, "data": data.name}

@@ -1,4 +1,4 @@
-"""Labelled photos on the page: names, who took them, flowers that the model does not know."""
+"""Labelled photos on the page: names, credits, and flowers that the model does not know."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""`python -m train.explore`: what it finds among planted flaws, and what training makes of it."""
+"""`python -m train.explore`: it finds planted flaws, and training uses the list it writes."""
 
 import contextlib
 import csv
@@ -27,7 +27,7 @@ CLASSES = ("lily", "rose <b>", "tulip")
 
 
 def scene(seed: int) -> Image.Image:
-    """A picture of its own: a few random soft blobs, 120 x 90 pixels."""
+    """A unique picture: a few random soft blobs, 120 x 90 pixels."""
     cells = np.random.default_rng(seed).integers(0, 256, (6, 8, 3), dtype=np.uint8)
     return Image.fromarray(cells).resize((120, 90), Image.Resampling.BICUBIC)
 
@@ -40,7 +40,7 @@ def encoded(image: Image.Image, kind: str = "JPEG", **options) -> bytes:
 
 @pytest.fixture(scope="module", autouse=True)
 def few():
-    """Few samples are shown, for drawing them takes long."""
+    """Show only a few samples, because drawing them is slow."""
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(survey_figures, "SAMPLES", 6)
         patched.setattr(survey_figures, "DRAWS", 2)
@@ -50,7 +50,7 @@ def few():
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    """Three splits of three classes, all photos different but for what is planted."""
+    """Three splits of three classes; all photos differ, except for the planted flaws."""
     root = tmp_path_factory.mktemp("photos")
     seed = 0
     for split, count in {"train": 5, "valid": 3, "test": 3}.items():
@@ -184,7 +184,7 @@ def test_the_last_photo_of_a_class_stays(tmp_path):
     for k, name in enumerate(CLASSES):
         for j, split in enumerate(("train", "valid")):
             (tmp_path / split / name).mkdir(parents=True)
-            seed = k if k else 10 + j  # one lily photo a split; the others are one photo twice
+            seed = k if k else 10 + j  # a lily photo per split; other classes have one photo twice
             (tmp_path / split / name / "0.jpg").write_bytes(encoded(scene(seed)))
     found = survey(open_source(f"folder:{tmp_path}", 0))
     assert len(found.pairs) == 2
@@ -302,7 +302,7 @@ def test_augmentations_are_shown(data, tmp_path):
 
 @pytest.mark.skipif("FLOWERS_TEST_DATA" not in os.environ, reason="needs FLOWERS_TEST_DATA")
 def test_finds_the_known_duplicates_of_oxford():
-    """Among all photos of their classes, and of two whose photos look much alike."""
+    """Searches all photos of their classes, and of two classes whose photos look very similar."""
     path = pathlib.Path(os.environ["FLOWERS_TEST_DATA"]) / "oxford_flowers102"
     source = open_source(f"oxford_flowers102:{path}", 0)
     names = ("foxglove", "bromelia", "thorn apple", "hard-leaved pocket orchid")

@@ -1,4 +1,4 @@
-"""Features of the frozen backbone: the network's own, kept on disk, and of augmented views."""
+"""Cached features of the frozen backbone: equal to the network's, on disk, of augmented views."""
 
 import dataclasses
 

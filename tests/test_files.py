@@ -1,4 +1,4 @@
-"""Places: outputs that cannot be written, homes that are not there, caches of one's own."""
+"""Paths: outputs that cannot be written, missing homes, private caches."""
 
 import os
 import pathlib
@@ -16,7 +16,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 def test_an_output_is_checked_where_it_would_lie(tmp_path):
     (tmp_path / "file").touch()
-    files.check_output(tmp_path / "file")  # is replaced
+    files.check_output(tmp_path / "file")  # would be replaced
     files.check_output(tmp_path / "new/folder/x.csv")
     for path in (tmp_path / "file/x.csv", tmp_path / "file/new/x.csv", "/proc/new/x.csv"):
         with pytest.raises(UserError, match="cannot be written"):
@@ -91,7 +91,7 @@ def test_without_a_home_libraries_keep_their_caches_in_a_folder_of_ones_own(tmp_
 
 @pytest.mark.slow
 def test_the_page_keeps_uploads_in_a_folder_of_its_own(tmp_path):
-    """Not in gradio's, which belongs to whoever ran gradio first."""
+    """Not in Gradio's default folder, which belongs to the first user who ran Gradio."""
     (tmp_path / "gradio").mkdir(mode=0o555)
     shown = "import app; from gradio.utils import get_upload_folder; print(get_upload_folder())"
     environment = {k: v for k, v in os.environ.items() if k != "GRADIO_TEMP_DIR"}

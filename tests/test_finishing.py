@@ -1,4 +1,4 @@
-"""Between the last epoch and the published bundle each step fails once, and nothing is lost."""
+"""Each step between the last epoch and the published bundle fails once, and nothing is lost."""
 
 import contextlib
 import errno
@@ -49,7 +49,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def trained(main, folder):
-    """What training gave; its bundle is there."""
+    """The result of training; its bundle has been written."""
     kept, train = [], training.train
     with pytest.MonkeyPatch.context() as patched:
         quicken_bundles(patched)
@@ -60,7 +60,7 @@ def trained(main, folder):
 
 @pytest.fixture
 def quick(quick_bundles, trained, folder, monkeypatch):
-    """Training and export give what they gave."""
+    """Training and export return their earlier results at once."""
     made = folder / "bundle/model.onnx"
     monkeypatch.setattr(job, "train", lambda *_: trained)
     monkeypatch.setattr(writer, "write_onnx", lambda room: shutil.copy(made, room))
@@ -68,7 +68,7 @@ def quick(quick_bundles, trained, folder, monkeypatch):
 
 @pytest.fixture
 def at_once(quick, folder, monkeypatch):
-    """The bundle is there already."""
+    """Writing the bundle does nothing, because it exists already."""
     manifest = bundle.check(folder / "bundle")
     monkeypatch.setattr(job, "write_bundle", lambda *_, **__: manifest)
 
@@ -85,7 +85,7 @@ def no_memory_on_the_device(*_, **__):
 
 
 FULL = OSError(errno.ENOSPC, "No space left on device")
-# What fails, how, and what is said of it.
+# What fails, how, and the message.
 FAILURES = {
     "saving": (bundle, "save_network", failing(FULL), "saving the network failed ([Errno 28]"),
     "check": (writer, "ONNX_TOLERANCE", -1, "the check of the ONNX network failed (model.onnx di"),
@@ -130,7 +130,7 @@ def test_what_fails_is_named_and_the_network_is_safe(case, main, folder, monkeyp
 
 @contextlib.contextmanager
 def no_room_for_more_than(size: int):
-    """No file can grow beyond so many bytes, which fails as a full disk does."""
+    """No file can grow beyond `size` bytes; writing more fails as on a full disk."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
     try:
@@ -203,7 +203,7 @@ def test_a_hub_that_forbids_to_publish(main, at_once, folder, monkeypatch, capsy
         server.put(repo_id, {"README.md": b""})  # public, which --private does not change
         use_hub(server, monkeypatch, token="hf_writer")
         arguments = ["--resume", str(folder), "--push-to", repo_id, "--private"]
-        assert main(arguments) == 2  # the person's to mend
+        assert main(arguments) == 2  # a user's mistake
     line = capsys.readouterr().out.strip().splitlines()[-1]
     assert line.startswith("stopped: publishing failed (cannot publish")
     again = " ".join(["--resume", str(folder), "--push-to", repo_id, "--private"])
@@ -244,7 +244,7 @@ def test_a_disk_that_is_nearly_full_is_told_before_training(
 
 
 class Away(tracking.Mlflow):
-    """A tracker that is never there."""
+    """A tracker that is never reachable."""
 
     def __init__(self, uri):
         pass

@@ -1,4 +1,4 @@
-"""The page does not start with a gradio in which what protects its visitors is gone."""
+"""The page does not start with a Gradio version that lacks what protects its visitors."""
 
 import pathlib
 from types import SimpleNamespace

@@ -38,7 +38,7 @@ def contents(folder: pathlib.Path) -> dict[str, bytes]:
 
 
 def put(server: HubServer, repo_id: str, folder: pathlib.Path, **options) -> str:
-    """Have the server hold the bundle, without publishing; the commit's sha."""
+    """Commit the bundle on the server without publishing it; the commit's sha."""
     return server.put(repo_id, contents(folder), **options).sha
 
 
@@ -55,7 +55,7 @@ def refusal(call, *args, **kwargs) -> str:
 def run_each(name: str, *arguments: list[str], **env: str) -> list[str]:
     """`hub.NAME` on each argument, in a process that has `env` when it imports huggingface_hub.
 
-    The lines of what it returns or refuses.
+    Returns the lines that it prints: results or errors.
     """
     code = """
 import sys, json
@@ -446,7 +446,7 @@ def test_the_token_does_not_leave_the_hub(server, repo_id, folder):
 def test_a_fetched_bundle_works_without_a_connection(server, repo_id, folder, caplog):
     put(server, repo_id, folder)
     first = hub.fetch(repo_id)
-    server.put(repo_id, {})  # the branch moves on, which nobody here can know
+    server.put(repo_id, {})  # the branch moves on, but the client cannot know
     server.stop()
     assert hub.fetch(repo_id) == first
     assert f"cannot reach {server.url}" in caplog.text
@@ -583,7 +583,7 @@ def test_a_download_that_breaks_off_midway_is_completed(server, repo_id, folder,
     assert contents(hub.fetch(repo_id)) == contents(folder)
     first, second = server.asked(f"/cdn/{oid}", "GET")
     assert first.range is None
-    # huggingface_hub goes on where it was, but starts again after a reset.
+    # huggingface_hub continues where it stopped, but starts over after a reset.
     assert second.range == (None if reset else "bytes=10485760-")
 
 

@@ -1,4 +1,4 @@
-"""Data sets of the Hub and of `datasets` on disk, against files and a small Hub on this machine."""
+"""Datasets from the Hub and from disk (`datasets`), with local files and a small local Hub."""
 
 import concurrent.futures
 import pathlib
@@ -20,7 +20,7 @@ FEATURES = datasets.Features({"image": datasets.Image(), "label": datasets.Class
 
 
 def rows(per_class: int, seed: int = 0) -> dict[str, list]:
-    """Columns `image` and `label`, class names shuffled over the rows."""
+    """Columns `image` and `label`; the classes alternate."""
     names = NAMES * per_class
     photos = [photo(COLOURS[name], seed * 1000 + i) for i, name in enumerate(names)]
     return {"image": [{"bytes": p, "path": None} for p in photos], "label": names}
@@ -376,7 +376,7 @@ def test_photos_that_datasets_leaves_out_are_counted(tmp_path, caplog):
 
 
 def test_photos_that_the_metadata_does_not_name_are_counted(tmp_path, caplog):
-    """Their table with a byte order mark and the line ends of Windows, as spreadsheets save it."""
+    """Their table as spreadsheets save it, with a byte order mark and Windows line endings."""
     write_photo_folder(tmp_path, {"photos": 4})
     names = [path.relative_to(tmp_path).as_posix() for path in sorted(tmp_path.rglob("*.jpg"))]
     table = ["file_name,label", *(f"{name},{name.split('/')[1]}" for name in names[1:])]

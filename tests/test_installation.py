@@ -27,7 +27,7 @@ EXTRAS = PROJECT["optional-dependencies"]
 
 
 def installed(extras: list[str]) -> set[str]:
-    """All lines that installing the project with these extras asks for."""
+    """All requirements of installing the project with these extras."""
     lines = set(PROJECT["dependencies"])
     for extra in extras:
         for line in EXTRAS[extra]:
@@ -58,7 +58,7 @@ def test_the_file_of_an_addition_asks_for_what_its_extra_does(extra):
     assert requirements(f"requirements-{extra}.txt") == EXTRAS[extra]
 
 
-# Imported by their names alone: what lies in a folder on the path, and what ZeroGPU brings itself.
+# Imported without being listed: modules from a folder on the path, and what ZeroGPU provides.
 LOCAL = {"app", "flowers_model", "page", "train", "spaces"}
 LOCAL |= {file.stem for folder in ("spaces", "tests") for file in (ROOT / folder).glob("*.py")}
 
@@ -76,7 +76,7 @@ LOCAL |= {file.stem for folder in ("spaces", "tests") for file in (ROOT / folder
     ],
 )
 def test_what_is_imported_is_asked_for_by_name(place, extras):
-    """Not only by something else that happens to need it, too."""
+    """Required directly, and not just by another package that happens to need it."""
     names = {canonical(Requirement(line).name) for line in installed(extras)}
     distributions = importlib.metadata.packages_distributions()
     files = [ROOT / place] if place.endswith(".py") else sorted((ROOT / place).rglob("*.py"))
@@ -85,7 +85,7 @@ def test_what_is_imported_is_asked_for_by_name(place, extras):
         f"{file.relative_to(ROOT)}: {module}"
         for file in files
         for module in imported(file) - sys.stdlib_module_names - LOCAL
-        # What is not installed, as keras-hub mostly is not, is taken for one of the same name.
+        # A package that is not installed, often keras-hub, is assumed to have the same name.
         if not names & {canonical(name) for name in distributions.get(module, [module])}
     ]
     assert unnamed == []
@@ -188,7 +188,7 @@ def packages(tmp_path_factory) -> pathlib.Path:
 
 
 def python(packages: pathlib.Path, *arguments: str) -> subprocess.CompletedProcess:
-    """Run Python where only these are installed, in a folder without any code."""
+    """Run Python with only these packages installed, in an empty folder."""
     environment = os.environ | {"PYTHONPATH": str(packages)}
     command = [sys.executable, "-S", *arguments]
     folder = packages.parent

@@ -1,4 +1,4 @@
-"""Photos that visitors let the page keep: how they lie, and that they can be trained on."""
+"""Photos that visitors let the page keep: how they are stored, and that they can be trained on."""
 
 import io
 import pathlib
@@ -46,7 +46,7 @@ def test_kept_photos_are_a_folder_to_train_on(tmp_path):
 
 @pytest.mark.parametrize("kind", ["folder", "hub"])
 def test_the_first_few_kept_photos_train_beside_a_data_set(tmp_path, kind):
-    """One photo of a class is too few to cut splits from, but not to be trained on."""
+    """A single photo of a class cannot be split, but it can be trained on."""
     write_photo_folder(tmp_path / "data", {"train": 2, "valid": 1, "test": 1})
     photos = KeptPhotos(str(tmp_path / "kept"), ["poppy", "sunflower"])
     for name in ("poppy", "sunflower"):
@@ -84,7 +84,7 @@ def test_the_same_photo_is_kept_once_a_name_and_no_more_than_fit(tmp_path, monke
     for _ in range(5):
         photos.keep(one, "poppy")
     photos.keep(one, "blue iris")
-    photos = KeptPhotos(str(tmp_path), NAMES)  # another start counts what is there
+    photos = KeptPhotos(str(tmp_path), NAMES)  # a restart counts the photos on disk
     photos.keep(two, "poppy")
     photos.keep(two, "poppy")
     with pytest.raises(UserError, match="no more photos can be kept here"):

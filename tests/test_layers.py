@@ -13,7 +13,7 @@ import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
-# The rooms of each package, from the top down. A module imports from its own layer and from those
+# The layers of each package, from the top down. A module imports from its own layer and those
 # below it.
 LAYERS = {
     "train": (

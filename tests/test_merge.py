@@ -14,7 +14,7 @@ from train.sources.merge import merge
 
 
 def source(name: str, classes: list[str], **splits: int) -> Source:
-    """A source with so many "photos" a class, which say where they come from."""
+    """A source with `splits` "photos" per class, whose bytes say where they come from."""
 
     def split(kind: str, per_class: int) -> Split:
         labels = np.tile(np.arange(len(classes), dtype=np.int32), per_class)
@@ -31,7 +31,7 @@ def source(name: str, classes: list[str], **splits: int) -> Source:
 
 
 def contents(merged: Source, split: str) -> dict[str, list[str]]:
-    """What the photos of each class say."""
+    """The texts in the photos of each class."""
     found: dict[str, list[str]] = {name: [] for name in merged.class_names}
     for i, label in enumerate(merged.splits[split].labels):
         found[merged.class_names[label]].append(merged.splits[split].read(i).decode())
@@ -187,7 +187,7 @@ def test_known_keeps_the_classes_of_the_first_and_holds_back_some_of_each():
     merged = merge([A, B, wide], "known", seed=3)
     assert merged.class_names == A.class_names
     sizes = {name: len(split) for name, split in merged.splits.items()}
-    # 15 % of wide's 80 photos are held back, of which some are thistles, which nobody knows.
+    # 15 % of wide's 80 photos are held out; some are thistles, which is not a known class.
     counts = {
         name: {o: split.origins.count(o) for o in dict.fromkeys(split.origins)}
         for name, split in merged.splits.items()

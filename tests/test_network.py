@@ -15,7 +15,7 @@ from flowers_model.photo import decode, fit
 
 
 def first_values(net: keras.Model, photo: np.ndarray) -> np.ndarray:
-    """What reaches the first convolution of the backbone."""
+    """The input of the backbone's first convolution."""
     backbone = network.backbone_of(net)
     convolution = next(x for x in backbone.layers if isinstance(x, keras.layers.Conv2D))
     before_backbone = [x for x in net.layers if x.name == "normalization"]
@@ -23,8 +23,8 @@ def first_values(net: keras.Model, photo: np.ndarray) -> np.ndarray:
     return np.asarray(keras.Model(backbone.input, convolution.input)(x))
 
 
-# What each family's ImageNet weights were trained on, from the papers' published code: the values
-# that black (0) and white (255) become. One value a channel of the network, in its order.
+# The input range of each family's ImageNet weights, from the papers' published code: the values
+# that black (0) and white (255) become, one per channel in the network's order.
 RANGES = {
     "MobileNetV2": ([-1, -1, -1], [1, 1, 1]),
     "DenseNet121": ([-2.1179, -2.0357, -1.8044], [2.2489, 2.4286, 2.6400]),
@@ -251,7 +251,7 @@ def test_real_weights_tell_real_flowers_apart():
 
 @pytest.fixture
 def channels_first():
-    """As a ~/.keras/keras.json of an older project has it."""
+    """As in a ~/.keras/keras.json left by an older project."""
     keras.config.set_image_data_format("channels_first")
     yield
     keras.config.set_image_data_format("channels_last")

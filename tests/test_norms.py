@@ -1,4 +1,4 @@
-"""BatchNormalization's statistics are those of the photos that it is measured on."""
+"""Precise BatchNorm: the statistics are those of the photos that they are computed on."""
 
 import numpy as np
 

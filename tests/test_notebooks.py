@@ -1,4 +1,4 @@
-"""The notebooks run as they stand, on drawn photos and with a tiny network."""
+"""The notebooks run unchanged, on generated photos and with a tiny network."""
 
 import csv
 import os
@@ -25,7 +25,7 @@ TINY = (
 
 @pytest.fixture(scope="module")
 def petals(tmp_path_factory):
-    """TFRecords of 104 classes as Kaggle has them, with three photos to be named."""
+    """TFRecords of 104 classes in Kaggle's layout, with three photos to classify."""
     folder = tmp_path_factory.mktemp("petals") / "tfrecords-jpeg-192x192"
     for split in ("train", "val"):
         photos = [photo((2 * i, 255 - 2 * i, len(split) * 20), i, (24, 24)) for i in range(104)]
@@ -45,10 +45,10 @@ def archive(tmp_path_factory):
 
 
 def execute(path, data, room, monkeypatch) -> list[dict]:
-    """Run a notebook, which publishes `ada/NAME`; what its cells show."""
+    """Run a notebook, which publishes `ada/NAME`; the outputs of its cells."""
     notebook = nbformat.read(path, as_version=4)
     assert not any(cell.get("outputs") for cell in notebook.cells)
-    # What papermill does: values of the tagged cell are replaced by a cell behind it.
+    # As papermill does: a cell inserted after the tagged one overrides its values.
     [place] = [
         i for i, c in enumerate(notebook.cells) if "parameters" in c.metadata.get("tags", ())
     ]
@@ -60,7 +60,7 @@ def execute(path, data, room, monkeypatch) -> list[dict]:
     with HubServer() as hub:
         hub.add_token("hf_writer", user="ada", write=True)
         use_hub(hub, monkeypatch, token="hf_writer")
-        # In the project's folder there is nothing to clone and to install.
+        # In the project's folder there is nothing to clone or install.
         nbclient.NotebookClient(
             notebook, timeout=300, resources={"metadata": {"path": str(ROOT)}}
         ).execute()

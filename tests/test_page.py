@@ -65,7 +65,7 @@ def model(tmp_path_factory) -> pathlib.Path:
     classifier = FlowerClassifier.from_pretrained(folder)
     known = classifier.answer(np.stack([classifier.prepare(path) for path in photos]))
     np.save(folder / "gallery/embeddings.npy", known.embeddings)
-    # Refused is what is like none of the photos of these tests: the dark one, and only that.
+    # Of the photos in these tests, only the dark one is refused, being like none of the others.
     dark, other = (
         classifier.answer(classifier.prepare(data)[None]).embeddings
         for data in (photo((0, 0, 0), 5), encoded("PNG"))
@@ -89,7 +89,7 @@ def model(tmp_path_factory) -> pathlib.Path:
 
 @pytest.fixture(scope="module")
 def room(tmp_path_factory) -> pathlib.Path:
-    """Where the server keeps what it is sent, in `uploads`."""
+    """The server's folder; uploads are kept in its `uploads`."""
     return tmp_path_factory.mktemp("server")
 
 
@@ -127,7 +127,7 @@ def visitor(browser, **settings) -> Iterator["playwright.BrowserContext"]:
 
 @contextlib.contextmanager
 def opened(context, server: str) -> Iterator["playwright.Page"]:
-    """The page on a phone. Nothing may be asked of another host, fail, or run from a bundle."""
+    """The page on a phone: no request to another host, no failure, no script from a bundle."""
     page = context.new_page()
     page.set_default_timeout(15_000)
     playwright.expect.set_options(timeout=15_000)
@@ -157,7 +157,7 @@ def page(server, phone) -> Iterator["playwright.Page"]:
 
 
 def answered(page, action: Callable[[], object]) -> str:
-    """Do what asks for an answer; what the answer says."""
+    """Do an action that asks for an answer; the text of the answer."""
     before = page.evaluate("window.answers")
     action()
     page.wait_for_function(f"window.answers > {before}")
@@ -463,7 +463,7 @@ def test_it_answers_below_a_path_of_a_proxy(phone, model):
     class Proxy(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
             sent = self.rfile.read(int(self.headers.get("content-length", 0)))
-            # What is not below the path is another's.
+            # Other paths of the host do not belong to the page.
             path = self.path.removeprefix("/flowers") if "/flowers/" in self.path else "/none"
             url, headers = f"{target.rstrip('/')}{path}", self.headers.items()
             with httpx.stream(self.command, url, content=sent, headers=headers, timeout=30) as got:
@@ -514,7 +514,7 @@ def test_the_page_speaks_the_visitors_language(browser, server, locale, language
 def test_a_flower_is_found_by_either_of_its_names(page):
     page.click("role=tab[name='Gallery']")
     page.wait_for_selector("#flowers-index li")
-    # Few flowers have no search of their own; what a search does is the same.
+    # With few flowers the page has no search field, so this adds one; it works the same way.
     page.evaluate(
         """() => {
             const search = document.createElement("input");
@@ -581,7 +581,7 @@ def test_the_card_shows_how_to_call_this_very_page(page, server):
 
 
 def test_markup_in_a_bundle_is_shown_as_text(page):
-    # Its true label is markup, and so is what one of its names is called in science.
+    # Its true label is markup, and so is the scientific name of one of its classes.
     said = answered(page, page.locator("#flowers-examples [data-photo='2']").click)
     assert EVIL in said
     assert SCRIPT in said

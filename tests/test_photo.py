@@ -21,7 +21,7 @@ GREY = 50
 QUADRANTS = Image.fromarray(COLOURS.repeat(32, axis=0).repeat(48, axis=1))
 NOISE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (120, 160, 3), np.uint8))
 
-# How a phone held that way stores an upright picture: the inverse of what EXIF asks for.
+# How a phone held that way stores an upright picture: the inverse of the EXIF orientation.
 STORED = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -461,7 +461,7 @@ def test_a_decompression_bomb_is_refused_by_its_header(kind):
 
 
 def test_the_108_megapixels_of_a_phone_are_within_the_limit_without_a_warning(tmp_path):
-    # The header passes; only then it shows that there is no such picture in the file.
+    # The header is accepted; decoding then finds no such picture in the file.
     path = tmp_path / "large.png"
     path.write_bytes(png_of(12_000, 9_000))
     # In a process of its own, since pytest has its own idea of which warnings to show.

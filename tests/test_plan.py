@@ -1,4 +1,4 @@
-"""Plans for TPUs: what is read off a compiled step, and the search for the largest batch."""
+"""Plans for TPUs: the figures of a compiled step, and the search for the largest batch size."""
 
 import dataclasses
 import importlib.util
@@ -61,7 +61,7 @@ def test_collectives_are_counted_with_the_bytes_they_give():
 
 
 def test_traffic_is_what_is_read_from_main_memory_and_written_to_it():
-    copied = 8 * 128 * 4  # to the chip's inner memory, where it costs nothing any more
+    copied = 8 * 128 * 4  # to the chip's on-chip memory, where further access is free
     fused = 2 * 4 * 256 * 2  # b, and the second output
     scalar = 4
     assert count_traffic(PROGRAM) == copied + fused + scalar
@@ -149,7 +149,7 @@ def test_the_search_ends_where_nobody_trains():
 
 
 def test_a_line_that_bends_is_followed():
-    """As where the compiler computes again what does not fit."""
+    """As when the compiler recomputes what does not fit in memory."""
     found = largest(lambda number: min(5 * number, 600 + number), 10, 1000)
     assert 340 <= found <= 400
 
@@ -218,7 +218,7 @@ def test_a_tpu_that_is_not_here_compiles_a_step(tmp_path, monkeypatch):
 
 
 def test_the_step_is_that_of_the_last_stage():
-    """Where fine-tuning is left out, of the head alone, on features of the frozen network."""
+    """Without fine-tuning, the step is that of the head alone, on the frozen network's features."""
     experiment = dataclasses.replace(TINY, epochs_finetune=0)
     _, sizes = lower(experiment, 3, jax.devices()[:1], 16)
     assert sizes["inputs"] == 16 * 4 * (8 + 3 + 1)  # features, label, and what the photo counts for

@@ -1,4 +1,4 @@
-"""Whatever a network trains in, what is published of it is computed in full float32."""
+"""Whatever precision a network is trained in, published results are computed in full float32."""
 
 import types
 
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.usefixtures("float32_again")
 
 @pytest.fixture
 def tf32(monkeypatch):
-    """Convolutions as on a card that computes float32 in a faster way where nobody objects."""
+    """Convolutions as on a GPU that computes float32 in lower precision unless told otherwise."""
     exact = keras.layers.Conv2D.convolution_op
 
     def fast(self, inputs, kernel):

@@ -80,7 +80,7 @@ def test_folders_are_walked_as_for_training(data, tmp_path):
 
 @pytest.fixture
 def odd(tmp_path) -> tuple[pathlib.Path, list[str]]:
-    """A folder of photos, one whose name is no UTF-8 and one that Windows pages lack; the names."""
+    """A folder of photos, one name not UTF-8, one not in Windows code pages; the names."""
     folder = tmp_path / "photos"
     folder.mkdir()
     for name in (b"Ros\xe9e.jpg", "桜.jpg".encode(), b"rose.jpg"):
@@ -160,7 +160,7 @@ def test_several_models_and_views_are_averaged(model, data, tmp_path, capsys):
 
 @pytest.fixture(scope="module")
 def petals_model(tmp_path_factory):
-    """A bundle that knows the 104 classes, in an order of its own."""
+    """A bundle that knows the 104 classes, in a different order."""
     import keras
 
     from flowers_model import network

@@ -1,4 +1,4 @@
-"""Presets: each builds its network, trains on a handful of photos, and says commands that work."""
+"""Presets: each builds its network, trains on a few photos, and documents commands that work."""
 
 import dataclasses
 import re

@@ -1,4 +1,4 @@
-"""Labels that are probably wrong are found by the other photos, and left out of a list."""
+"""Likely wrong labels are found by comparison with the other photos, and left out of a list."""
 
 import csv
 import json
@@ -38,7 +38,7 @@ def test_a_class_of_one_photo_is_not_judged():
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory):
-    """What the command says of a folder in which one poppy lies among the sunflowers."""
+    """The command's output for a folder in which one poppy is among the sunflowers."""
     room = tmp_path_factory.mktemp("relabel")
     data = write_photo_folder(room / "data", {"train": 8, "valid": 4})
     moved = data / "train/poppy/000.jpg"

@@ -16,7 +16,7 @@ from train.bundles.release import FEWEST_PHOTOS, LARGEST, LARGEST_FILE
 
 @pytest.fixture
 def trained(tmp_path, monkeypatch):
-    """A bundle without photos of its data, and photos that it answers rightly, but for one."""
+    """A bundle without photos of its data, and photos that it answers correctly except for one."""
     folder = write_tiny_bundle(tmp_path / "trained")
     for shown in bundle.read_gallery(folder).photos:
         (folder / "gallery" / shown.file).unlink()

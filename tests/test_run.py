@@ -1,6 +1,6 @@
-"""`train/run.py`: one command, a whole bundle, one line for each mistake.
+"""`train/run.py`: one command, a complete bundle, one line for each mistake.
 
-What the process itself matters for runs as a person runs it; the rest calls `main`.
+Tests that depend on the process itself start one, as a user does; the others call `main`.
 """
 
 import json
@@ -234,7 +234,7 @@ def test_ctrl_c_says_how_to_go_on(data, tmp_path):
     process = start(
         *("--data", f"folder:{data}", *TINY, "--epochs-finetune", "10000"),
         *("--output", tmp_path / "run"),
-        # What a shell starts in the background ignores Ctrl-C, and so does what that starts.
+        # A process that a shell starts in the background ignores Ctrl-C, and so do its children.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     history = tmp_path / "run/history.json"
@@ -311,7 +311,7 @@ def test_the_rate_is_found_before_a_run_and_another_bundle_made_after_it(run, da
     assert manifest.provenance.command.endswith(
         f"--monitor last --serve-size 40 --average {folder}/bundle"
     )
-    # Two thirds of valid's photos have trained, and none of any split shows anywhere.
+    # Two thirds of valid were trained on, and no photo of any split appears in the run.
     source = open_source(f"folder:{data}", 0)
     splits = manifest.provenance.splits
     assert splits["valid"] == len(source.splits["valid"]) // 3
@@ -320,7 +320,7 @@ def test_the_rate_is_found_before_a_run_and_another_bundle_made_after_it(run, da
     )
     assert not [*folder.rglob("*.jpg")]
     assert "image/jpeg" not in (folder / "bundle/report/index.html").read_text("utf-8")
-    # What is valid stays so for those who measure the bundle later.
+    # A later evaluation of the bundle gets the same valid split.
     again, _ = open_for(manifest, f"folder:{data}")
     assert {name: len(split) for name, split in again.splits.items()} == splits
 

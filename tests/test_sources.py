@@ -1,4 +1,4 @@
-"""Photos from folders and from Oxford 102 Flowers: every layout, and what is wrong with the rest.
+"""Photos from folders and from Oxford 102 Flowers: every layout, and the messages for all others.
 
 Sources never decode, so the photos here are any bytes under a photo's name.
 """
@@ -36,7 +36,7 @@ def photos(folder: str, count: int) -> list[str]:
 
 
 def message(spec: str, seed: int = 0) -> str:
-    """What opening `spec` complains of: one line, meant for a person."""
+    """The error of opening `spec`: one line, written for a user."""
     with pytest.raises(SourceError) as caught:
         open_source(spec, seed)
     assert isinstance(caught.value, UserError)
@@ -295,7 +295,7 @@ CLASSES = 102
 
 
 def official_number(label: int, split: int) -> int:
-    """The photo number that the made-up archive gives to a class's only photo of a split."""
+    """The number of a class's only photo in a split, in the made-up archive."""
     # 101 and 306 share no factor: neighbouring numbers have labels and splits far apart.
     return (label * 3 + split) * 101 % (CLASSES * 3) + 1
 
@@ -579,7 +579,7 @@ def test_without_a_path_the_official_files_are_downloaded_once(site, cache):
     assert sorted(name for name, _ in site.requests) == sorted(site.files)
     assert sorted(os.listdir(cache)) == ["102flowers.tgz", "imagelabels.mat", "jpg", "setid.mat"]
     site.requests.clear()
-    (cache / "102flowers.tgz").unlink()  # room is dear, and the photos are unpacked
+    (cache / "102flowers.tgz").unlink()  # to save space: the photos are already unpacked
     assert everything(open_source("oxford_flowers102:", 0)) == expected()
     assert site.requests == []
 

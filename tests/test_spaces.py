@@ -59,7 +59,7 @@ def shared_hub(bundle_folder) -> Iterator[HubServer]:
 
 @pytest.fixture
 def server(shared_hub, monkeypatch) -> HubServer:
-    """A Hub with the model and no Space; the person is logged in."""
+    """A Hub with the model and no Space; the user is logged in."""
     shared_hub.repos.pop(("space", SPACE), None)
     helpers.use_hub(shared_hub, monkeypatch, WRITER)
     return shared_hub
@@ -75,7 +75,7 @@ def folder(tmp_path_factory) -> pathlib.Path:
 
 @pytest.fixture(scope="module")
 def page(folder, shared_hub, tmp_path_factory) -> Iterator[str]:
-    """`python app.py` in the folder, where only its own requirements are there; its address."""
+    """Run `python app.py` in the folder with only its own requirements installed; its address."""
     room = tmp_path_factory.mktemp("page")
     (room / "packages").mkdir()
     link_distributions(room / "packages", requirements("spaces/requirements.txt"))
@@ -102,8 +102,8 @@ def page(folder, shared_hub, tmp_path_factory) -> Iterator[str]:
 
 COLOURS = {"red", "yellow", "green", "blue", "indigo", "purple", "pink", "gray"}
 REPO = r"[\w.-]+/[\w.-]+"
-# What https://huggingface.co/docs/hub/spaces-config-reference documents, and what each may be; the
-# last two are of any repo's card.
+# The settings in https://huggingface.co/docs/hub/spaces-config-reference and their valid values;
+# the last two belong to the card of any repo.
 DOCUMENTED = {
     "title": lambda it: isinstance(it, str),
     "emoji": lambda it: 0 < len(it) <= 4 and not it.isascii(),
@@ -144,7 +144,7 @@ NEEDED |= {"short_description", "tags", "thumbnail"}
 
 
 def check_card(text: str) -> dict:
-    """The front matter, once it is what the Hub documents."""
+    """The front matter, checked against the Hub's documentation."""
     fields = card(text)
     needed = NEEDED if fields["sdk"] == "static" else NEEDED | {"sdk_version", "python_version"}
     assert set(DOCUMENTED) > set(fields) >= needed
@@ -377,13 +377,13 @@ def test_pushing_anew_changes_only_what_is_ours_and_differs(server):
 def test_pushing_goes_on_after_faults_that_pass(server):
     server.fail_next("/api/repos/create", 503)
     server.fail_next("/commit/", 500)
-    server.drop_next("/commit/")  # this one is carried out, and its answer gets lost
+    server.drop_next("/commit/")  # the commit is carried out, but its response is lost
     assert deploy.main([SPACE, "--model", MODEL]) == 0
     assert len(server.repo(SPACE, "space").history()) == 2
 
 
 def refusal(capsys, *arguments: str) -> str:
-    """The one line that the command ends with."""
+    """The last line that the command prints."""
     assert deploy.main(arguments) == 2
     out, err = capsys.readouterr()
     assert out == ""

@@ -1,4 +1,4 @@
-"""Training: what learns, when it stops, and that an interruption loses nothing."""
+"""Training: which weights are trained, when it stops, and that an interruption loses nothing."""
 
 import csv
 import dataclasses
@@ -194,7 +194,7 @@ def test_a_damaged_point_of_interruption_begins_the_epoch_anew(tmp_path, caplog,
 
 @pytest.mark.slow
 def test_an_optimizer_of_another_precision_is_not_left_behind_in_silence(data, tmp_path):
-    """As where a run that began on a card with scaled losses goes on on a CPU."""
+    """As when a run that started on a GPU with scaled losses is resumed on a CPU."""
     began = dict(epochs_head=0, epochs_finetune=1, precision="mixed_float16")
     train(data, tmp_path / "run", **began)
     with pytest.raises(TrainingError, match=r'set "precision": "mixed_float16" in .*experiment'):

@@ -51,7 +51,7 @@ def model(tmp_path_factory) -> pathlib.Path:
     photos = [folder / "gallery" / one.file for one in gallery.photos]
     known = classifier.answer(np.stack([classifier.prepare(path) for path in photos])).embeddings
     np.save(folder / "gallery/embeddings.npy", known.astype(np.float16))
-    # Refused is what is like none of the photos of these tests: the dark one.
+    # Of the photos in these tests, only the dark one is refused, being like none of the others.
     dark, other = (
         classifier.answer(classifier.prepare(data)[None]).embeddings
         for data in (photo((0, 0, 0), 5), encoded("PNG"))
@@ -100,7 +100,7 @@ def server(site) -> Iterator[str]:
 
 @contextlib.contextmanager
 def opened(browser, url: str, query: str = "", **context) -> Iterator["playwright.Page"]:
-    """The page on a phone. Nothing may be asked of another host, fail, or run from a bundle."""
+    """The page on a phone: no request to another host, no failure, no script from a bundle."""
     context = browser.new_context(viewport={"width": 390, "height": 844}, **context)
     page = context.new_page()
     page.set_default_timeout(30_000)
@@ -123,7 +123,7 @@ def opened(browser, url: str, query: str = "", **context) -> Iterator["playwrigh
 
 @pytest.fixture(scope="module")
 def page(server, browser) -> Iterator["playwright.Page"]:
-    """One page for the tests that leave it as good as they found it."""
+    """One page, shared by the tests that restore its state."""
     with opened(browser, server) as page:
         yield page
 
@@ -136,20 +136,20 @@ def wait_for_service_worker(page) -> None:
 
 
 def upload(page, *photos: bytes) -> str:
-    """Show photos to the page; what the answer says."""
+    """Give photos to the page; the text of the answer."""
     page.click("#tab-name")
     before = int(page.evaluate("document.documentElement.dataset.answers ?? 0"))
     files = [
         {"name": f"{i}", "mimeType": "image/jpeg", "buffer": data} for i, data in enumerate(photos)
     ]
     page.set_input_files("#flowers-photo .zone input", files)
-    # Not `wait_for_function`: the page lets no text be run as a script.
+    # Not `wait_for_function`: the page's security policy forbids evaluating strings.
     page.wait_for_selector(f"html[data-answers='{before + 1}']", state="attached")
     return page.inner_text("#flowers-answer").strip()
 
 
 def ask(page, task: str, *photos: bytes, **values: str) -> dict | list:
-    """What the page's worker makes of photos."""
+    """The answer of the page's worker to a task."""
     return page.evaluate(
         """async ([task, texts, values]) => {
             window.own ??= new Worker("app/worker.js", {type: "module"});
@@ -169,7 +169,7 @@ def ask(page, task: str, *photos: bytes, **values: str) -> dict | list:
 
 
 def seethrough() -> bytes:
-    """A photo that fades away, over colours that must not be seen."""
+    """A photo that fades to transparent, over colours that must not show."""
     picture = Image.open(io.BytesIO(encoded("PNG"))).convert("RGBA")
     picture.putalpha(Image.linear_gradient("L").resize(picture.size))
     file = io.BytesIO()
@@ -225,7 +225,7 @@ def test_an_answer_is_pythons_in_all_its_parts(page, classifier):
 
 
 def classifier_png(data: bytes) -> bytes:
-    """The same pixels without loss, for decoders of JPEG differ by a little."""
+    """The same pixels as a PNG, because JPEG decoders differ slightly."""
     file = io.BytesIO()
     Image.open(io.BytesIO(data)).save(file, "PNG")
     return file.getvalue()
@@ -246,7 +246,7 @@ def test_what_is_taught_is_what_python_learns(page, classifier):
         answers = lesson.classifier.answer(lesson.classifier.prepare(classifier_png(data))[None])
         np.testing.assert_allclose(found["all"], answers.probabilities[0], atol=1e-3)
         assert found["score"] == pytest.approx(answers.refusal_scores[0], abs=1e-3)
-    # Photos that were taught are among those alike, with numbers after the gallery's three.
+    # Similar photos include the taught ones, whose numbers follow the gallery's three.
     assert ask(page, "look", violets[3])["alike"][0] == 3 + 3
     assert ask(page, "forget") == []
     assert ask(page, "look", violets[0]) == before
@@ -321,7 +321,7 @@ def test_where_the_network_looked_and_photos_alike_are_shown(page, model):
     page.click("#flowers-answer [role=switch]")
     shown = page.locator("#flowers-answer canvas.map:not([hidden])")
     assert shown.get_attribute("data-name") == "0"
-    # Somewhere it is light, elsewhere dark.
+    # Some parts are light, others dark.
     shades = shown.evaluate(
         "c => [...c.getContext('2d').getImageData(0, 0, 64, 64).data].filter((_, i) => i % 4 == 3)"
     )

@@ -1,4 +1,4 @@
-"""Kernels in float16: what is rounded, what is kept, and that whoever reads it gets just that."""
+"""Kernels in float16: what is rounded, what is not, and that every reader gets the same values."""
 
 import keras
 import numpy as np

@@ -1,4 +1,4 @@
-"""A sweep runs a grid, does nothing twice, and says what came of it."""
+"""A sweep runs a grid of settings, repeats no run, and reports the results."""
 
 import contextlib
 import csv

@@ -36,7 +36,7 @@ EVIL = '<img src=x onerror="window.hacked=1">${window.hacked=1}{{window.hacked}}
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory) -> list[pathlib.Path]:
-    """Two bundles of the same classes, in another order, and one of others."""
+    """Two bundles with the same classes in different order, and one with other classes."""
     room = tmp_path_factory.mktemp("models")
     folders = [write_tiny_bundle(room / name) for name in ("first", "second", "third")]
     second, third = map(bundle.read_manifest, folders[1:])
@@ -120,7 +120,7 @@ def zipped(members: dict[str, bytes]) -> bytes:
 
 
 def call(server: str, api_name: str, *data) -> dict:
-    """What a stranger's program gets who calls an inner function of the page."""
+    """The answer when an outside program calls an internal function of the page."""
     functions = httpx.get(f"{server}/config").json()["dependencies"]
     [number] = [one["id"] for one in functions if one["api_name"] == api_name]
     session = uuid.uuid4().hex
@@ -137,7 +137,7 @@ def call(server: str, api_name: str, *data) -> dict:
 
 
 def sent(server: str, data: bytes) -> dict:
-    """A photo on the server, as the page hands it on."""
+    """Upload a photo; the reference to it that the page passes on."""
     answer = httpx.post(f"{server}/gradio_api/upload", files={"files": ("photo.jpg", data)})
     return {"path": answer.json()[0], "meta": {"_type": "gradio.FileData"}}
 
@@ -214,7 +214,7 @@ def test_it_can_be_stopped_and_begun_again(page):
     page.click("#flowers-many-stop")
     said = page.locator("#flowers-many-status [role=status]")
     playwright.expect(said).to_have_text("Stopped.")
-    page.wait_for_timeout(1000)  # what was under way would show by now
+    page.wait_for_timeout(1000)  # the photo in progress would show by now
     count = rows.count()
     assert 0 < count < 50
     playwright.expect(page.locator("#flowers-many-tools .tools button")).to_be_visible()
@@ -353,7 +353,7 @@ def say_the_name(page, name: str) -> None:
 
 
 def test_what_visitors_say_becomes_photos_to_train_on(page, room):
-    """From a visitor's press to the source that a training opens."""
+    """From a visitor's click to the source that a training opens."""
     said = page.locator("#flowers-kept")
     assert not page.locator("#flowers-wrong").is_visible()
     for name, colour in COLOURS.items():
@@ -371,7 +371,7 @@ def test_what_visitors_say_becomes_photos_to_train_on(page, room):
     playwright.expect(said).to_have_text("Thank you! Kept as poppy: 2 photos.")
     assert "Nothing else here is kept." in page.inner_text("#flowers-wrong")
     assert "Only “Keep it under this name”" in page.inner_text("#flowers-name .note")
-    for name in ("blue iris", "sunflower"):  # three of each are what a folder is cut from
+    for name in ("blue iris", "sunflower"):  # a folder needs three of each to be split
         name_photos(page, ("last.jpg", photo(COLOURS[name], 300)))
         playwright.expect(said.locator("p")).to_have_count(0)
         say_the_name(page, name)

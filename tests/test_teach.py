@@ -1,4 +1,4 @@
-"""Classes taught from a few photos: the bundle stays one network, old classes stay as they are."""
+"""Classes taught from a few photos: the bundle is still one network, old classes do not change."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Distillation: labels that are half a teacher's."""
+"""Distillation: labels that are half the teacher's predictions."""
 
 import dataclasses
 import json
@@ -28,7 +28,7 @@ def teacher(tmp_path_factory) -> str:
 
 @pytest.fixture(scope="module")
 def others_teacher(tmp_path_factory) -> str:
-    """The same network, whose classes have each other's names."""
+    """The same network with its class names rotated by one."""
     folder = write_tiny_bundle(tmp_path_factory.mktemp("other"))
     path = folder / bundle.MANIFEST
     manifest = json.loads(path.read_text("utf-8"))

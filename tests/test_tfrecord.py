@@ -1,4 +1,4 @@
-"""TFRecords in Kaggle's layout: written, read, converted back, and what is wrong with the rest."""
+"""TFRecords in Kaggle's layout: writing, reading, converting back, and messages for bad input."""
 
 import collections
 import io
@@ -156,7 +156,7 @@ def test_class_names_are_read_from_a_file_beside_the_resolutions(tmp_path, file,
 
 
 def test_other_file_systems_are_read_alike():
-    # TensorFlow's file system in memory stands where gs:// would.
+    # TensorFlow's in-memory file system stands in for gs://.
     source = open_source(f"tfrecord:{write_petals('ram://bucket/petals')}", 0)
     assert sizes(source) == {"train": 3, "valid": 3}
     assert source.splits["valid"].read(1) == JPEG
@@ -494,7 +494,7 @@ def test_photos_become_squares_and_stay_so(tmp_path, folder):
     for i, image in enumerate(images):
         colour = COLOURS[source.class_names[source.splits["train"].labels[i]]]
         assert np.abs(np.asarray(image).mean((0, 1)) - colour).max() < 8
-    # A JPEG of the size that is asked for is not encoded once more.
+    # A JPEG that already has the requested size is not encoded again.
     assert (
         run("--data", f"tfrecord:{tmp_path / 'a'}", "--output", tmp_path / "b", "--size", 32) == 0
     )

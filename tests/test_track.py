@@ -1,4 +1,4 @@
-"""Runs that MLflow follows: on a server, in a database here, and on a server that is away."""
+"""Runs tracked by MLflow: on a server, in a local database, and with an unreachable server."""
 
 import contextlib
 import json
@@ -177,7 +177,7 @@ def test_a_server_that_is_away_costs_a_warning_and_tells_no_password(
 
 
 class Diary:
-    """A tracker that is away for a while."""
+    """A tracker that is unreachable for a while."""
 
     def __init__(self, uri):
         self.lines, self.away = [], False

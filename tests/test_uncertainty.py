@@ -1,4 +1,4 @@
-"""What a model does not know: refusal, sets of names, and how they are fitted."""
+"""Uncertainty: refusal, label sets, and how they are fitted."""
 
 import numpy as np
 import pytest
@@ -44,12 +44,12 @@ def test_scores_of_a_worked_example():
     assert Probability().score(logits, None, 1.0) == pytest.approx([-0.5])
     assert Energy().score(logits + 2, None, 1.0) == pytest.approx([-2])
     assert Energy().score(logits * 2 + 2, None, 2.0) == pytest.approx([-2])
-    # A temperature for each photo gives each what it would get alone.
+    # With a temperature per photo, each photo gets the same as it would alone.
     both = Energy().score(np.concatenate([logits, logits * 2]) + 2, None, np.array([1.0, 2.0]))
     assert both == pytest.approx([-2, -2])
 
 
-# As computed when the scores were strings: refusal scores of three photos by each score.
+# Reference values from when the scores were strings: three photos with each score.
 BEFORE = {
     "probability": (-0.9, -0.4, [0.5382063635469014, 1.093756108059289, 0.6619050133226569]),
     "energy": (-3.0, -1.0, [0.10847899177960318, 0.4651994421959338, -1.2292226732184912]),
@@ -269,5 +269,5 @@ def test_every_source_keeps_its_flowers():
     assert (raw <= together.refusal.threshold).mean() < 0.9
     assert (raw <= apart.refusal.threshold).mean() == pytest.approx(0.95, abs=0.01)
     assert "900 of near, 100 of far" in apart.method
-    # Photos of the harder source count for more than their number in the temperature, too.
+    # In the temperature, too, the harder source weighs more than its share of the photos.
     assert apart.temperature > together.temperature

@@ -1,4 +1,4 @@
-"""Many files at once, and the dark corners of ZIPs."""
+"""Many files at once, and ZIPs with every kind of trouble."""
 
 import contextlib
 import csv
@@ -27,7 +27,7 @@ def zipped(path: pathlib.Path, members: dict, method: int = zipfile.ZIP_DEFLATED
 
 
 def read_all(*files: str) -> dict[str, bytes | str]:
-    """What each item gives: its bytes, or the reason why there are none."""
+    """The bytes of each item, or the reason why it cannot be read."""
     found = {}
     with uploads.opened([(pathlib.Path(file).name, file) for file in files]) as items:
         for item in items:
@@ -117,7 +117,7 @@ def test_all_together_are_bounded_too(tmp_path, monkeypatch):
 
 
 def test_members_that_share_their_bytes_count_each_time(tmp_path, monkeypatch):
-    """As in https://www.bamsoftware.com/hacks/zipbomb/: a table of contents of one file, often."""
+    """As in https://www.bamsoftware.com/hacks/zipbomb/: many directory entries for one file."""
     monkeypatch.setattr(uploads, "ALL_BYTES", 5 * MEGABYTE)
     path = pathlib.Path(zipped(tmp_path / "one.zip", {"a.jpg": bytes(MEGABYTE)}))
     data = path.read_bytes()
@@ -204,7 +204,7 @@ def test_no_cell_of_the_csv_begins_like_a_formula(classifier):
         assert not line[0].lstrip().startswith(batch.FORMULAS)
         assert line[0].isprintable()
     assert lines[-1][0] == "rose.jpg"
-    # Nor where a spreadsheet parts cells by semicolons: quotes hold them together.
+    # Nor if a spreadsheet splits cells at semicolons: quotes prevent that.
     assert all(text.startswith('"') and text.endswith('"') for text in texts)
 
 

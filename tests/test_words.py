@@ -26,7 +26,7 @@ def test_every_language_has_every_word_with_the_same_places():
         assert len(places) == 1, name
         for text in texts.values():
             assert text, name
-            # In HTML and in attributes as it stands, and nothing for a template of JavaScript's.
+            # Safe without escaping in HTML, in attributes and in JavaScript template literals.
             assert not re.search(r"[<>&\"'`$\\]", text), name
 
 

@@ -1,4 +1,4 @@
-"""The CPU's own convolutions give what the stock ones give: values, gradients, saved files."""
+"""The fast CPU convolutions agree with Keras's: values, gradients, saved files."""
 
 import keras
 import numpy as np

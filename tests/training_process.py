@@ -1,8 +1,8 @@
-"""Trains in a process of its own: `python training_process.py FOLDER DEVICES SETTINGS`.
+"""Trains in a separate process: `python training_process.py FOLDER DEVICES SETTINGS`.
 
-DEVICES is how many virtual CPU devices there are; SETTINGS, JSON, is a list of what to set in an
-`Experiment`, one training after another. The n-th leaves FOLDER/n/weights.npz beside its run, and
-under JAX FOLDER/n/facts.json: what is divided among devices and, of a ConvNet, inference.
+DEVICES is the number of virtual CPU devices; SETTINGS is a JSON list of `Experiment` settings, one
+training after another. The n-th writes FOLDER/n/weights.npz beside its run and, on JAX,
+FOLDER/n/facts.json: what is divided among the devices and, for a ConvNet, facts about inference.
 """
 
 import dataclasses
@@ -39,8 +39,8 @@ def scope(experiment: Experiment):
 
 
 def layout(experiment: Experiment) -> dict:
-    """How many rows of a batch of 8 a device has, what becomes of a batch of 13, and the shapes of
-    what a device has a part of."""
+    """The rows per device of a batch of 8, the batch size that 13 becomes, and the shapes of the
+    weights that are divided among devices."""
     with scope(experiment):
         network = build_network(experiment, 3, weights=None)
         size = experiment.image_size
@@ -56,7 +56,7 @@ def layout(experiment: Experiment) -> dict:
 
 
 def inference(experiment: Experiment) -> dict:
-    """How far inference on 13 photos is from Keras's, and what is said to 5 channels."""
+    """How much inference on 13 photos differs from Keras's, and the message for 5 channels."""
     photos = np.random.default_rng(0).integers(0, 256, (13, 24, 24, 3), np.uint8)  # a prime number
     with scope(experiment):
         network = build_network(experiment, 3, weights=None)
