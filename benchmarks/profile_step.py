@@ -4,8 +4,7 @@
 
 MODEL is one of those in benchmarks/training.py. Sums XLA's trace of a step by the type of layer
 that each compiled operation comes from, forward and backward; one that fuses several layers counts
-for the layer that XLA names it after. The times of parallel threads add up, so the output is in
-shares.
+for the layer that XLA names it after. The times of parallel threads add up, so this prints shares.
 """
 
 from __future__ import annotations

@@ -287,7 +287,7 @@ def main() -> None:
         "--photos", type=pathlib.Path, help="a folder of JPEGs (default: one generated, 1200 x 900)"
     )
     parser.add_argument("--seconds", type=float, default=20, help="time per measurement (20)")
-    parser.add_argument("--soak", type=float, metavar="MINUTES", help="load our page alone")
+    parser.add_argument("--soak", type=float, metavar="MINUTES", help="soak-test our page alone")
     parser.add_argument("--json", metavar="FILE", help="also write the figures to this file")
     options = parser.parse_args()
     photos = [drawn_photo()]

@@ -57,9 +57,9 @@ def write_photo_folder(folder: pathlib.Path, per_split: dict[str, int]) -> pathl
 
 
 def once(name: str, make: Callable[[pathlib.Path], object]) -> pathlib.Path:
-    """A folder that `make` writes, in the first process of the session that needs it.
+    """A folder written by `make` in the first pytest process that needs it.
 
-    All tests read it; a test that changes it copies it.
+    All tests share it, so a test that changes it must copy it first.
     """
     folder = pathlib.Path(os.environ["FLOWERS_TESTS_HOME"]) / name
     with filelock.FileLock(f"{folder}.lock"):

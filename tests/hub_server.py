@@ -426,7 +426,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             self.connection.close()
 
-    # Who may do what. A repo that the caller may not see is answered like one that is not there.
+    # Permissions. A repo that the caller may not see is answered like one that does not exist.
 
     def caller(self) -> Token | None:
         if self.token is None:
@@ -608,7 +608,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             **({"sdk": repo.sdk} if repo.type == "space" else {}),
         }
 
-    # What a Space runs on and with.
+    # The variables, secrets, hardware and restarts of a Space.
 
     @route("GET", "/api/{type}s/{id}/variables")
     def variables(self, body: bytes, repo: Repo) -> dict:

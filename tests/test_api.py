@@ -387,7 +387,7 @@ def test_a_full_queue_of_the_page_says_so(gated):
     )
     [path] = httpx.post(f"{url}/gradio_api/upload", files={"files": ("a.jpg", data)}).json()
     file = {"path": path, **FILE}
-    values = {source: file if kinds[source] == "image" else [file]}  # and what the visit has taught
+    values = {source: file if kinds[source] == "image" else [file]}  # and the visit's state
     sent = {"data": [values.get(one) for one in inputs], "fn_index": event}
     joins = []
     for number in range(6):  # one is answered, two wait
@@ -415,7 +415,7 @@ def test_one_client_may_ask_so_often_in_a_minute(classifier, tmp_path):
         assert answers[3].json()["error"] == message
         for path in ("gradio_api/queue/join", "gradio_api/upload", "gradio_api/run/classify"):
             assert httpx.post(f"{url}/{path}", json={}).status_code == 429
-        assert httpx.get(url).status_code == 200  # looking is free
+        assert httpx.get(url).status_code == 200  # viewing the page is not limited
 
 
 def limited(requests: int, monkeypatch) -> tuple[limits.Limits, list[float]]:

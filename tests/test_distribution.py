@@ -45,7 +45,7 @@ REAL = {
     "image_size": 64,
     "backbone": "MobileNet",
     "alpha": 0.75,
-    "unfreeze": 20,  # half of the time to compile them all
+    "unfreeze": 20,  # halves the compile time
     "epochs_head": 0,
     "epochs_finetune": 1,
     "batch_size": 16,

@@ -11,8 +11,8 @@ from flowers_model import efficientnet_lite, network
 
 pytestmark = pytest.mark.usefixtures("weights_by_numpy")
 
-# Weights that are learned, but those of the last convolution and of the classifier, from timm's
-# tf_efficientnet_lite0 to 4, which compute what Google's do.
+# Trainable parameters without those of the last convolution and the classifier, from timm's
+# tf_efficientnet_lite0 to 4, which are equivalent to Google's.
 LEARNED = (2_958_848, 3_723_520, 4_357_952, 6_422_016, 11_149_568)
 
 
@@ -81,7 +81,7 @@ def test_imagenet_weights_come_from_the_hub(server):
     server.put("timm/tf_efficientnet_lite0.in1k", {"model.safetensors": save(tensors)})
     net = network.build("EfficientNetLite0", 3, 32, weights="imagenet")
     backbone = network.backbone_of(net)
-    # The first two convolutions written out, at a place in the middle.
+    # The first two convolutions computed by hand, at a position in the middle.
     x = np.random.default_rng(1).uniform(-1, 1, (32, 32, 3)).astype(np.float32)
     tap = keras.Model(backbone.input, backbone.get_layer("blocks_0_0_bn1_relu").output)
     ours = np.asarray(tap(x[None]))[0, 7, 8]
@@ -92,7 +92,7 @@ def test_imagenet_weights_come_from_the_hub(server):
         )
         return np.clip((y - mean) / np.sqrt(variance + 1e-3) * weight + bias, 0, 6)
 
-    # Of an even side, a stride of 2 pads after the last pixel alone.
+    # For an even side, a stride of 2 pads only after the last pixel.
     stem = np.array(
         [
             [
@@ -105,7 +105,7 @@ def test_imagenet_weights_come_from_the_hub(server):
     depthwise = tensors["blocks.0.0.conv_dw.weight"][:, 0]
     expected = np.einsum("ohw,hwo->o", depthwise, normed(stem, "bn1"))
     np.testing.assert_allclose(ours, normed(expected, "blocks.0.0.bn1"), atol=1e-4)
-    for layer in backbone.layers:  # and all of the others have theirs
+    for layer in backbone.layers:  # every BatchNormalization has its own weights
         if isinstance(layer, keras.layers.BatchNormalization):
             *block, norm = layer.name.rsplit("_", 1)
             name = ".".join([*(part.replace("_", ".") for part in block), norm])

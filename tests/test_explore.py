@@ -161,7 +161,7 @@ def test_page_holds_everything_within_itself(output):
 
 
 def test_cleaned_list_keeps_one_of_each_and_training_reads_it(data, output):
-    # Of another seed: the list decides the splits.
+    # Opened with another seed: the list decides the splits.
     source = apply_split_list(open_source(f"folder:{data}", 5), output / "clean.txt")
     kept = {name for split in source.splits.values() for name in split.names}
     dropped = {
@@ -320,7 +320,7 @@ def test_finds_the_known_duplicates_of_oxford():
         for pair in found.pairs
         if pair.kind == "bytes"
     }
-    # The fourth known pair, 08077 and 08067, has one photo in the part of test that is not there.
+    # The fourth known pair, 08077 and 08067, is not found: one photo is in a missing part of test.
     assert identical == {
         frozenset(("07307", "07309")),
         frozenset(("07323", "07328")),

@@ -69,7 +69,7 @@ LOCAL |= {file.stem for folder in ("spaces", "tests") for file in (ROOT / folder
         ("app.py", []),
         ("page", []),
         ("spaces", []),
-        # Which also makes the networks, for those who train.
+        # It also builds the networks for training.
         ("flowers_model", ["train", "backbones"]),
         ("train", ["train", "track"]),
         ("tests", ["dev"]),

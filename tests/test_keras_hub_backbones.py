@@ -129,7 +129,7 @@ def test_a_saved_network_serves_by_onnx_and_opens_by_plain_keras(presets, name, 
         np.testing.assert_allclose(ours[output], theirs[output], rtol=1e-4, atol=1e-3)
     mean = ours["class_maps"].mean(axis=(1, 2))
     np.testing.assert_allclose(mean, ours["logits"], rtol=1e-4, atol=1e-3)
-    # Its weights start another network.
+    # Another network is initialized from its weights.
     again = built(presets, name, weights=tmp_path)
     np.testing.assert_array_equal(
         network.backbone_of(again).get_weights()[0], network.backbone_of(net).get_weights()[0]

@@ -146,7 +146,7 @@ def opened(context, server: str) -> Iterator["playwright.Page"]:
     page.close()
     strangers = [url for url in requests if not url.startswith((server, "data:", f"blob:{server}"))]
     assert strangers == []
-    # gradio forgets an upload's progress as soon as the upload is over, and may be asked after.
+    # gradio drops an upload's progress when the upload ends, and the page may still request it.
     assert [fault for fault in faults if "upload_progress" not in fault] == []
 
 
@@ -592,7 +592,7 @@ def test_markup_in_a_bundle_is_shown_as_text(page):
     page.click("role=tab[name='About the model']")
     page.wait_for_selector("#flowers-card")
     assert f"Drawn {SCRIPT} by {SCRIPT}{EVIL}" in page.inner_text("#flowers-card")
-    # Nothing of it has become an element; that it did not run either is checked after each test.
+    # None of it has become an element; `opened` checks after each test that it did not run either.
     assert page.locator("img[src='x']").count() == 0
     assert html.escape(SCRIPT, quote=False) in page.inner_html("#flowers-card")
 

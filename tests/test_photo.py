@@ -35,7 +35,7 @@ STORED = {
 
 def encode(image: Image.Image, kind: str, **options) -> bytes:
     buffer = io.BytesIO()
-    # Copies, since saving as one format leaves traces on an image that harm the next.
+    # Copies, because saving in one format changes the image in ways that affect the next format.
     options = {
         key: [i.copy() for i in v] if key == "append_images" else v for key, v in options.items()
     }
@@ -233,7 +233,7 @@ def test_a_photo_of_one_pixel_is_a_photo(kind):
 
 
 def half_red() -> Image.Image:
-    """Left: invisible green. Right: red, half to be seen through."""
+    """Left: fully transparent green. Right: half-transparent red."""
     return Image.fromarray(np.array([[(0, 255, 0, 0), (255, 0, 0, 128)]], np.uint8))
 
 

@@ -69,7 +69,7 @@ def test_traffic_is_what_is_read_from_main_memory_and_written_to_it():
 
 @pytest.mark.slow
 def test_a_step_of_eight_devices_has_an_eighth_of_the_work_on_each(tmp_path):
-    """Virtual devices have to be there before JAX starts, so in a process of its own."""
+    """Virtual devices must exist before JAX starts, so this runs in a separate process."""
     script = """if True:
         import dataclasses, json, sys
         import jax
@@ -113,7 +113,7 @@ def test_the_bound_is_the_slowest_of_computing_memory_and_links():
         flops=197e9,  # a millisecond
         traffic=2 * 819_000_000,  # two
         collectives={"all-reduce": 7},
-        collective_bytes=400_000_000,  # 3.5: of 7/8, each goes and comes
+        collective_bytes=400_000_000,  # 3.5: 7/8 of the bytes, sent and received
     )
     assert step.memory == 15
     assert list(step.seconds.values()) == pytest.approx([0.001, 0.002, 0.0035])

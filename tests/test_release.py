@@ -70,7 +70,7 @@ def test_a_released_bundle_has_todays_names(trained, tmp_path):
     manifest.display_names = {"poppy": "an old name"}
     bundle.write_json(trained / bundle.MANIFEST, manifest)
     released = release.release(trained, tmp_path / "default", license="apache-2.0")
-    assert released.display_names == {}  # classes of this test's own say what they are
+    assert released.display_names == {}  # these classes need no display names
     assert released.scientific_names["sunflower"] == "Helianthus annuus"
     card = (tmp_path / "default/README.md").read_text("utf-8")
     assert "an old name" not in card
@@ -103,7 +103,7 @@ def test_a_bundle_too_large_to_ship_is_refused(trained, tmp_path, monkeypatch):
 def test_the_default_bundle_knows_oxfords_flowers():
     manifest = bundle.check(DEFAULT)
     assert manifest.class_names == list(oxford_flowers102())
-    assert manifest.provenance.valid_share < 1  # with valid photos that it has not learned from
+    assert manifest.provenance.valid_share < 1  # some valid photos were not trained on
     assert manifest.calibration.refusal is not None
     assert manifest.calibration.label_sets is not None
     sizes = [path.stat().st_size for path in DEFAULT.rglob("*") if path.is_file()]

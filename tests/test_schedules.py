@@ -11,7 +11,7 @@ SETTINGS = {"total": 100, "warmup": 0.1, "period": 20, "factor": 0.5}
 
 
 def values(name: str, peak: float = 1.0, low: float = 0.0, **settings) -> np.ndarray:
-    """The rate at each of 101 steps, as the optimizer gets it: of a step that is an integer."""
+    """The rate at each of 101 steps, which are integer tensors, as in the optimizer."""
     made = schedules.learning_rate(name, peak, low, **SETTINGS | settings)
     rate = made if callable(made) else lambda step: made
     steps = [keras.ops.convert_to_tensor(step, "int32") for step in range(101)]

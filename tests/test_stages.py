@@ -145,7 +145,7 @@ def test_an_interrupted_run_goes_on_to_the_same_result(whole, data, tmp_path, mo
 
     def interrupt(self, epoch, logs=None):
         if len(ended) == after:
-            raise PowerCutError  # in the middle of an epoch's work: before anything of it is kept
+            raise PowerCutError  # at the end of an epoch, before anything of it is saved
         journal_epoch_end(self, epoch, logs)
         ended.append(epoch)
 

@@ -508,7 +508,7 @@ def test_the_site_asks_for_no_other_place_and_lists_what_it_keeps(site):
     shell = (site / "service-worker.js").read_text("utf-8")
     listed = json.loads(shell.partition("const SHELL = ")[2].partition(";")[0])
     assert all((site / path).exists() for path in listed)
-    assert not [path for path in listed if path.startswith("language/")]  # the visitor's alone
+    assert not [path for path in listed if path.startswith("language/")]  # the visitor's only
     assert "{{" not in (site / "index.html").read_text("utf-8") + shell
     files = json.loads((site / "site.json").read_text("utf-8"))["files"]
     assert {"model/model.onnx", "model/refusal.npy", "runtime/ort.wasm.bin"} < set(files)

@@ -63,7 +63,7 @@ def message(root, image_size: int | None = None) -> str:
 
 
 def contents(split, source) -> collections.Counter:
-    """The photos of a split with the names of their classes, in no order."""
+    """The photos of a split with their class names, regardless of order."""
     return collections.Counter(
         (source.class_names[label], split.read(i)) for i, label in enumerate(split.labels)
     )

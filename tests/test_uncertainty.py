@@ -99,7 +99,7 @@ def test_the_conformal_quantile_is_the_finite_sample_one():
 def test_what_refuses_keeps_its_promise_on_further_flowers():
     train, train_labels = clusters(400, 1)
     valid, labels = clusters(3000, 2)
-    # Far away in all directions: the network is sure of each of them.
+    # Far away in all directions: the network is confident about each of them.
     strange = np.random.default_rng(5).normal(0, 30, (200, 8)).astype(np.float32)
     calibration, means = calibrate(
         Measured(outputs(valid), labels, outputs(train), train_labels),
@@ -138,7 +138,7 @@ def test_further_photos_count_as_the_earlier_network_answers_them():
     train, train_labels = clusters(400, 1)
     valid, labels = clusters(20, 2)
     further, further_labels = clusters(3000, 4)
-    # The earlier network's embeddings point elsewhere: only its own class means fit them.
+    # The earlier network's embeddings point in other directions; only its own class means fit them.
     logits = outputs(further).logits * 3
     turned = Outputs(outputs(train).logits, train[:, ::-1])
     earlier = Measured(Outputs(logits, further[:, ::-1]), further_labels, turned, train_labels)

@@ -44,7 +44,7 @@ def test_a_flower_is_taught_from_its_answer_known_everywhere_sent_and_forgotten(
         playwright.expect(page.locator("#flowers-teach-said .strip figure")).to_have_count(4)
         assert axe(page) == []
         page.click("#flowers-teach-try")
-        playwright.expect(heading).to_have_text("violet")  # the very photo, answered again
+        playwright.expect(heading).to_have_text("violet")  # the same photo, answered again
         playwright.expect(page.locator("#flowers-answer .like figure")).to_have_count(4)
         page.click("role=tab[name='Many at once']")
         page.set_input_files("#flowers-many-files input[type=file]", violets(1, 9))
