@@ -23,6 +23,10 @@ FOLDERS = {path.name for path in ROOT.iterdir() if path.is_dir() and path.name[0
 FOLDERS -= {"runs", "report"}
 # Flags of programs that are not ours.
 FOREIGN = {"--help", "--data-binary"}
+# Programs that take a preset and the settings of training.
+TRAINING = {
+    "train/run.py", "train/sweep.py", "benchmarks/head_stage.py", "benchmarks/large_set.py",
+}  # fmt: skip
 
 pages = pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
 
@@ -135,12 +139,13 @@ def test_commands_exist_and_take_their_flags(page):
         else:
             path, *words = words
         assert (ROOT / path).is_file(), path
-        if path in ("train/run.py", "train/sweep.py", "benchmarks/head_stage.py"):
+        known = flags(path)
+        if path in TRAINING:
+            known |= {"--preset"}
             values, words = settings().parse_known_args(words)
             preset = words[words.index("--preset") + 1] if "--preset" in words else "quickstart"
             experiment: Experiment = load_preset(preset).EXPERIMENT
             experiment.changed(vars(values))
-        known = flags(path) | ({"--preset"} if "head_stage" in path else set())
         assert {word for word in words if word.startswith("--")} <= known | FOREIGN, path
 
 
