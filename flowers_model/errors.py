@@ -1,4 +1,4 @@
-"""The base class of all errors that users can fix."""
+"""The base class of all errors that users can fix, and what libraries say of theirs."""
 
 
 class UserError(Exception):
@@ -19,3 +19,8 @@ class UserError(Exception):
         super().__init__(message)
         self.word = word
         self.values = values
+
+
+def reason(error: BaseException) -> str:
+    """What a library says of an error, on one line of at most 200 characters."""
+    return " ".join(str(error).split())[:200]

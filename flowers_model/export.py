@@ -6,6 +6,7 @@ ONNX is written to `model.onnx`, which serving uses; LiteRT to `model.tflite` an
 `model-float16.tflite`, for phones.
 """
 
+import functools
 import importlib.util
 import os
 import pathlib
@@ -89,6 +90,7 @@ def _import_plugins() -> None:
     plugin_system._already_imported_plugins = True
 
 
+@functools.cache  # once per process
 def _tile_arrays() -> None:
     """Have `keras.ops.tile` give JAX arrays: jax2onnx 0.17 refuses Keras's variables there.
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from flowers_model.errors import UserError
+from flowers_model.errors import UserError, reason
 from flowers_model.installation import install_line
 
 if TYPE_CHECKING:
@@ -70,9 +70,8 @@ def backbone(preset: str, size: int, *, pretrained: bool) -> keras.Model:
         raise
     except Exception as error:
         # What keras-hub says about presets, sizes and downloads is about the user's own choices.
-        reason = " ".join(str(error).split())[:200]
         raise PresetError(
-            f"no backbone of {size} px from the preset {preset!r}: {reason}"
+            f"no backbone of {size} px from the preset {preset!r}: {reason(error)}"
         ) from error
     rank = len(getattr(built.output, "shape", ()))
     if rank != 4 and not (rank == 3 and patch):
@@ -91,10 +90,9 @@ def preprocessing(preset: str):
     try:
         converter = keras_hub.layers.ImageConverter.from_preset(preset)
     except Exception as error:
-        reason = " ".join(str(error).split())[:200]
         raise PresetError(
             f"the preset {preset!r} does not say how photos are scaled (image_converter.json): "
-            f"{reason}"
+            f"{reason(error)}"
         ) from error
     converter.image_size = None  # photos come at their size
 

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from flowers_model import efficientnet_lite, keras_hub_backbones
-from flowers_model.errors import UserError
+from flowers_model.errors import UserError, reason
 
 if TYPE_CHECKING:
     import keras
@@ -146,8 +146,9 @@ def load(bundle: str | os.PathLike) -> keras.Model:
     except (OSError, ValueError, TypeError) as error:
         if "keras_hub" in str(error):
             keras_hub_backbones.check_installed()
-        reason = " ".join(str(error).split())[:200]
-        raise NetworkError(f"no network can be read from {str(bundle)!r}: {reason}") from error
+        raise NetworkError(
+            f"no network can be read from {str(bundle)!r}: {reason(error)}"
+        ) from error
 
 
 def backbone_of(network: keras.Model) -> keras.Model:
@@ -345,9 +346,8 @@ def _backbone(
         )
     except Exception as error:
         # What Keras says about sizes, files and downloads is about the user's own choices.
-        reason = " ".join(str(error).split())[:200]
         raise NetworkError(
-            f"{name} cannot be built at {size} px with weights {weights or 'none'}: {reason}"
+            f"{name} cannot be built at {size} px with weights {weights or 'none'}: {reason(error)}"
         ) from error
     return trunk, *_normalization(inspect.getmodule(function).preprocess_input)
 

@@ -15,6 +15,7 @@ from flowers_model.command import MODEL_HELP
 from flowers_model.errors import UserError
 from flowers_model.files import replacing
 from flowers_model.hub import check_license
+from flowers_model.keras_hub_backbones import PREFIX
 from flowers_model.storage import STORAGES
 from train.data.augment import STEPS, photo_steps
 from train.data.balance import SCHEMES
@@ -501,7 +502,7 @@ class Experiment:
                 "--outliers needs --epochs-finetune and an --augment that is not none: only "
                 "fine-tuning trains on them"
             )
-        if self.backbone.startswith("hub:") and self.serve_size not in (None, self.image_size):
+        if self.backbone.startswith(PREFIX) and self.serve_size not in (None, self.image_size):
             raise UserError(
                 "--backbone hub:... serves at the size of its training; leave --serve-size out"
             )

@@ -8,6 +8,7 @@ import huggingface_hub
 
 from flowers_model.bundle import METRICS, Manifest, Metrics
 from flowers_model.installation import DISTRIBUTION
+from flowers_model.keras_hub_backbones import PREFIX
 
 # The metrics that the Hub shows: its type, our title, the attribute.
 MODEL_INDEX = (
@@ -130,7 +131,7 @@ def write_card(folder: pathlib.Path, manifest: Manifest) -> None:
         results=_table("split", manifest.metrics, BY_SPLIT),
         promise=promise,
         by_source=by_source,
-        needs=" with keras-hub installed" if made.backbone.startswith("hub:") else "",
+        needs=" with keras-hub installed" if made.backbone.startswith(PREFIX) else "",
         misleading=manifest.misleading,
         probabilities=f"{probabilities}.",
         refusal=refusal,

@@ -14,7 +14,7 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from flowers_model.errors import UserError
+from flowers_model.errors import UserError, reason
 from flowers_model.files import cache_folder, replacing
 from flowers_model.installation import install_line
 from train.experiment import Experiment
@@ -240,8 +240,7 @@ def chips_of(topology: str) -> list[jax.Device]:
     try:
         return list(topologies.get_topology_desc(topology, platform="tpu").devices)
     except jax.errors.JaxRuntimeError as error:
-        reason = " ".join(str(error).split())[:200]
-        raise UserError(f"there is no topology {topology}: {reason}") from error
+        raise UserError(f"there is no topology {topology}: {reason(error)}") from error
 
 
 def compile_step(
