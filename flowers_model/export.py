@@ -6,13 +6,15 @@ ONNX is written to `model.onnx`, which serving uses; LiteRT to `model.tflite` an
 `model-float16.tflite`, for phones.
 """
 
+import contextlib
 import functools
 import importlib.util
+import logging
 import os
 import pathlib
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from flowers_model.command import Parser, reporting_mistakes
 from flowers_model.errors import UserError
@@ -22,7 +24,8 @@ from flowers_model.storage import narrow_graph
 
 # The ONNX export uses Keras's JAX backend, whichever backend trained the network: the graphs that
 # the TensorFlow backend writes for some backbones fail at run time. A process cannot change its
-# backend, so `write_onnx` starts a new one.
+# backend, so `write_onnx` starts a new one where it has another, and where JAX does not compute on
+# one CPU. That takes some seconds, most of them for imports.
 OUTPUTS = ("logits", "embedding", "features", "class_maps")
 
 
@@ -36,9 +39,13 @@ def write_onnx(folder: str | os.PathLike) -> pathlib.Path:
     PosixPath('runs/RUN/bundle/model.onnx')
 
     Raises:
-        RuntimeError: if the export fails, with the last line of its output, then all of it.
+        RuntimeError: if an export in a process of its own fails, with the last line of its output,
+            then all of it.
     """
     folder = pathlib.Path(folder)
+    if _has_jax_on_a_cpu():
+        export(folder)
+        return folder / "model.onnx"
     root = pathlib.Path(__file__).resolve().parent.parent
     environment = os.environ | {
         "KERAS_BACKEND": "jax",
@@ -56,6 +63,16 @@ def write_onnx(folder: str | os.PathLike) -> pathlib.Path:
     return folder / "model.onnx"
 
 
+def _has_jax_on_a_cpu() -> bool:
+    import keras
+
+    return (
+        keras.backend.backend() == "jax"
+        and keras.distribution.distribution() is None
+        and all(name.startswith("cpu") for name in keras.distribution.list_devices())
+    )
+
+
 def export(folder: pathlib.Path) -> None:
     """Write `folder/model.onnx` in this process, where Keras has the JAX backend."""
     import keras
@@ -68,13 +85,25 @@ def export(folder: pathlib.Path) -> None:
     network = with_taps(load(folder))
     photos = keras.InputSpec(shape=(None, *network.input.shape[1:]), dtype="float32", name="photos")
     with replacing(folder / "model.onnx") as path:
-        network.export(str(path), format="onnx", verbose=False, input_signature=[photos])
+        with _root_logger_kept():
+            network.export(str(path), format="onnx", verbose=False, input_signature=[photos])
         graph = onnx.load(path)
         _name_outputs(graph.graph)
         _mend_max_pools(graph.graph)
         narrow_graph(graph.graph)
         onnx.checker.check_model(graph)
         onnx.save(graph, path)
+
+
+@contextlib.contextmanager
+def _root_logger_kept() -> Iterator[None]:
+    """jax2onnx calls `logging.info`, which gives a root logger without handlers one for stderr."""
+    handler = logging.NullHandler()
+    logging.getLogger().addHandler(handler)
+    try:
+        yield
+    finally:
+        logging.getLogger().removeHandler(handler)
 
 
 def _import_plugins() -> None:

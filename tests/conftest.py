@@ -4,7 +4,7 @@ Shared fixtures and helpers; what they make is made once for all of pytest's pro
 
 - `data`: a dataset of 24 photos, as a value for `--data`;
 - `main`: `train/run.py`, run within the test's process; with `quick_bundles`, writing its bundle
-  takes two seconds instead of ten;
+  takes two seconds instead of five;
 - `helpers.write_tiny_bundle(folder)`: a bundle, untrained;
 - `helpers.once(name, make)`: a folder that is slow to make.
 
@@ -83,7 +83,7 @@ def main() -> Callable[[list[str]], int]:
 
 @pytest.fixture
 def quick_bundles(monkeypatch) -> None:
-    """Export bundles in this process, and measure them on few generated pictures and resamples."""
+    """Measure bundles on few generated pictures and resamples."""
     from helpers import quicken_bundles
 
     quicken_bundles(monkeypatch)

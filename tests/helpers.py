@@ -117,12 +117,10 @@ def link_distributions(room: pathlib.Path, lines: list[str]) -> None:
 
 
 def quicken_bundles(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Export bundles in this process, and measure them on few generated pictures and resamples."""
-    from train.bundles import writer
+    """Measure bundles on few generated pictures and resamples."""
     from train.data import outliers
     from train.evaluation import metrics
 
-    monkeypatch.setattr(writer, "write_onnx", export)
     monkeypatch.setattr(outliers, "DRAWN", 3)
     monkeypatch.setattr(metrics, "RESAMPLES", 10)
 
