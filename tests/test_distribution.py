@@ -334,6 +334,7 @@ def test_sigterm_keeps_the_steps_of_an_epoch_and_resume_goes_on(data, tmp_path, 
     assert [row["accuracy"] for row in whole[1]] == [row["accuracy"] for row in cut[1]]
 
 
+@pytest.mark.slow
 def test_ctrl_c_counts_though_it_comes_while_an_object_is_deleted(data, tmp_path, monkeypatch):
     begin, count, reported = Journal.on_train_batch_begin, itertools.count(), []
 

@@ -193,6 +193,7 @@ def test_the_last_photo_of_a_class_stays(tmp_path):
     assert dropped == {}
 
 
+@pytest.mark.slow
 def test_training_uses_the_list(data, output, tmp_path):
     experiment = Experiment(
         data=f"folder:{data}",

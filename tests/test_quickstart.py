@@ -69,6 +69,7 @@ def test_photos_are_rgb_jpegs_of_the_stated_size(source):
         assert pixels(photo).std() > 10  # a picture, not a plain surface
 
 
+@pytest.mark.slow
 def test_mean_colour_does_not_tell_the_classes_apart(source):
     def mean_colours(name: str, per_class: int) -> tuple[np.ndarray, np.ndarray]:
         split = source.splits[name]

@@ -261,7 +261,13 @@ def test_cycles_go_on_where_an_interrupted_run_ended(data, tmp_path):
         np.testing.assert_allclose(a, b, atol=1e-5)
 
 
-@pytest.mark.parametrize("settings", [{}, {"epochs_head": 0, "class_weights": "balanced"}])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        pytest.param({"epochs_head": 0, "class_weights": "balanced"}, marks=pytest.mark.slow),
+    ],
+)
 def test_a_range_test_leaves_its_curve_and_a_suggestion(data, tmp_path, settings):
     rate = job.find_learning_rate(dataclasses.replace(TINY, data=data, **settings), tmp_path, 30)
     assert 1e-8 <= rate <= 1
@@ -274,6 +280,7 @@ def test_a_range_test_leaves_its_curve_and_a_suggestion(data, tmp_path, settings
     assert not read_history(tmp_path)
 
 
+@pytest.mark.slow
 def test_the_network_ends_with_the_best_epochs_weights(data, tmp_path):
     network, history = train(data, tmp_path / "run", epochs_head=0, learning_rate=0.05)
     top = best(history, "val_accuracy")
@@ -331,6 +338,7 @@ def test_the_plateau_schedule_is_followed(data, tmp_path):
     assert rates == pytest.approx([1e-12] * 4 + [3e-13], rel=1e-3)
 
 
+@pytest.mark.slow
 def test_early_stopping_ends_the_stage(data, tmp_path):
     _, history = train(
         data,

@@ -51,6 +51,7 @@ def taught_batches(names: list[str], **settings):
     return [tuple(map(np.asarray, batch)) for batch in data]
 
 
+@pytest.mark.slow
 def test_labels_are_half_the_datas_and_half_what_the_teachers_see(teacher, others_teacher):
     plain = taught_batches([], first_epoch=0, epochs=1)
     taught = taught_batches([teacher, others_teacher], first_epoch=0, epochs=1)
