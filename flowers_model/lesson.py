@@ -196,17 +196,7 @@ def teach(
         UserError: if there is no photo, or the model cannot be taught.
         PhotoError: if a photo cannot be read.
     """
-    if isinstance(classifier.engine, TaughtEngine):
-        raise UserError("this model has just been taught; write it first, or teach all at once")
-    statistics = read_statistics(classifier.folder)
-    if statistics is None:
-        raise UserError(
-            f"this model comes without {bundle.STATISTICS}, which teaching needs; "
-            f"{spoken('calibrate')} --model MODEL --data SOURCE --output DIR adds it"
-        )
-    before = read_head(classifier.folder)
-    if statistics.means.shape != before.kernel.T.shape:
-        raise bundle.BundleError(f"{bundle.STATISTICS} and model.onnx differ in their classes")
+    before, statistics = _head_and_statistics(classifier)
     examples, notes = _examples(photos)
     known = classifier.manifest.class_names
     names = [*known, *(name for name in examples if name not in known)]
@@ -241,19 +231,7 @@ def teach(
         classifier.folder, manifest, TaughtEngine(classifier.engine, head), statistics.means
     )
     guesses, strange = _without_each(learned, answers, embeddings)
-    created = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    lessons = [
-        bundle.Taught(
-            name=name,
-            photos=len(those),
-            new=name not in known,
-            right=_share_right(guesses[labels == names.index(name)], names.index(name)),
-            data=data,
-            model=f"{manifest.provenance.preset}, {classifier.manifest.headline}",
-            created=created,
-        )
-        for name, those in examples.items()
-    ]
+    lessons = _entries(classifier.manifest, names, labels, guesses, data)
     manifest.taught = [*manifest.taught, *lessons]
     manifest.metrics = {"valid": _metrics(learned, held_out)}
     notes += _remarks(lessons, flat, names, labels, guesses, strange)
@@ -265,6 +243,51 @@ def teach(
         for name in examples
     }
     return Lesson(learned, head, statistics, lessons, notes, examples, without)
+
+
+def _head_and_statistics(classifier: Teachable) -> tuple[Head, Statistics]:
+    if isinstance(classifier.engine, TaughtEngine):
+        raise UserError("this model has just been taught; write it first, or teach all at once")
+    statistics = read_statistics(classifier.folder)
+    if statistics is None:
+        raise UserError(
+            f"this model comes without {bundle.STATISTICS}, which teaching needs; "
+            f"{spoken('calibrate')} --model MODEL --data SOURCE --output DIR adds it"
+        )
+    head = read_head(classifier.folder)
+    if statistics.means.shape != head.kernel.T.shape:
+        raise bundle.BundleError(f"{bundle.STATISTICS} and model.onnx differ in their classes")
+    return head, statistics
+
+
+def _entries(
+    manifest: bundle.Manifest,
+    names: Sequence[str],
+    labels: np.ndarray,
+    guesses: np.ndarray,
+    data: str,
+) -> list[bundle.Taught]:
+    """The entries of a lesson in the manifest, a class each.
+
+    Args:
+        manifest: that of the original model.
+        names: all classes, those of the original model first.
+        labels: those of the N new photos, int `(N,)`, a class after the other.
+        guesses: as `_without_each` gives them, int `(N,)`.
+    """
+    created = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    return [
+        bundle.Taught(
+            name=names[label],
+            photos=int((labels == label).sum()),
+            new=label >= len(manifest.class_names),
+            right=_share_right(guesses[labels == label], label),
+            data=data,
+            model=f"{manifest.provenance.preset}, {manifest.headline}",
+            created=created,
+        )
+        for label in dict.fromkeys(labels.tolist())
+    ]
 
 
 def _without_each(
