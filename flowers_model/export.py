@@ -42,8 +42,13 @@ def write_onnx(folder: str | os.PathLike) -> pathlib.Path:
         RuntimeError: if an export in a process of its own fails, with the last line of its output,
             then all of it.
     """
+    import keras
+
+    from flowers_model.network import has_accelerator
+
     folder = pathlib.Path(folder)
-    if _has_jax_on_a_cpu():
+    divided = keras.distribution.distribution() is not None
+    if keras.backend.backend() == "jax" and not divided and not has_accelerator():
         export(folder)
         return folder / "model.onnx"
     root = pathlib.Path(__file__).resolve().parent.parent
@@ -61,16 +66,6 @@ def write_onnx(folder: str | os.PathLike) -> pathlib.Path:
         last = said.splitlines()[-1] if said else f"status {done.returncode}"
         raise RuntimeError(f"{last}\n{said}")
     return folder / "model.onnx"
-
-
-def _has_jax_on_a_cpu() -> bool:
-    import keras
-
-    return (
-        keras.backend.backend() == "jax"
-        and keras.distribution.distribution() is None
-        and all(name.startswith("cpu") for name in keras.distribution.list_devices())
-    )
 
 
 def export(folder: pathlib.Path) -> None:

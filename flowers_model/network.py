@@ -67,6 +67,17 @@ def channels_last() -> None:
     keras.config.set_image_data_format("channels_last")
 
 
+def has_accelerator() -> bool:
+    """Whether Keras's backend computes on anything but a CPU.
+
+    >>> has_accelerator()
+    False
+    """
+    import keras
+
+    return any(not name.startswith("cpu") for name in keras.distribution.list_devices())
+
+
 def build(
     backbone: str,
     class_count: int,

@@ -10,9 +10,10 @@ import textwrap
 import keras
 
 from flowers_model import hub
+from flowers_model import network as networks
 from flowers_model.bundle import Manifest, read_splits
 from train.bundles.writer import write_bundle
-from train.devices import distribution, environment, processes
+from train.devices import environment, processes
 from train.experiment import Experiment, load_preset
 from train.loop.finishing import UnfinishedError, finishing, step
 from train.loop.history import write_history_csv
@@ -102,7 +103,7 @@ def _log_start(preset: str, folder: pathlib.Path) -> None:
     log.info("preset %s: %s\n", preset, expectation)
     backend = keras.backend.backend()
     log.info("run %s, Keras %s on %s", folder, keras.__version__, backend)
-    if not distribution.has_accelerator() and (missed := environment.unused_card(backend)):
+    if not networks.has_accelerator() and (missed := environment.unused_card(backend)):
         log.warning("warning: %s", missed)
 
 

@@ -111,11 +111,6 @@ def is_on() -> bool:
     return keras.distribution.distribution() is not None
 
 
-def has_accelerator() -> bool:
-    """Whether the backend computes on anything but a CPU."""
-    return any(not name.startswith("cpu") for name in keras.distribution.list_devices())
-
-
 def parts() -> int:
     """The number of equal parts into which a batch is divided."""
     if keras.backend.backend() == "tensorflow":

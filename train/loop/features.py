@@ -86,7 +86,7 @@ def _features(network: keras.Model, photos: np.ndarray, title: str) -> np.ndarra
 
 def _predictor(network: keras.Model, count: int, folder: pathlib.Path) -> Callable[..., np.ndarray]:
     """The fastest way to embed `count` photos; see `distribution.predictor`."""
-    if count < EXPORT_FROM or distribution.is_on() or distribution.has_accelerator():
+    if count < EXPORT_FROM or distribution.is_on() or networks.has_accelerator():
         batch = BATCH * distribution.parts()
         return distribution.predictor(networks.embedder(network), batch)
     log.info("exporting the backbone to ONNX, for %d photos", count)

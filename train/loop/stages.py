@@ -295,7 +295,7 @@ def compile_part(
         loss=_loss(experiment),
         metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")],
         # On CPUs, XLA makes the TensorFlow backend several times slower.
-        jit_compile=keras.backend.backend() == "jax" or distribution.has_accelerator(),
+        jit_compile=keras.backend.backend() == "jax" or networks.has_accelerator(),
     )
 
 
