@@ -16,11 +16,16 @@ An extra logit, the same for all photos, stands for "none of the known classes".
 the log-sum-exp of the logits of a doubtful photo. The new columns have to rise above it, or their
 photos would be refused by the free energy score.
 
+Then all fitted columns are raised or lowered by the same shift. It is chosen on held-out photos,
+each answered by a head that was fitted without it (bias correction: Wu et al., 2019,
+https://arxiv.org/abs/1905.13260), and may cost the other classes no more than `COST` of theirs.
+
 All columns are on the scale of the calibrated probabilities. Plain NumPy.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 
 import numpy as np
@@ -38,9 +43,137 @@ REAL = 0.7  # the weight of a new class's photos; its samples have the rest
 STRANGERS = 2.0  # the weight of all photos of other things together, relative to one class
 UNKNOWN = 0.1  # the quantile of the held-out photos' log-sum-exp that sets the extra logit
 # On the squared distance of a column from its initial value, for embeddings with values around 1.
-PENALTY = 2.6e-3
+PENALTY = 2e-4
 ALIKE = 0.5  # the quantile of a class's own similarities that a stranger must stay below
 STEPS = 100
+FOLDS = 5  # for held-out answers; up to five taught photos of a class are held out one by one
+SHIFTS = np.arange(-60, 61) / 10  # by which columns may be lowered, in units of the temperature
+COST = 0.005  # the largest fraction of the other classes' held-out photos that may become wrong
+
+
+@dataclasses.dataclass(frozen=True)
+class Learned:
+    """A head with fitted columns, and logits from heads that were fitted without the photo.
+
+    Attributes:
+        head: for C classes.
+        held_out: logits of the held-out photos of the statistics, `(H, C)`.
+        taught: logits of the taught photos, `(T, C)`; NaN for the only photo of a class.
+    """
+
+    head: Head
+    held_out: np.ndarray
+    taught: np.ndarray
+
+
+def learn(
+    head: Head,
+    statistics: Statistics,
+    temperature: float,
+    embeddings: np.ndarray,
+    labels: np.ndarray,
+) -> Learned:
+    """Fit columns for the taught classes, and shift them by what held-out photos say.
+
+    >>> learned = learn(read_head(folder), statistics, 1.0, embeddings, np.full(10, 102))
+
+    Args:
+        head: a head for the first classes of `statistics`.
+        temperature: that of the calibrated probabilities.
+        embeddings: those of the taught photos, `(T, D)`.
+        labels: int `(T,)`. Labels of known classes fit their columns again; labels beyond are new
+            classes, without gaps.
+    """
+    grown_head = grown(head, statistics, temperature, embeddings, labels)
+    held_out, taught = _held_out_answers(head, statistics, temperature, embeddings, labels)
+    columns = np.unique(labels)
+    told = np.isfinite(taught).all(axis=1)
+    before = statistics.held_out @ head.kernel + head.bias
+    shift = temperature * _shift(
+        np.vstack([held_out, taught[told]]) / temperature,
+        np.concatenate([statistics.held_out_labels, labels[told]]),
+        columns,
+        np.concatenate([before.argmax(axis=1) == statistics.held_out_labels, labels[told] < 0]),
+    )
+    bias = grown_head.bias.copy()
+    for values in (bias, held_out.T, taught.T):
+        values[columns] -= shift
+    return Learned(Head(grown_head.kernel, bias), held_out, taught)
+
+
+def _held_out_answers(
+    head: Head,
+    statistics: Statistics,
+    temperature: float,
+    embeddings: np.ndarray,
+    labels: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
+    """The logits of held-out and taught photos, each from a head that was fitted without it.
+
+    A fifth of the held-out photos is left out at a time, and with them one taught photo of each
+    class with up to `FOLDS` photos, a fifth of the others. The logits of a class's only photo are
+    NaN.
+    """
+    count = max(len(head.bias), int(labels.max()) + 1)
+    held_out = np.empty((len(statistics.held_out), count))
+    taught = np.full((len(labels), count), np.nan)
+    # The photos of a class are spread over the folds.
+    order = np.argsort(statistics.held_out_labels, kind="stable")
+    folds = np.empty(len(order), int)
+    folds[order] = np.arange(len(order)) % FOLDS
+    places = np.zeros(len(labels), int)  # the index of each photo within its class
+    for label in np.unique(labels):
+        own = np.flatnonzero(labels == label)
+        places[own] = np.arange(len(own))
+    single = np.bincount(labels, minlength=count)[labels] == 1
+    for fold in range(FOLDS):
+        kept = folds != fold
+        out = (places % FOLDS == fold) & ~single
+        without = grown(
+            head,
+            dataclasses.replace(
+                statistics,
+                held_out=statistics.held_out[kept],
+                held_out_labels=statistics.held_out_labels[kept],
+                held_out_sources=statistics.held_out_sources[kept],
+            ),
+            temperature,
+            embeddings[~out],
+            labels[~out],
+        )
+        held_out[~kept] = statistics.held_out[~kept] @ without.kernel + without.bias
+        taught[out] = embeddings[out] @ without.kernel + without.bias
+    return held_out, taught
+
+
+def _shift(logits: np.ndarray, labels: np.ndarray, columns: np.ndarray, right: np.ndarray) -> float:
+    """By how much to lower the fitted columns, in units of the temperature.
+
+    The photos of the taught classes and those of all others weigh the same.
+
+    Args:
+        logits: held-out logits at temperature 1, `(N, C)`.
+        labels: int `(N,)`.
+        columns: those that were fitted.
+        right: whether the head of before was right, bool `(N,)`; photos of `columns` do not count.
+    """
+    fitted = np.isin(np.arange(logits.shape[1]), columns)
+    ours = fitted[labels]
+    if ours.all():
+        return 0.0
+    own = logits[np.arange(len(labels)), labels]
+    lead = (own - logits[:, fitted].max(axis=1))[right & ~ours]
+    allowed = [one for one in SHIFTS if (lead < -one).sum() <= COST * (~ours).sum()] or SHIFTS[-1:]
+    if not ours.any():
+        return min(one for one in allowed if one >= 0)
+    rest = log_sum_exp(logits[:, ~fitted], 1.0)
+    taught = log_sum_exp(logits[:, fitted], 1.0)
+    weights = np.where(ours, 1 / ours.sum(), 1 / (~ours).sum())
+
+    def loss(shift: float) -> float:
+        return weights @ (np.logaddexp(rest, taught - shift) - own + shift * ours)
+
+    return min(allowed, key=loss)
 
 
 def grown(
@@ -73,7 +206,9 @@ def grown(
 
     rows, classes, weights = _lesson(statistics, known, embeddings, labels)
     fixed = np.setdiff1d(np.arange(count), taught)
-    rest = log_sum_exp(rows @ kernel[:, fixed] + bias[fixed], temperature)
+    rest = np.full(len(rows), -np.inf)
+    if len(fixed):
+        rest = log_sum_exp(rows @ kernel[:, fixed] + bias[fixed], temperature)
     if len(statistics.held_out):
         held_out = log_sum_exp(statistics.held_out @ head.kernel + head.bias, temperature)
         rest = np.logaddexp(rest, np.quantile(held_out, UNKNOWN))

@@ -30,7 +30,7 @@ from flowers_model.calibration import (
 )
 from flowers_model.engine import Engine
 from flowers_model.errors import UserError
-from flowers_model.few_shot import grown
+from flowers_model.few_shot import learn
 from flowers_model.files import check_output, legible, replacing
 from flowers_model.grow import Head, read_head, write_head
 from flowers_model.installation import spoken
@@ -39,7 +39,6 @@ from flowers_model.statistics import Statistics, read_statistics, write_statisti
 from flowers_model.uncertainty import SCORES, refused, softmax
 
 FEW = 3  # fewer photos of a new class than this give a warning
-FOLDS = 5  # for held-out answers; up to five photos are held out one by one
 TAUGHT = "## Taught from a few photos"
 
 
@@ -210,30 +209,29 @@ def teach(
     rows = np.vstack([statistics.taught, embeddings])
     classes = np.concatenate([statistics.taught_labels, labels])
     calibration = classifier.manifest.calibration
-    head = grown(before, statistics, calibration.temperature, rows, classes)
-    answers = _held_out_answers(before, statistics, calibration.temperature, rows, classes)
+    learned = learn(before, statistics, calibration.temperature, rows, classes)
     statistics = _with_taught(statistics, len(names), rows, classes, len(embeddings))
 
     # A class with a single photo cannot be taught without it.
-    told = np.isfinite(answers).all(axis=1)
+    told = np.isfinite(learned.taught).all(axis=1)
     held_out = Judged(
-        np.vstack([statistics.held_out @ head.kernel + head.bias, answers[told]]),
+        np.vstack([learned.held_out, learned.taught[told]]),
         np.vstack([statistics.held_out, rows[told]]),
         np.concatenate([statistics.held_out_labels, classes[told]]),
         # The taught photos form a source.
         np.concatenate([statistics.held_out_sources, np.full(told.sum(), -1)]),
     )
-    calibration = _recalibrated(calibration, held_out, head, statistics)
+    calibration = _recalibrated(calibration, held_out, learned.head, statistics)
     manifest = classifier.manifest.model_copy(
         update={"class_names": names, "calibration": calibration, "by_source": {}}
     )
-    learned = type(classifier)(
-        classifier.folder, manifest, TaughtEngine(classifier.engine, head), statistics.means
+    taught = type(classifier)(
+        classifier.folder, manifest, TaughtEngine(classifier.engine, learned.head), statistics.means
     )
-    guesses, strange = _without_each(learned, answers, embeddings)
+    guesses, strange = _without_each(taught, learned.taught, embeddings)
     lessons = _entries(classifier.manifest, names, labels, guesses, data)
     manifest.taught = [*manifest.taught, *lessons]
-    manifest.metrics = {"valid": _metrics(learned, held_out)}
+    manifest.metrics = {"valid": _metrics(taught, held_out)}
     notes += _remarks(lessons, flat, names, labels, guesses, strange)
     without = {
         name: [
@@ -242,7 +240,7 @@ def teach(
         ]
         for name in examples
     }
-    return Lesson(learned, head, statistics, lessons, notes, examples, without)
+    return Lesson(taught, learned.head, statistics, lessons, notes, examples, without)
 
 
 def _head_and_statistics(classifier: Teachable) -> tuple[Head, Statistics]:
@@ -291,7 +289,7 @@ def _entries(
 
 
 def _without_each(
-    learned: Teachable, answers: np.ndarray, embeddings: np.ndarray
+    taught: Teachable, answers: np.ndarray, embeddings: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """What the model says of each new photo if it has not been taught that photo.
 
@@ -303,7 +301,7 @@ def _without_each(
     """
     answers = answers[-len(embeddings) :]
     told = np.isfinite(answers).all(axis=1)
-    said = learned.judge(answers[told], embeddings[told])
+    said = taught.judge(answers[told], embeddings[told])
     guesses, strange = np.full(len(told), -1), np.zeros(len(told), bool)
     guesses[told] = said.probabilities.argmax(axis=1)
     if said.refusal_scores is not None:
@@ -363,33 +361,6 @@ def example(photo: Photo, title: str) -> Example:
     return Example(title, decode(photo))
 
 
-def _held_out_answers(
-    head: Head,
-    statistics: Statistics,
-    temperature: float,
-    embeddings: np.ndarray,
-    labels: np.ndarray,
-) -> np.ndarray:
-    """The logits `(T, C)` of each taught photo from a head that was fitted without it.
-
-    Photos are left out one at a time for up to `FOLDS` photos of a class, else a fifth at a time.
-    The logits of a class's single photo are NaN.
-    """
-    count = max(len(head.bias), int(labels.max()) + 1)
-    answers = np.full((len(labels), count), np.nan)
-    places = np.zeros(len(labels), int)  # the index of each photo within its class
-    for label in np.unique(labels):
-        own = np.flatnonzero(labels == label)
-        places[own] = np.arange(len(own))
-    single = np.bincount(labels, minlength=count)[labels] == 1
-    for fold in range(FOLDS):
-        out = (places % FOLDS == fold) & ~single
-        if out.any():
-            without = grown(head, statistics, temperature, embeddings[~out], labels[~out])
-            answers[out] = embeddings[out] @ without.kernel + without.bias
-    return answers
-
-
 def _recalibrated(
     calibration: bundle.Calibration, held_out: Judged, head: Head, statistics: Statistics
 ) -> bundle.Calibration:
@@ -440,7 +411,7 @@ def _recalibrated(
         method=(
             "Classes were taught after training. The calibration was fitted anew on the "
             f"embeddings of {len(held_out.labels) - taught} validation photos and on {taught} "
-            "taught photos, each answered by a head that was grown without it."
+            "taught photos, each answered by a head that was fitted without it."
         ),
         refusal=refusal,
         label_sets=sets,

@@ -1,7 +1,7 @@
 // Adds columns to the head for new classes, with the same result as flowers_model/few_shot.py.
 
 import {Normals} from "./random.js";
-import {cholesky, dot, forward, gram, joined, less, mean, product, quantile, row, spread, transposed} from "./matrix.js";
+import {argmax, cholesky, dot, forward, gram, joined, less, mean, product, quantile, row, spread, transposed} from "./matrix.js";
 
 const DRAWS = 20; // embeddings sampled per class
 const SHRINKAGE = 0.3; // of the shared covariance towards a sphere; that of the means uses 0.5
@@ -11,9 +11,12 @@ const [DRAWN, HELD_OUT] = [0.5, 0.5];
 const REAL = 0.7; // the weight of a new class's photos; its sampled embeddings have the rest
 const STRANGERS = 2; // the weight of all photos of other things together, relative to one class
 const UNKNOWN = 0.1; // the quantile of the held-out photos' log-sum-exp that sets the extra logit
-const PENALTY = 2.6e-3; // on the squared distance of a column from its initial value
+const PENALTY = 2e-4; // on the squared distance of a column from its initial value
 const ALIKE = 0.5; // the quantile of a class's own similarities that a stranger must stay below
 const STEPS = 100;
+const FOLDS = 5; // for held-out answers; up to five taught photos of a class are held out one by one
+const SHIFTS = Array.from({length: 121}, (_, i) => (i - 60) / 10); // by which columns may be lowered
+const COST = 0.005; // the largest fraction of the other classes' held-out photos that may become wrong
 
 // A covariance mixed with `share` of a sphere of the same trace.
 function shrunk(covariance, n, share) {
@@ -72,13 +75,97 @@ export class Past {
     }
 }
 
-// The head with new columns for taught classes.
+// Fits columns for the taught classes, and shifts them by what held-out photos say.
 // Args:
 //     temperature: that of the calibrated probabilities.
 //     rows: embeddings of the taught photos; labels: their classes; labels beyond the head's
 //         classes are new ones.
+// Returns the head, and the logits of the held-out and the taught photos from heads that were
+// fitted without them; null for the only photo of a class.
+export function learn(past, temperature, rows, labels) {
+    const head = grown(past, temperature, rows, labels);
+    const {heldOut, taught} = heldOutAnswers(past, temperature, rows, labels, head);
+    const {held_out_labels} = past.statistics;
+    const told = taught.flatMap((values, i) => (values ? [{values, label: labels[i], right: false}] : []));
+    const photos = heldOut.map((values, i) => {
+        const label = held_out_labels[i];
+        return {values, label, right: argmax(past.heldOutLogits[i]) === label};
+    });
+    const columns = new Set(labels);
+    const lower = temperature * shift([...photos, ...told], columns, temperature);
+    for (const label of columns) {
+        head.bias[label] = Math.fround(head.bias[label] - lower);
+        for (const values of [...heldOut, ...taught]) if (values) values[label] -= lower;
+    }
+    return {head, heldOut, taught};
+}
+
+// The logits of held-out and taught photos, each from a head that was fitted without it. A fifth of
+// the held-out photos is left out at a time, and with them one taught photo of each class with up to
+// `FOLDS` photos, a fifth of the others.
+// Args:
+//     head: fitted with all photos; the search for the other heads starts there.
+function heldOutAnswers(past, temperature, rows, labels, head) {
+    const {held_out, held_out_labels, depth: n} = past.statistics;
+    const places = labels.map((label, i) => labels.slice(0, i).filter((one) => one === label).length);
+    const single = labels.map((label) => labels.filter((one) => one === label).length === 1);
+    // The photos of a class are spread over the folds.
+    const order = [...held_out_labels.keys()].sort((a, b) => held_out_labels[a] - held_out_labels[b] || a - b);
+    const folds = [];
+    order.forEach((photo, i) => (folds[photo] = i % FOLDS));
+    const heldOut = folds.map(() => null);
+    const taught = labels.map(() => null);
+    for (let fold = 0; fold < FOLDS; fold++) {
+        const out = labels.map((_, i) => places[i] % FOLDS === fold && !single[i]);
+        const kept = (values) => values.filter((_, i) => !out[i]);
+        const replayed = folds.flatMap((one, i) => (one === fold ? [] : [i]));
+        const without = grown(past, temperature, kept(rows), kept(labels), replayed, head);
+        rows.forEach((one, i) => {
+            if (out[i]) taught[i] = logits(without, one);
+        });
+        folds.forEach((one, i) => {
+            if (one === fold) heldOut[i] = logits(without, row(held_out, i, n));
+        });
+    }
+    return {heldOut, taught};
+}
+
+// By how much to lower the fitted columns, in units of the temperature. The photos of the taught
+// classes and those of all others weigh the same.
+// Args:
+//     photos: held-out logits, the labels, and whether the head of before was right, which counts
+//         for photos of other classes.
+function shift(photos, columns, temperature) {
+    const fitted = [...columns];
+    const others = photos.filter(({label}) => !columns.has(label));
+    const ours = photos.filter(({label}) => columns.has(label));
+    if (!others.length) return 0;
+    const leads = others
+        .filter(({right}) => right)
+        .map(({values, label}) => (values[label] - Math.max(...fitted.map((k) => values[k]))) / temperature);
+    let allowed = SHIFTS.filter((one) => leads.filter((lead) => lead < -one).length <= COST * others.length);
+    if (!allowed.length) allowed = SHIFTS.slice(-1);
+    if (!ours.length) return Math.min(...allowed.filter((one) => one >= 0));
+    const parts = photos.map(({values, label}) => ({
+        rest: logSumExp(values, fitted, temperature),
+        taught: logSumExp(fitted.map((k) => values[k]), [], temperature),
+        own: values[label] / temperature,
+        known: !columns.has(label),
+    }));
+    const losses = allowed.map((one) =>
+        parts.reduce((sum, {rest, taught, own, known}) => {
+            const loss = logAddExp(taught - one, rest) - own + (known ? 0 : one);
+            return sum + loss / (known ? others : ours).length;
+        }, 0),
+    );
+    return allowed[losses.indexOf(Math.min(...losses))];
+}
+
+// The head with new columns for taught classes.
+// Args:
+//     replayed: the indices of the held-out photos to fit on.
 //     guess: a head with the same columns, which the search starts from to converge sooner.
-export function grown(past, temperature, rows, labels, guess = null) {
+function grown(past, temperature, rows, labels, replayed = [...past.heldOutLogits.keys()], guess = null) {
     const {statistics, head} = past;
     const n = statistics.depth;
     const known = head.bias.length;
@@ -91,9 +178,9 @@ export function grown(past, temperature, rows, labels, guess = null) {
         bias[label] = mean(head.bias, 1)[0];
     }
 
-    const lesson = gather(past, rows, labels, taught);
+    const lesson = gather(past, rows, labels, taught, replayed);
     // An extra logit, the same for all photos, stands for "none of the known classes".
-    const heldOut = past.heldOutLogits.map((values) => logSumExp(values, [], temperature));
+    const heldOut = replayed.map((i) => logSumExp(past.heldOutLogits[i], [], temperature));
     const unknown = heldOut.length ? quantile(heldOut, UNKNOWN) : -Infinity;
     const rest = lesson.logits.map((values) => logAddExp(logSumExp(values, taught, temperature), unknown));
     const width = n + 1; // a column with its bias
@@ -141,7 +228,7 @@ export function grown(past, temperature, rows, labels, guess = null) {
 
 // The training set: rows, their classes (-1 for strangers) and weights, and their logits from the
 // old head.
-function gather(past, embeddings, labels, taught) {
+function gather(past, embeddings, labels, taught, replayed) {
     const {statistics, head, center, within, between} = past;
     const n = statistics.depth;
     const known = head.bias.length;
@@ -176,16 +263,13 @@ function gather(past, embeddings, labels, taught) {
         );
     }
     const {held_out, held_out_labels} = statistics;
-    const replayed = [...held_out_labels.keys()].filter((i) => {
-        const label = held_out_labels[i];
-        return label < known && !taught.includes(label);
-    });
-    for (const i of replayed)
+    const fixed = replayed.filter((i) => held_out_labels[i] < known && !taught.includes(held_out_labels[i]));
+    for (const i of fixed)
         parts.push({
             rows: [row(held_out, i, n)],
             logits: [past.heldOutLogits[i]],
             label: held_out_labels[i],
-            share: (HELD_OUT * known) / replayed.length,
+            share: (HELD_OUT * known) / fixed.length,
         });
     const strange = strangers(statistics, embeddings, labels, taught, center);
     if (strange.length)

@@ -3,10 +3,8 @@
 
 import {direction, strangeness} from "../judge.js";
 import {fitTemperature, labelSetLimit, largeSources, refusalBounds} from "./calibration.js";
-import {grown, logits, Past} from "./few_shot.js";
+import {learn, Past} from "./few_shot.js";
 import {argmax, row, transposed} from "./matrix.js";
-
-const FOLDS = 5; // for held-out answers; up to five photos are held out one by one
 
 // A model that can be taught.
 export class Teacher {
@@ -41,10 +39,9 @@ export class Teacher {
                 rows.push(Float64Array.from(one));
                 labels.push(names.indexOf(name));
             }
-        const head = grown(past, calibration.temperature, rows, labels);
-        const answers = heldOutAnswers(past, calibration.temperature, rows, labels, head);
+        const {head, heldOut, taught: answers} = learn(past, calibration.temperature, rows, labels);
         const means = newMeans(statistics, names.length, rows.slice(before), labels.slice(before)).map(direction);
-        const judged = this.#judged(head, rows, labels, answers);
+        const judged = this.#judged(heldOut, rows, labels, answers);
         const fitted = recalibrated(calibration, judged, means);
         const refused = (i) => {
             const {refusal, temperature} = fitted;
@@ -65,36 +62,17 @@ export class Teacher {
 
     // Held-out answers: those to the bundle's held-out photos, and those to the taught photos,
     // which form a source.
-    #judged(head, rows, labels, answers) {
+    #judged(heldOut, rows, labels, answers) {
         const {held_out, held_out_labels, held_out_sources, depth: n} = this.statistics;
         const embeddings = Array.from(held_out_labels, (_, i) => row(held_out, i, n));
         const told = rows.flatMap((_, i) => (answers[i] ? [i] : []));
         return {
-            logits: [...embeddings.map((one) => logits(head, one)), ...told.map((i) => answers[i])],
+            logits: [...heldOut, ...told.map((i) => answers[i])],
             embeddings: [...embeddings, ...told.map((i) => rows[i])],
             labels: [...held_out_labels, ...told.map((i) => labels[i])],
             sources: [...held_out_sources, ...told.map(() => -1)],
         };
     }
-}
-
-// The logits of each taught photo from a head that was grown without it; null for a single photo.
-// Args:
-//     head: grown with all photos; the search for the other heads starts there.
-function heldOutAnswers(past, temperature, rows, labels, head) {
-    const places = labels.map((label, i) => labels.slice(0, i).filter((one) => one === label).length);
-    const single = labels.map((label) => labels.filter((one) => one === label).length === 1);
-    const answers = labels.map(() => null);
-    for (let fold = 0; fold < FOLDS; fold++) {
-        const out = labels.map((_, i) => places[i] % FOLDS === fold && !single[i]);
-        if (!out.includes(true)) continue;
-        const kept = (values) => values.filter((_, i) => !out[i]);
-        const without = grown(past, temperature, kept(rows), kept(labels), head);
-        rows.forEach((one, i) => {
-            if (out[i]) answers[i] = logits(without, one);
-        });
-    }
-    return answers;
 }
 
 // Fits temperature, refusal threshold and limit of the label sets again: all old sources have the
