@@ -32,6 +32,7 @@ import numpy as np
 
 from flowers_model.grow import Head
 from flowers_model.statistics import Statistics
+from flowers_model.storage import narrowed
 from flowers_model.uncertainty import log_sum_exp
 
 DRAWS = 20  # embeddings sampled per class
@@ -233,8 +234,7 @@ def grown(
 
     columns = _minimized(loss, start.ravel()).reshape(start.shape) * temperature
     kernel[:, taught], bias[taught] = columns[:-1], columns[-1]
-    if np.array_equal(head.kernel.astype(np.float16), head.kernel):  # keep float16 precision
-        kernel = kernel.astype(np.float16)
+    kernel = kernel.astype(narrowed(head.kernel).dtype)  # stored in float16 as before
     return Head(kernel.astype(np.float32), bias.astype(np.float32))
 
 
