@@ -16,9 +16,9 @@ An extra logit, the same for all photos, stands for "none of the known classes".
 the log-sum-exp of the logits of a doubtful photo. The new columns have to rise above it, or their
 photos would be refused by the free energy score.
 
-Then all fitted columns are raised or lowered by the same shift. It is chosen on held-out photos,
+Then all fitted columns are raised or lowered by the same shift, which is chosen on held-out photos,
 each answered by a head that was fitted without it (bias correction: Wu et al., 2019,
-https://arxiv.org/abs/1905.13260), and may cost the other classes no more than `COST` of theirs.
+https://arxiv.org/abs/1905.13260). It may cost the other classes no more than `COST`.
 
 All columns are on the scale of the calibrated probabilities. Plain NumPy.
 """
@@ -49,7 +49,7 @@ ALIKE = 0.5  # the quantile of a class's own similarities that a stranger must s
 STEPS = 100
 FOLDS = 5  # for held-out answers; up to five taught photos of a class are held out one by one
 SHIFTS = np.arange(-60, 61) / 10  # by which columns may be lowered, in units of the temperature
-COST = 0.005  # the largest fraction of the other classes' held-out photos that may become wrong
+COST = 0.0025  # the fraction of held-out photos that the model knows and that may become wrong
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,10 +73,12 @@ def learn(
     temperature: float,
     embeddings: np.ndarray,
     labels: np.ndarray,
+    known: np.ndarray,
 ) -> Learned:
     """Fit columns for the taught classes, and shift them by what held-out photos say.
 
-    >>> learned = learn(read_head(folder), statistics, 1.0, embeddings, np.full(10, 102))
+    >>> known = logits.argmax(axis=1) == statistics.held_out_labels
+    >>> learned = learn(head, statistics, 1.0, embeddings, np.full(10, 102), known)
 
     Args:
         head: a head for the first classes of `statistics`.
@@ -84,22 +86,31 @@ def learn(
         embeddings: those of the taught photos, `(T, D)`.
         labels: int `(T,)`. Labels of known classes fit their columns again; labels beyond are new
             classes, without gaps.
+        known: whether a held-out photo is named right and not refused so far, bool `(H,)`.
     """
-    grown_head = grown(head, statistics, temperature, embeddings, labels)
-    held_out, taught = _held_out_answers(head, statistics, temperature, embeddings, labels)
+    new = grown(head, statistics, temperature, embeddings, labels)
+    held_out, taught, strangers = _held_out_answers(
+        head, statistics, temperature, embeddings, labels
+    )
     columns = np.unique(labels)
     told = np.isfinite(taught).all(axis=1)
-    before = statistics.held_out @ head.kernel + head.bias
+    unknown = _unknown(statistics.held_out @ head.kernel + head.bias, temperature)
     shift = temperature * _shift(
-        np.vstack([held_out, taught[told]]) / temperature,
-        np.concatenate([statistics.held_out_labels, labels[told]]),
+        np.vstack([held_out, taught[told], strangers]) / temperature,
+        np.concatenate([statistics.held_out_labels, labels[told], np.full(len(strangers), -1)]),
         columns,
-        np.concatenate([before.argmax(axis=1) == statistics.held_out_labels, labels[told] < 0]),
+        np.concatenate([known, np.zeros(told.sum() + len(strangers), bool)]),
+        unknown,
     )
-    bias = grown_head.bias.copy()
+    bias = new.bias.copy()
     for values in (bias, held_out.T, taught.T):
         values[columns] -= shift
-    return Learned(Head(grown_head.kernel, bias), held_out, taught)
+    return Learned(Head(new.kernel, bias), held_out, taught)
+
+
+def _unknown(logits: np.ndarray, temperature: float) -> float:
+    """The extra logit: that of a doubtful photo among held-out photos with `logits` `(H, C)`."""
+    return np.quantile(log_sum_exp(logits, temperature), UNKNOWN) if len(logits) else -np.inf
 
 
 def _held_out_answers(
@@ -108,16 +119,16 @@ def _held_out_answers(
     temperature: float,
     embeddings: np.ndarray,
     labels: np.ndarray,
-) -> tuple[np.ndarray, np.ndarray]:
-    """The logits of held-out and taught photos, each from a head that was fitted without it.
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Logits of held-out, taught and other photos, each from a head that was fitted without it.
 
-    A fifth of the held-out photos is left out at a time, and with them one taught photo of each
-    class with up to `FOLDS` photos, a fifth of the others. The logits of a class's only photo are
-    NaN.
+    A fifth is left out at a time, and one taught photo of each class with up to `FOLDS` photos. The
+    logits of a class's only photo are NaN.
     """
     count = max(len(head.bias), int(labels.max()) + 1)
     held_out = np.empty((len(statistics.held_out), count))
     taught = np.full((len(labels), count), np.nan)
+    strangers = np.empty((len(statistics.strangers), count))
     # The photos of a class are spread over the folds.
     order = np.argsort(statistics.held_out_labels, kind="stable")
     folds = np.empty(len(order), int)
@@ -128,48 +139,57 @@ def _held_out_answers(
         places[own] = np.arange(len(own))
     single = np.bincount(labels, minlength=count)[labels] == 1
     for fold in range(FOLDS):
-        kept = folds != fold
+        kept, strange = folds != fold, np.arange(len(strangers)) % FOLDS != fold
         out = (places % FOLDS == fold) & ~single
-        without = grown(
-            head,
-            dataclasses.replace(
-                statistics,
-                held_out=statistics.held_out[kept],
-                held_out_labels=statistics.held_out_labels[kept],
-                held_out_sources=statistics.held_out_sources[kept],
-            ),
-            temperature,
-            embeddings[~out],
-            labels[~out],
+        rest = dataclasses.replace(
+            statistics,
+            held_out=statistics.held_out[kept],
+            held_out_labels=statistics.held_out_labels[kept],
+            held_out_sources=statistics.held_out_sources[kept],
+            strangers=statistics.strangers[strange],
+            stranger_kinds=statistics.stranger_kinds[strange],
         )
-        held_out[~kept] = statistics.held_out[~kept] @ without.kernel + without.bias
-        taught[out] = embeddings[out] @ without.kernel + without.bias
-    return held_out, taught
+        without = grown(head, rest, temperature, embeddings[~out], labels[~out])
+        for answers, rows, photos in (
+            (held_out, ~kept, statistics.held_out),
+            (taught, out, embeddings),
+            (strangers, ~strange, statistics.strangers),
+        ):
+            answers[rows] = photos[rows] @ without.kernel + without.bias
+    return held_out, taught, strangers
 
 
-def _shift(logits: np.ndarray, labels: np.ndarray, columns: np.ndarray, right: np.ndarray) -> float:
+def _shift(
+    logits: np.ndarray, labels: np.ndarray, columns: np.ndarray, known: np.ndarray, unknown: float
+) -> float:
     """By how much to lower the fitted columns, in units of the temperature.
 
-    The photos of the taught classes and those of all others weigh the same.
+    The photos of the taught classes, of all other classes and of other things weigh the same.
 
     Args:
         logits: held-out logits at temperature 1, `(N, C)`.
-        labels: int `(N,)`.
+        labels: int `(N,)`; -1 for other things.
         columns: those that were fitted.
-        right: whether the head of before was right, bool `(N,)`; photos of `columns` do not count.
+        known: whether a photo was named right and not refused before, bool `(N,)`.
+        unknown: the extra logit.
     """
     fitted = np.isin(np.arange(logits.shape[1]), columns)
-    ours = fitted[labels]
-    if ours.all():
+    strange = labels < 0
+    ours = fitted[labels] & ~strange
+    others = ~ours & ~strange
+    if not others.any():
         return 0.0
-    own = logits[np.arange(len(labels)), labels]
-    lead = (own - logits[:, fitted].max(axis=1))[right & ~ours]
-    allowed = [one for one in SHIFTS if (lead < -one).sum() <= COST * (~ours).sum()] or SHIFTS[-1:]
+    rest, taught = log_sum_exp(logits[:, ~fitted], 1.0), log_sum_exp(logits[:, fitted], 1.0)
+    rest = np.where(strange, np.logaddexp(rest, unknown), rest)
+    own = np.where(strange, rest, logits[np.arange(len(labels)), labels])
+    lead = np.sort((own - logits[:, fitted].max(axis=1))[known & others])
+    allowed = SHIFTS
+    if len(lead):
+        least = -np.interp(COST * others.sum(), np.arange(len(lead)), lead)
+        allowed = SHIFTS[min(least, SHIFTS[-1]) <= SHIFTS]
     if not ours.any():
-        return min(one for one in allowed if one >= 0)
-    rest = log_sum_exp(logits[:, ~fitted], 1.0)
-    taught = log_sum_exp(logits[:, fitted], 1.0)
-    weights = np.where(ours, 1 / ours.sum(), 1 / (~ours).sum())
+        return allowed[allowed >= 0][0]
+    weights = sum(kind / max(kind.sum(), 1) for kind in (ours, others, strange))
 
     def loss(shift: float) -> float:
         return weights @ (np.logaddexp(rest, taught - shift) - own + shift * ours)
@@ -210,9 +230,8 @@ def grown(
     rest = np.full(len(rows), -np.inf)
     if len(fixed):
         rest = log_sum_exp(rows @ kernel[:, fixed] + bias[fixed], temperature)
-    if len(statistics.held_out):
-        held_out = log_sum_exp(statistics.held_out @ head.kernel + head.bias, temperature)
-        rest = np.logaddexp(rest, np.quantile(held_out, UNKNOWN))
+    unknown = _unknown(statistics.held_out @ head.kernel + head.bias, temperature)
+    rest = np.logaddexp(rest, unknown)
     right = classes[:, None] == taught  # (rows, taught); all False for other classes and strangers
 
     start = np.vstack([kernel[:, taught], bias[taught]]) / temperature

@@ -16,7 +16,7 @@ const ALIKE = 0.5; // the quantile of a class's own similarities that a stranger
 const STEPS = 100;
 const FOLDS = 5; // for held-out answers; up to five taught photos of a class are held out one by one
 const SHIFTS = Array.from({length: 121}, (_, i) => (i - 60) / 10); // by which columns may be lowered
-const COST = 0.005; // the largest fraction of the other classes' held-out photos that may become wrong
+const COST = 0.0025; // the fraction of held-out photos that the model knows and that may become wrong
 
 // A covariance mixed with `share` of a sphere of the same trace.
 function shrunk(covariance, n, share) {
@@ -80,19 +80,18 @@ export class Past {
 //     temperature: that of the calibrated probabilities.
 //     rows: embeddings of the taught photos; labels: their classes; labels beyond the head's
 //         classes are new ones.
+//     known: whether a held-out photo is named right and not refused so far.
 // Returns the head, and the logits of the held-out and the taught photos from heads that were
 // fitted without them; null for the only photo of a class.
-export function learn(past, temperature, rows, labels) {
+export function learn(past, temperature, rows, labels, known) {
     const head = grown(past, temperature, rows, labels);
-    const {heldOut, taught} = heldOutAnswers(past, temperature, rows, labels, head);
+    const {heldOut, taught, strangers} = heldOutAnswers(past, temperature, rows, labels, head);
     const {held_out_labels} = past.statistics;
-    const told = taught.flatMap((values, i) => (values ? [{values, label: labels[i], right: false}] : []));
-    const photos = heldOut.map((values, i) => {
-        const label = held_out_labels[i];
-        return {values, label, right: argmax(past.heldOutLogits[i]) === label};
-    });
     const columns = new Set(labels);
-    const lower = temperature * shift([...photos, ...told], columns, temperature);
+    const photos = heldOut.map((values, i) => ({values, label: held_out_labels[i], known: known[i]}));
+    taught.forEach((values, i) => values && photos.push({values, label: labels[i]}));
+    for (const values of strangers) photos.push({values, label: -1});
+    const lower = temperature * shift(photos, columns, temperature, unknown(past.heldOutLogits, temperature));
     for (const label of columns) {
         head.bias[label] = Math.fround(head.bias[label] - lower);
         for (const values of [...heldOut, ...taught]) if (values) values[label] -= lower;
@@ -100,62 +99,73 @@ export function learn(past, temperature, rows, labels) {
     return {head, heldOut, taught};
 }
 
-// The logits of held-out and taught photos, each from a head that was fitted without it. A fifth of
-// the held-out photos is left out at a time, and with them one taught photo of each class with up to
-// `FOLDS` photos, a fifth of the others.
+// The extra logit, the same for all photos, stands for "none of the known classes": that of a
+// doubtful photo among held-out photos with these logits.
+function unknown(heldOut, temperature) {
+    const sums = heldOut.map((values) => logSumExp(values, [], temperature));
+    return sums.length ? quantile(sums, UNKNOWN) : -Infinity;
+}
+
+// The logits of held-out, taught and other photos, each from a head that was fitted without it. A
+// fifth is left out at a time, and one taught photo of each class with up to `FOLDS` photos.
 // Args:
 //     head: fitted with all photos; the search for the other heads starts there.
 function heldOutAnswers(past, temperature, rows, labels, head) {
-    const {held_out, held_out_labels, depth: n} = past.statistics;
+    const {held_out, held_out_labels, strangers: others, depth: n} = past.statistics;
     const places = labels.map((label, i) => labels.slice(0, i).filter((one) => one === label).length);
     const single = labels.map((label) => labels.filter((one) => one === label).length === 1);
     // The photos of a class are spread over the folds.
     const order = [...held_out_labels.keys()].sort((a, b) => held_out_labels[a] - held_out_labels[b] || a - b);
     const folds = [];
     order.forEach((photo, i) => (folds[photo] = i % FOLDS));
-    const heldOut = folds.map(() => null);
-    const taught = labels.map(() => null);
+    const strange = Array.from({length: others.length / n}, (_, i) => i % FOLDS);
+    const [heldOut, taught, strangers] = [folds, labels, strange].map((those) => those.map(() => null));
     for (let fold = 0; fold < FOLDS; fold++) {
         const out = labels.map((_, i) => places[i] % FOLDS === fold && !single[i]);
         const kept = (values) => values.filter((_, i) => !out[i]);
-        const replayed = folds.flatMap((one, i) => (one === fold ? [] : [i]));
-        const without = grown(past, temperature, kept(rows), kept(labels), replayed, head);
-        rows.forEach((one, i) => {
-            if (out[i]) taught[i] = logits(without, one);
-        });
-        folds.forEach((one, i) => {
-            if (one === fold) heldOut[i] = logits(without, row(held_out, i, n));
-        });
+        const except = (those) => those.flatMap((one, i) => (one === fold ? [] : [i]));
+        const rest = {heldOut: except(folds), strangers: except(strange)};
+        const without = grown(past, temperature, kept(rows), kept(labels), rest, head);
+        out.forEach((one, i) => one && (taught[i] = logits(without, rows[i])));
+        folds.forEach((one, i) => one === fold && (heldOut[i] = logits(without, row(held_out, i, n))));
+        strange.forEach((one, i) => one === fold && (strangers[i] = logits(without, row(others, i, n))));
     }
-    return {heldOut, taught};
+    return {heldOut, taught, strangers};
 }
 
 // By how much to lower the fitted columns, in units of the temperature. The photos of the taught
-// classes and those of all others weigh the same.
+// classes, of all other classes and of other things weigh the same.
 // Args:
-//     photos: held-out logits, the labels, and whether the head of before was right, which counts
-//         for photos of other classes.
-function shift(photos, columns, temperature) {
+//     photos: held-out logits, the labels (-1 for other things), and whether a photo was named right
+//         and not refused before; unknown: the extra logit.
+function shift(photos, columns, temperature, unknown) {
     const fitted = [...columns];
-    const others = photos.filter(({label}) => !columns.has(label));
-    const ours = photos.filter(({label}) => columns.has(label));
-    if (!others.length) return 0;
-    const leads = others
-        .filter(({right}) => right)
-        .map(({values, label}) => (values[label] - Math.max(...fitted.map((k) => values[k]))) / temperature);
-    let allowed = SHIFTS.filter((one) => leads.filter((lead) => lead < -one).length <= COST * others.length);
-    if (!allowed.length) allowed = SHIFTS.slice(-1);
-    if (!ours.length) return Math.min(...allowed.filter((one) => one >= 0));
-    const parts = photos.map(({values, label}) => ({
-        rest: logSumExp(values, fitted, temperature),
-        taught: logSumExp(fitted.map((k) => values[k]), [], temperature),
-        own: values[label] / temperature,
-        known: !columns.has(label),
-    }));
+    const parts = photos.map(({values, label, known}) => {
+        const taught = fitted.map((k) => values[k]);
+        const rest = logSumExp(values, fitted, temperature);
+        const part = {label, taught: logSumExp(taught, [], temperature), rest, kind: columns.has(label) ? "ours" : "others"};
+        if (label < 0) {
+            part.rest = part.own = logAddExp(unknown, rest);
+            part.kind = "strange";
+        } else part.own = values[label] / temperature;
+        if (known && part.kind === "others") part.lead = part.own - Math.max(...taught) / temperature;
+        return part;
+    });
+    const counts = Object.fromEntries(["ours", "others", "strange"].map((kind) => [kind, parts.filter((part) => part.kind === kind).length]));
+    if (!counts.others) return 0;
+    const leads = parts.flatMap(({lead}) => (lead === undefined ? [] : [lead])).sort((a, b) => a - b);
+    let allowed = SHIFTS;
+    if (leads.length) {
+        const place = Math.min(COST * counts.others, leads.length - 1);
+        const below = Math.floor(place);
+        const lead = leads[below] + (place - below) * ((leads[below + 1] ?? leads[below]) - leads[below]);
+        allowed = SHIFTS.filter((one) => Math.min(-lead, SHIFTS.at(-1)) <= one);
+    }
+    if (!counts.ours) return allowed.find((one) => one >= 0);
     const losses = allowed.map((one) =>
-        parts.reduce((sum, {rest, taught, own, known}) => {
-            const loss = logAddExp(taught - one, rest) - own + (known ? 0 : one);
-            return sum + loss / (known ? others : ours).length;
+        parts.reduce((sum, {rest, taught, own, kind}) => {
+            const loss = logAddExp(taught - one, rest) - own + (kind === "ours" ? one : 0);
+            return sum + loss / counts[kind];
         }, 0),
     );
     return allowed[losses.indexOf(Math.min(...losses))];
@@ -163,9 +173,9 @@ function shift(photos, columns, temperature) {
 
 // The head with new columns for taught classes.
 // Args:
-//     replayed: the indices of the held-out photos to fit on.
+//     others: the indices of the held-out photos, and of the photos of other things, to fit on.
 //     guess: a head with the same columns, which the search starts from to converge sooner.
-function grown(past, temperature, rows, labels, replayed = [...past.heldOutLogits.keys()], guess = null) {
+function grown(past, temperature, rows, labels, others = null, guess = null) {
     const {statistics, head} = past;
     const n = statistics.depth;
     const known = head.bias.length;
@@ -178,11 +188,10 @@ function grown(past, temperature, rows, labels, replayed = [...past.heldOutLogit
         bias[label] = mean(head.bias, 1)[0];
     }
 
-    const lesson = gather(past, rows, labels, taught, replayed);
-    // An extra logit, the same for all photos, stands for "none of the known classes".
-    const heldOut = replayed.map((i) => logSumExp(past.heldOutLogits[i], [], temperature));
-    const unknown = heldOut.length ? quantile(heldOut, UNKNOWN) : -Infinity;
-    const rest = lesson.logits.map((values) => logAddExp(logSumExp(values, taught, temperature), unknown));
+    const {heldOut, strangers} = others ?? {heldOut: [...past.heldOutLogits.keys()], strangers: [...past.strangerLogits.keys()]};
+    const lesson = gather(past, rows, labels, taught, heldOut, strangers);
+    const none = unknown(heldOut.map((i) => past.heldOutLogits[i]), temperature);
+    const rest = lesson.logits.map((values) => logAddExp(logSumExp(values, taught, temperature), none));
     const width = n + 1; // a column with its bias
     const columnsOf = (one) =>
         joined(taught.map((label) => joined([row(one.kernel, label, n), [one.bias[label]]]))).map((value) => value / temperature);
@@ -228,7 +237,7 @@ function grown(past, temperature, rows, labels, replayed = [...past.heldOutLogit
 
 // The training set: rows, their classes (-1 for strangers) and weights, and their logits from the
 // old head.
-function gather(past, embeddings, labels, taught, replayed) {
+function gather(past, embeddings, labels, taught, replayed, others) {
     const {statistics, head, center, within, between} = past;
     const n = statistics.depth;
     const known = head.bias.length;
@@ -271,7 +280,7 @@ function gather(past, embeddings, labels, taught, replayed) {
             label: held_out_labels[i],
             share: (HELD_OUT * known) / fixed.length,
         });
-    const strange = strangers(statistics, embeddings, labels, taught, center);
+    const strange = strangers(statistics, others, embeddings, labels, taught, center);
     if (strange.length)
         parts.push({
             rows: strange.map((i) => row(statistics.strangers, i, n)),
@@ -289,9 +298,9 @@ function gather(past, embeddings, labels, taught, replayed) {
 }
 
 // The indices of the photos of other things, without those that look like a taught class.
-function strangers(statistics, embeddings, labels, taught, center) {
+function strangers(statistics, others, embeddings, labels, taught, center) {
     const n = statistics.depth;
-    let kept = [...Array(statistics.strangers.length / n).keys()];
+    let kept = others;
     for (const label of taught) {
         const own = embeddings.filter((_, i) => labels[i] === label).map((one) => less(one, center));
         if (own.length < 2) continue;

@@ -39,7 +39,7 @@ export class Teacher {
                 rows.push(Float64Array.from(one));
                 labels.push(names.indexOf(name));
             }
-        const {head, heldOut, taught: answers} = learn(past, calibration.temperature, rows, labels);
+        const {head, heldOut, taught: answers} = learn(past, calibration.temperature, rows, labels, this.#known());
         const means = newMeans(statistics, names.length, rows.slice(before), labels.slice(before)).map(direction);
         const judged = this.#judged(heldOut, rows, labels, answers);
         const fitted = recalibrated(calibration, judged, means);
@@ -58,6 +58,17 @@ export class Teacher {
         });
         const manifest = {...this.manifest, class_names: names, calibration: fitted};
         return {manifest, head, means, classes};
+    }
+
+    // Whether the model names a held-out photo right and does not refuse it.
+    #known() {
+        const {refusal, temperature} = this.manifest.calibration;
+        const {held_out, held_out_labels, means, depth: n} = this.statistics;
+        const directions = Array.from({length: means.length / n}, (_, i) => direction(row(means, i, n)));
+        return this.past.heldOutLogits.map((values, i) => {
+            const strange = refusal && strangeness(refusal.score, values, row(held_out, i, n), temperature, directions) > refusal.threshold;
+            return argmax(values) === held_out_labels[i] && !strange;
+        });
     }
 
     // Held-out answers: those to the bundle's held-out photos, and those to the taught photos,
