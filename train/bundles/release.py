@@ -136,6 +136,8 @@ def _add_terms(room: pathlib.Path, photos: list[bundle.GalleryPhoto]) -> None:
 def _gallery(classifier: FlowerClassifier) -> tuple[list[bundle.GalleryPhoto], np.ndarray]:
     """The photos that the model classifies correctly, and their embeddings; others are logged.
 
+    Of a class, the photo that the model is surest of comes first: the page begins with it.
+
     Raises:
         UserError: if there are too few.
     """
@@ -143,35 +145,35 @@ def _gallery(classifier: FlowerClassifier) -> tuple[list[bundle.GalleryPhoto], n
         rows = list(csv.DictReader(file))
     inputs = np.stack([classifier.prepare(PHOTOS / row["file"]) for row in rows])
     answers = classifier.answer(inputs)
-    photos, kept = [], []
+    found = []
     for number, (row, said) in enumerate(
         zip(rows, classifier.predictions(answers, top=1), strict=True)
     ):
         unknown = row["class"] not in classifier.label_names
         if said.refused if unknown else said.labels[0] == row["class"] and not said.refused:
-            kept.append(number)
-            photos.append(
-                bundle.GalleryPhoto(
-                    file=row["file"],
-                    label=row["class"],
-                    unknown=unknown,
-                    author=row["author"],
-                    source=row["source"],
-                    licence=row["licence"],
-                    licence_url=row["licence_url"] or None,
-                    changes=row["changes"],
-                )
+            photo = bundle.GalleryPhoto(
+                file=row["file"],
+                label=row["class"],
+                unknown=unknown,
+                author=row["author"],
+                source=row["source"],
+                licence=row["licence"],
+                licence_url=row["licence_url"] or None,
+                changes=row["changes"],
             )
+            found.append((photo, said.probabilities[0], number))
         else:
             taken = "refused" if said.refused else f"taken for {said.labels[0]}"
             log.info("left out: %s, which shows %s, is %s", row["file"], row["class"], taken)
+    found.sort(key=lambda one: (one[0].label, -one[1]))
+    photos = [photo for photo, _, _ in found]
     kinds = {photo.label for photo in photos if not photo.unknown}
     if len(photos) < FEWEST_PHOTOS or len(kinds) < FEWEST_KINDS:
         raise UserError(
             f"of {len(rows)} photos for the gallery, the model classifies {len(photos)} of "
             f"{len(kinds)} kinds correctly; {FEWEST_PHOTOS} of {FEWEST_KINDS} are needed"
         )
-    return photos, answers.embeddings[kept]
+    return photos, answers.embeddings[[number for _, _, number in found]]
 
 
 def _write_credits(photos: list[bundle.GalleryPhoto], path: pathlib.Path) -> None:
