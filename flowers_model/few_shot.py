@@ -49,7 +49,7 @@ ALIKE = 0.5  # the quantile of a class's own similarities that a stranger must s
 STEPS = 100
 FOLDS = 5  # for held-out answers; up to five taught photos of a class are held out one by one
 SHIFTS = np.arange(-60, 61) / 10  # by which columns may be lowered, in units of the temperature
-COST = 0.0025  # the fraction of held-out photos that the model knows and that may become wrong
+COST = 0.0025  # known photos that may become wrong, as a fraction of all held-out photos
 
 
 @dataclasses.dataclass(frozen=True)

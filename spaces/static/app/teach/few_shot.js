@@ -16,7 +16,7 @@ const ALIKE = 0.5; // the quantile of a class's own similarities that a stranger
 const STEPS = 100;
 const FOLDS = 5; // for held-out answers; up to five taught photos of a class are held out one by one
 const SHIFTS = Array.from({length: 121}, (_, i) => (i - 60) / 10); // by which columns may be lowered
-const COST = 0.0025; // the fraction of held-out photos that the model knows and that may become wrong
+const COST = 0.0025; // known photos that may become wrong, as a fraction of all held-out photos
 
 // A covariance mixed with `share` of a sphere of the same trace.
 function shrunk(covariance, n, share) {
@@ -143,7 +143,7 @@ function shift(photos, columns, temperature, unknown) {
     const parts = photos.map(({values, label, known}) => {
         const taught = fitted.map((k) => values[k]);
         const rest = logSumExp(values, fitted, temperature);
-        const part = {label, taught: logSumExp(taught, [], temperature), rest, kind: columns.has(label) ? "ours" : "others"};
+        const part = {taught: logSumExp(taught, [], temperature), rest, kind: columns.has(label) ? "ours" : "others"};
         if (label < 0) {
             part.rest = part.own = logAddExp(unknown, rest);
             part.kind = "strange";
