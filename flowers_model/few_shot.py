@@ -182,10 +182,10 @@ def _shift(
     rest, taught = log_sum_exp(logits[:, ~fitted], 1.0), log_sum_exp(logits[:, fitted], 1.0)
     rest = np.where(strange, np.logaddexp(rest, unknown), rest)
     own = np.where(strange, rest, logits[np.arange(len(labels)), labels])
-    lead = np.sort((own - logits[:, fitted].max(axis=1))[known & others])
+    lead = (own - logits[:, fitted].max(axis=1))[known & others]
     allowed = SHIFTS
     if len(lead):
-        least = -np.interp(COST * others.sum(), np.arange(len(lead)), lead)
+        least = -np.quantile(lead, min(COST * others.sum() / max(len(lead) - 1, 1), 1))
         allowed = SHIFTS[min(least, SHIFTS[-1]) <= SHIFTS]
     if not ours.any():
         return allowed[allowed >= 0][0]

@@ -1,7 +1,7 @@
 // Adds columns to the head for new classes, with the same result as flowers_model/few_shot.py.
 
 import {Normals} from "./random.js";
-import {argmax, cholesky, dot, forward, gram, joined, less, mean, product, quantile, row, spread, transposed} from "./matrix.js";
+import {cholesky, dot, forward, gram, joined, less, mean, product, quantile, row, spread, transposed} from "./matrix.js";
 
 const DRAWS = 20; // embeddings sampled per class
 const SHRINKAGE = 0.3; // of the shared covariance towards a sphere; that of the means uses 0.5
@@ -153,13 +153,11 @@ function shift(photos, columns, temperature, unknown) {
     });
     const counts = Object.fromEntries(["ours", "others", "strange"].map((kind) => [kind, parts.filter((part) => part.kind === kind).length]));
     if (!counts.others) return 0;
-    const leads = parts.flatMap(({lead}) => (lead === undefined ? [] : [lead])).sort((a, b) => a - b);
+    const leads = parts.flatMap(({lead}) => (lead === undefined ? [] : [lead]));
     let allowed = SHIFTS;
     if (leads.length) {
-        const place = Math.min(COST * counts.others, leads.length - 1);
-        const below = Math.floor(place);
-        const lead = leads[below] + (place - below) * ((leads[below + 1] ?? leads[below]) - leads[below]);
-        allowed = SHIFTS.filter((one) => Math.min(-lead, SHIFTS.at(-1)) <= one);
+        const least = -quantile(leads, Math.min((COST * counts.others) / Math.max(leads.length - 1, 1), 1));
+        allowed = SHIFTS.filter((one) => Math.min(least, SHIFTS.at(-1)) <= one);
     }
     if (!counts.ours) return allowed.find((one) => one >= 0);
     const losses = allowed.map((one) =>

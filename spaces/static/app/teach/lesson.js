@@ -20,6 +20,12 @@ export class Teacher {
         this.statistics = {...numbers, depth, covariance};
         const kernel = transposed(numbers.kernel, manifest.class_names.length);
         this.past = new Past(this.statistics, {kernel, bias: numbers.bias, narrow: numbers.narrow[0] === 1});
+        // Whether the model names a held-out photo right and does not refuse it.
+        const means = Array.from({length: this.statistics.counts.length}, (_, i) => direction(row(numbers.means, i, depth)));
+        this.known = this.past.heldOutLogits.map((values, i) => {
+            const right = argmax(values) === numbers.held_out_labels[i];
+            return right && !refuses(manifest.calibration, values, row(numbers.held_out, i, depth), means);
+        });
     }
 
     // Args:
@@ -39,15 +45,11 @@ export class Teacher {
                 rows.push(Float64Array.from(one));
                 labels.push(names.indexOf(name));
             }
-        const {head, heldOut, taught: answers} = learn(past, calibration.temperature, rows, labels, this.#known());
+        const {head, heldOut, taught: answers} = learn(past, calibration.temperature, rows, labels, this.known);
         const means = newMeans(statistics, names.length, rows.slice(before), labels.slice(before)).map(direction);
         const judged = this.#judged(heldOut, rows, labels, answers);
         const fitted = recalibrated(calibration, judged, means);
-        const refused = (i) => {
-            const {refusal, temperature} = fitted;
-            return refusal && strangeness(refusal.score, answers[i], rows[i], temperature, means) > refusal.threshold;
-        };
-        const said = answers.map((one, i) => one && {label: argmax(one), strange: refused(i)});
+        const said = answers.map((one, i) => one && {label: argmax(one), strange: refuses(fitted, one, rows[i], means)});
         let at = before;
         const classes = photos.map(([name, {length}]) => {
             const label = names.indexOf(name);
@@ -58,17 +60,6 @@ export class Teacher {
         });
         const manifest = {...this.manifest, class_names: names, calibration: fitted};
         return {manifest, head, means, classes};
-    }
-
-    // Whether the model names a held-out photo right and does not refuse it.
-    #known() {
-        const {refusal, temperature} = this.manifest.calibration;
-        const {held_out, held_out_labels, means, depth: n} = this.statistics;
-        const directions = Array.from({length: means.length / n}, (_, i) => direction(row(means, i, n)));
-        return this.past.heldOutLogits.map((values, i) => {
-            const strange = refusal && strangeness(refusal.score, values, row(held_out, i, n), temperature, directions) > refusal.threshold;
-            return argmax(values) === held_out_labels[i] && !strange;
-        });
     }
 
     // Held-out answers: those to the bundle's held-out photos, and those to the taught photos,
@@ -84,6 +75,11 @@ export class Teacher {
             sources: [...held_out_sources, ...told.map(() => -1)],
         };
     }
+}
+
+// Whether a photo is refused at this calibration, for the directions of the class means.
+function refuses({refusal, temperature}, logits, embedding, means) {
+    return refusal && strangeness(refusal.score, logits, embedding, temperature, means) > refusal.threshold;
 }
 
 // Fits temperature, refusal threshold and limit of the label sets again: all old sources have the
