@@ -46,7 +46,8 @@ UNKNOWN = 0.1  # the quantile of the held-out photos' log-sum-exp that sets the 
 # On the squared distance of a column from its initial value, for embeddings with values around 1.
 PENALTY = 2e-4
 ALIKE = 0.5  # the quantile of a class's own similarities that a stranger must stay below
-STEPS = 100
+STEPS = 200
+HISTORY = 40  # steps from which L-BFGS estimates the curvature
 FOLDS = 5  # for held-out answers; up to five taught photos of a class are held out one by one
 SHIFTS = np.arange(-60, 61) / 10  # by which columns may be lowered, in units of the temperature
 COST = 0.0025  # known photos that may become wrong, as a fraction of all held-out photos
@@ -332,7 +333,7 @@ def shrunk(covariance: np.ndarray, share: float) -> np.ndarray:
 def _minimized(
     loss: Callable[[np.ndarray], tuple[float, np.ndarray]], start: np.ndarray
 ) -> np.ndarray:
-    """The minimum of a smooth convex function, found by L-BFGS with a history of ten steps."""
+    """The minimum of a smooth convex function, found by L-BFGS."""
     place = start
     value, slope = loss(place)
     moves: list[tuple[np.ndarray, np.ndarray, float]] = []
@@ -359,7 +360,7 @@ def _minimized(
         gained = value - there
         place, value, slope = ahead, there, downhill
         if move @ turn > 1e-12:
-            moves = [*moves[-9:], (move, turn, 1 / (move @ turn))]
+            moves = [*moves[1 - HISTORY :], (move, turn, 1 / (move @ turn))]
         if gained < 1e-9 * max(abs(value), 1e-3):
             break
     return place

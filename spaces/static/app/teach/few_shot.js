@@ -1,7 +1,7 @@
 // Adds columns to the head for new classes, with the same result as flowers_model/few_shot.py.
 
 import {Normals} from "./random.js";
-import {cholesky, dot, forward, gram, joined, less, mean, product, quantile, row, spread, transposed} from "./matrix.js";
+import {addProducts, cholesky, dot, forward, gram, joined, less, mean, product, quantile, row, spread, transposed} from "./matrix.js";
 
 const DRAWS = 20; // embeddings sampled per class
 const SHRINKAGE = 0.3; // of the shared covariance towards a sphere; that of the means uses 0.5
@@ -13,7 +13,8 @@ const STRANGERS = 2; // the weight of all photos of other things together, relat
 const UNKNOWN = 0.1; // the quantile of the held-out photos' log-sum-exp that sets the extra logit
 const PENALTY = 2e-4; // on the squared distance of a column from its initial value
 const ALIKE = 0.5; // the quantile of a class's own similarities that a stranger must stay below
-const STEPS = 100;
+const STEPS = 200;
+const HISTORY = 40; // steps from which L-BFGS estimates the curvature
 const FOLDS = 5; // for held-out answers; up to five taught photos of a class are held out one by one
 const SHIFTS = Array.from({length: 121}, (_, i) => (i - 60) / 10); // by which columns may be lowered
 const COST = 0.0025; // known photos that may become wrong, as a fraction of all held-out photos
@@ -46,8 +47,11 @@ export class Past {
         this.between = shrunk(between, n, 0.5);
         this.within = shrunk(statistics.covariance, n, SHRINKAGE);
         const random = new Normals();
-        const drawn = spread(cholesky(this.within, n), random.draw(count * DRAWS * n), n);
-        this.old = drawn.map((value, place) => value + means[Math.floor(place / (DRAWS * n)) * n + (place % n)]);
+        this.old = spread(cholesky(this.within, n), random.draw(count * DRAWS * n), n);
+        for (let i = 0; i < count * DRAWS; i++) {
+            const label = Math.floor(i / DRAWS);
+            for (let j = 0; j < n; j++) this.old[i * n + j] += means[label * n + j];
+        }
         this.random = random;
         this.oldLogits = this.#logits(this.old);
         this.strangerLogits = this.#logits(statistics.strangers);
@@ -84,8 +88,8 @@ export class Past {
 // Returns the head, and the logits of the held-out and the taught photos from heads that were
 // fitted without them; null for the only photo of a class.
 export function learn(past, temperature, rows, labels, known) {
-    const head = grown(past, temperature, rows, labels);
-    const {heldOut, taught, strangers} = heldOutAnswers(past, temperature, rows, labels, head);
+    const {head, search} = grown(past, temperature, rows, labels);
+    const {heldOut, taught, strangers} = heldOutAnswers(past, temperature, rows, labels, search);
     const {held_out_labels} = past.statistics;
     const columns = new Set(labels);
     const photos = heldOut.map((values, i) => ({values, label: held_out_labels[i], known: known[i]}));
@@ -109,8 +113,8 @@ function unknown(heldOut, temperature) {
 // The logits of held-out, taught and other photos, each from a head that was fitted without it. A
 // fifth is left out at a time, and one taught photo of each class with up to `FOLDS` photos.
 // Args:
-//     head: fitted with all photos; the search for the other heads starts there.
-function heldOutAnswers(past, temperature, rows, labels, head) {
+//     search: the end of the one with all photos, where the searches for the other heads start.
+function heldOutAnswers(past, temperature, rows, labels, search) {
     const {held_out, held_out_labels, strangers: others, depth: n} = past.statistics;
     const places = labels.map((label, i) => labels.slice(0, i).filter((one) => one === label).length);
     const single = labels.map((label) => labels.filter((one) => one === label).length === 1);
@@ -125,7 +129,7 @@ function heldOutAnswers(past, temperature, rows, labels, head) {
         const kept = (values) => values.filter((_, i) => !out[i]);
         const except = (those) => those.flatMap((one, i) => (one === fold ? [] : [i]));
         const rest = {heldOut: except(folds), strangers: except(strange)};
-        const without = grown(past, temperature, kept(rows), kept(labels), rest, head);
+        const without = grown(past, temperature, kept(rows), kept(labels), rest, search).head;
         out.forEach((one, i) => one && (taught[i] = logits(without, rows[i])));
         folds.forEach((one, i) => one === fold && (heldOut[i] = logits(without, row(held_out, i, n))));
         strange.forEach((one, i) => one === fold && (strangers[i] = logits(without, row(others, i, n))));
@@ -169,11 +173,11 @@ function shift(photos, columns, temperature, unknown) {
     return allowed[losses.indexOf(Math.min(...losses))];
 }
 
-// The head with new columns for taught classes.
+// The head with new columns for taught classes, and the end of the search for them.
 // Args:
 //     others: the indices of the held-out photos, and of the photos of other things, to fit on.
-//     guess: a head with the same columns, which the search starts from to converge sooner.
-function grown(past, temperature, rows, labels, others = null, guess = null) {
+//     begin: the end of a search for the same columns, where this one starts, to converge sooner.
+function grown(past, temperature, rows, labels, others = null, begin = null) {
     const {statistics, head} = past;
     const n = statistics.depth;
     const known = head.bias.length;
@@ -190,47 +194,49 @@ function grown(past, temperature, rows, labels, others = null, guess = null) {
     const lesson = gather(past, rows, labels, taught, heldOut, strangers);
     const none = unknown(heldOut.map((i) => past.heldOutLogits[i]), temperature);
     const rest = lesson.logits.map((values) => logAddExp(logSumExp(values, taught, temperature), none));
-    const width = n + 1; // a column with its bias
-    const columnsOf = (one) =>
-        joined(taught.map((label) => joined([row(one.kernel, label, n), [one.bias[label]]]))).map((value) => value / temperature);
-    const start = columnsOf({kernel, bias});
-    const square = rows.reduce((sum, {length}, i) => sum + dot(rows[i], rows[i]) / length, 0) / rows.length;
-    const penalty = PENALTY * square;
     const right = lesson.classes.map((label) => taught.indexOf(label));
+    const square = rows.reduce((sum, {length}, i) => sum + dot(rows[i], rows[i]) / length, 0) / rows.length;
+    const start = joined(taught.flatMap((label) => [row(kernel, label, n), [bias[label]]])).map((value) => value / temperature);
+    const loss = lossOf(lesson, rest, right, start, PENALTY * square);
+    const search = minimized(loss, begin ?? {place: start, moves: []});
 
-    const data = joined(lesson.rows);
-    const said = new Float64Array(taught.length);
-    const loss = (columns) => {
-        const slope = columns.map((value, place) => (place % width === n ? 0 : penalty * (value - start[place])));
-        let value = 0;
-        for (let place = 0; place < columns.length; place++)
-            if (place % width !== n) value += (penalty / 2) * (columns[place] - start[place]) ** 2;
-        for (let i = 0; i < rest.length; i++) {
-            const base = i * n;
-            let top = rest[i];
-            for (let k = 0; k < said.length; k++) {
-                said[k] = columns[k * width + n] + product(data, base, columns, k * width, n);
-                if (said[k] > top) top = said[k];
-            }
-            let total = Math.exp(rest[i] - top);
-            for (let k = 0; k < said.length; k++) total += Math.exp(said[k] - top);
-            const weight = lesson.weights[i];
-            value += weight * (top + Math.log(total) - (right[i] < 0 ? rest[i] : said[right[i]]));
-            for (let k = 0; k < said.length; k++) {
-                const off = weight * (Math.exp(said[k] - top) / total - (right[i] === k ? 1 : 0));
-                slope[k * width + n] += off;
-                for (let j = 0, to = k * width; j < n; j++) slope[to + j] += off * data[base + j];
-            }
-        }
-        return [value, slope];
-    };
-
-    const columns = minimized(loss, guess ? columnsOf(guess) : start).map((value) => value * temperature);
+    const width = n + 1; // a column with its bias
+    const columns = search.place.map((value) => value * temperature);
     taught.forEach((label, k) => {
         row(kernel, label, n).set(columns.subarray(k * width, k * width + n));
         bias[label] = Math.fround(columns[k * width + n]);
     });
-    return {kernel: head.narrow ? kernel.map(narrowed) : kernel.map(Math.fround), bias, narrow: head.narrow};
+    return {head: {kernel: head.narrow ? kernel.map(narrowed) : kernel.map(Math.fround), bias, narrow: head.narrow}, search};
+}
+
+// The function to minimize: from columns, each followed by its bias, to the loss and its gradient.
+// Args:
+//     rest: the log-sum-exp of the other classes' logits for each row; right: which column each row
+//         belongs to, or -1; start: initial columns; penalty: on the squared distance from them.
+function lossOf({rows, weights}, rest, right, start, penalty) {
+    const data = joined(rows.flatMap((one) => [one, [1]])); // the 1 is for the bias
+    const width = data.length / rows.length;
+    const said = new Float64Array(start.length / width);
+    const off = new Float64Array(rows.length * said.length); // the gradient by logits
+    return (columns) => {
+        const change = columns.map((value, place) => ((place + 1) % width ? value - start[place] : 0));
+        const slope = change.map((one) => penalty * one);
+        let value = (penalty / 2) * dot(change, change);
+        for (let i = 0; i < rest.length; i++) {
+            let top = rest[i];
+            for (let k = 0; k < said.length; k++) {
+                said[k] = product(data, i * width, columns, k * width, width);
+                if (said[k] > top) top = said[k];
+            }
+            let total = Math.exp(rest[i] - top);
+            for (let k = 0; k < said.length; k++) total += Math.exp(said[k] - top);
+            value += weights[i] * (top + Math.log(total) - (right[i] < 0 ? rest[i] : said[right[i]]));
+            for (let k = 0; k < said.length; k++)
+                off[k * rest.length + i] = weights[i] * (Math.exp(said[k] - top) / total - (right[i] === k ? 1 : 0));
+        }
+        addProducts(slope, off, data, width);
+        return [value, slope];
+    };
 }
 
 // The training set: rows, their classes (-1 for strangers) and weights, and their logits from the
@@ -323,11 +329,10 @@ function logSumExp(values, taught, temperature) {
 // log(exp(a) + exp(b)) for finite `a`.
 const logAddExp = (a, b) => Math.max(a, b) + Math.log1p(Math.exp(-Math.abs(a - b)));
 
-// The minimum of a smooth convex function, found by L-BFGS with a history of ten steps.
-function minimized(loss, start) {
-    let place = start;
+// The minimum of a smooth convex function, found by L-BFGS, and its last moves. The moves of another
+// search with similar curvature save steps.
+function minimized(loss, {place, moves}) {
     let [value, slope] = loss(place);
-    let moves = [];
     for (let step = 0; step < STEPS; step++) {
         let direction = slope.map((one) => -one);
         const shares = [];
@@ -359,10 +364,10 @@ function minimized(loss, start) {
         const gained = value - there;
         [place, value, slope] = [ahead, there, downhill];
         const bend = dot(move, turn);
-        if (bend > 1e-12) moves = [...moves.slice(-9), {move, turn, scale: 1 / bend}];
+        if (bend > 1e-12) moves = [...moves.slice(1 - HISTORY), {move, turn, scale: 1 / bend}];
         if (gained < 1e-9 * Math.max(Math.abs(value), 1e-3)) break;
     }
-    return place;
+    return {place, moves};
 }
 
 // Rounds to the nearest float16 value, ties to even.

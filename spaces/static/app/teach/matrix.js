@@ -1,9 +1,13 @@
 // Linear algebra for teaching. A matrix is a Float64Array in row-major order.
 
 // The dot product of `n` values of a from index i and n values of b from index j. Four partial
-// sums, since each addition waits for the one before it.
+// sums, since each addition waits for the one before it. (To destructure an array here costs four
+// times the time.)
 export function product(a, i, b, j, n) {
-    let [first, second, third, fourth] = [0, 0, 0, 0];
+    let first = 0;
+    let second = 0;
+    let third = 0;
+    let fourth = 0;
     let k = 0;
     for (; k + 3 < n; k += 4) {
         first += a[i + k] * b[j + k];
@@ -53,6 +57,26 @@ export function gram(rows, n) {
         for (let j = 0; j <= i; j++)
             found[i * count + j] = found[j * count + i] = product(rows, i * n, rows, j * n, n);
     return found;
+}
+
+// Adds `factors @ rows` to `sums`, for rows of length n. Four rows at a time, since each sum is then
+// read and written a quarter as often.
+export function addProducts(sums, factors, rows, n) {
+    const count = rows.length / n;
+    for (let k = 0; k * n < sums.length; k++) {
+        let i = 0;
+        for (; i + 3 < count; i += 4) {
+            const to = k * n;
+            const at = i * n;
+            const a = factors[k * count + i];
+            const b = factors[k * count + i + 1];
+            const c = factors[k * count + i + 2];
+            const d = factors[k * count + i + 3];
+            for (let j = 0; j < n; j++)
+                sums[to + j] += a * rows[at + j] + b * rows[at + n + j] + c * rows[at + 2 * n + j] + d * rows[at + 3 * n + j];
+        }
+        for (; i < count; i++) for (let j = 0; j < n; j++) sums[k * n + j] += factors[k * count + i] * rows[i * n + j];
+    }
 }
 
 export function transposed(rows, n) {
