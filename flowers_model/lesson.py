@@ -209,8 +209,7 @@ def teach(
     rows = np.vstack([statistics.taught, embeddings])
     classes = np.concatenate([statistics.taught_labels, labels])
     calibration = classifier.manifest.calibration
-    known_photos = _known(classifier, before, statistics)
-    learned = learn(before, statistics, calibration.temperature, rows, classes, known_photos)
+    learned = learn(before, statistics, calibration.temperature, rows, classes)
     statistics = _with_taught(statistics, len(names), rows, classes, len(embeddings))
 
     # A class with a single photo cannot be taught without it.
@@ -257,15 +256,6 @@ def _head_and_statistics(classifier: Teachable) -> tuple[Head, Statistics]:
     if statistics.means.shape != head.kernel.T.shape:
         raise bundle.BundleError(f"{bundle.STATISTICS} and model.onnx differ in their classes")
     return head, statistics
-
-
-def _known(classifier: Teachable, head: Head, statistics: Statistics) -> np.ndarray:
-    """Whether the model names a held-out photo right and does not refuse it, bool `(H,)`."""
-    if not len(statistics.held_out):
-        return np.zeros(0, bool)
-    said = classifier.judge(statistics.held_out @ head.kernel + head.bias, statistics.held_out)
-    right = said.probabilities.argmax(axis=1) == statistics.held_out_labels
-    return right if said.refusal_scores is None else right & ~refused(said.refusal_scores)
 
 
 def _entries(

@@ -180,14 +180,14 @@ def test_a_class_that_it_knows_is_improved_and_the_others_stay(model):
 
 def test_what_is_doubtful_is_said_with_the_photo(model, tmp_path):
     files = []
-    for number, colour in enumerate([VIOLET] * 6 + [COLOURS["sunflower"]]):
+    for number, colour in enumerate([VIOLET] * 6 + [COLOURS["poppy"]]):
         files.append(tmp_path / f"{number}.jpg")
         files[-1].write_bytes(photo(colour, 900 + number))
     classifier = FlowerClassifier.from_pretrained(model)
     lesson = classifier.teach(
         {
             "violet": [*files, files[0]],
-            "gold": photos(COLOURS["sunflower"], 2, 70),
+            "bronze": photos((120, 70, 20), 2, 70),
             "lilac": photos(VIOLET, 6, 80),
         }
     )
@@ -197,7 +197,7 @@ def test_what_is_doubtful_is_said_with_the_photo(model, tmp_path):
     assert f"the model says {answer}. Is that photo right?" in said
     assert "0.jpg is the same photo as 0.jpg: it counts once." in said
     assert "6.jpg does not fit the other photos of violet" in said
-    assert "gold: 2 photos are few" in said
+    assert "bronze: 2 photos are few" in said
     assert "violet and lilac look alike" in said or "lilac and violet look alike" in said
 
 

@@ -3,7 +3,7 @@
 import {Normals} from "./random.js";
 import {addProducts, cholesky, dot, forward, gram, joined, less, mean, product, quantile, row, spread, transposed} from "./matrix.js";
 
-const DRAWS = 20; // embeddings sampled per class
+const DRAWS = 20; // embeddings sampled per class, in pairs with opposite signs (antithetic variates)
 const SHRINKAGE = 0.3; // of the shared covariance towards a sphere; that of the means uses 0.5
 // The weights of an old class relative to a new one: of its sampled embeddings and, on average, of
 // its held-out photos.
@@ -17,7 +17,9 @@ const STEPS = 200;
 const HISTORY = 40; // steps from which L-BFGS estimates the curvature
 const FOLDS = 5; // for held-out answers; up to five taught photos of a class are held out one by one
 const SHIFTS = Array.from({length: 121}, (_, i) => (i - 60) / 10); // by which columns may be lowered
-const COST = 0.0025; // known photos that may become wrong, as a fraction of all held-out photos
+// The probability that held-out photos of other classes may lose on average, at SOFTENED times the
+// temperature. (A bound on how many photos become wrong would depend on one or two of them.)
+const [COST, SOFTENED] = [0.01, 1.5];
 
 // A covariance mixed with `share` of a sphere of the same trace.
 function shrunk(covariance, n, share) {
@@ -47,11 +49,8 @@ export class Past {
         this.between = shrunk(between, n, 0.5);
         this.within = shrunk(statistics.covariance, n, SHRINKAGE);
         const random = new Normals();
-        this.old = spread(cholesky(this.within, n), random.draw(count * DRAWS * n), n);
-        for (let i = 0; i < count * DRAWS; i++) {
-            const label = Math.floor(i / DRAWS);
-            for (let j = 0; j < n; j++) this.old[i * n + j] += means[label * n + j];
-        }
+        const root = cholesky(this.within, n);
+        this.old = joined(Array.from({length: count}, (_, label) => joined(drawn(random, row(means, label, n), root))));
         this.random = random;
         this.oldLogits = this.#logits(this.old);
         this.strangerLogits = this.#logits(statistics.strangers);
@@ -79,20 +78,26 @@ export class Past {
     }
 }
 
+// Embeddings sampled around a mean, where `root` is the Cholesky factor of their covariance.
+function drawn(random, mean, root) {
+    const n = mean.length;
+    const half = spread(root, random.draw((DRAWS / 2) * n), n);
+    return [1, -1].flatMap((sign) => Array.from({length: DRAWS / 2}, (_, i) => row(half, i, n).map((value, j) => mean[j] + sign * value)));
+}
+
 // Fits columns for the taught classes, and shifts them by what held-out photos say.
 // Args:
 //     temperature: that of the calibrated probabilities.
 //     rows: embeddings of the taught photos; labels: their classes; labels beyond the head's
 //         classes are new ones.
-//     known: whether a held-out photo is named right and not refused so far.
 // Returns the head, and the logits of the held-out and the taught photos from heads that were
 // fitted without them; null for the only photo of a class.
-export function learn(past, temperature, rows, labels, known) {
+export function learn(past, temperature, rows, labels) {
     const {head, search} = grown(past, temperature, rows, labels);
     const {heldOut, taught, strangers} = heldOutAnswers(past, temperature, rows, labels, search);
     const {held_out_labels} = past.statistics;
     const columns = new Set(labels);
-    const photos = heldOut.map((values, i) => ({values, label: held_out_labels[i], known: known[i]}));
+    const photos = heldOut.map((values, i) => ({values, label: held_out_labels[i]}));
     taught.forEach((values, i) => values && photos.push({values, label: labels[i]}));
     for (const values of strangers) photos.push({values, label: -1});
     const lower = temperature * shift(photos, columns, temperature, unknown(past.heldOutLogits, temperature));
@@ -140,34 +145,33 @@ function heldOutAnswers(past, temperature, rows, labels, search) {
 // By how much to lower the fitted columns, in units of the temperature. The photos of the taught
 // classes, of all other classes and of other things weigh the same.
 // Args:
-//     photos: held-out logits, the labels (-1 for other things), and whether a photo was named right
-//         and not refused before; unknown: the extra logit.
+//     photos: held-out logits and labels (-1 for other things); unknown: the extra logit.
 function shift(photos, columns, temperature, unknown) {
     const fitted = [...columns];
-    const parts = photos.map(({values, label, known}) => {
-        const taught = fitted.map((k) => values[k]);
-        const rest = logSumExp(values, fitted, temperature);
-        const part = {taught: logSumExp(taught, [], temperature), rest, kind: columns.has(label) ? "ours" : "others"};
-        if (label < 0) {
-            part.rest = part.own = logAddExp(unknown, rest);
-            part.kind = "strange";
-        } else part.own = values[label] / temperature;
-        if (known && part.kind === "others") part.lead = part.own - Math.max(...taught) / temperature;
-        return part;
+    const sums = (values, softened) => ({
+        taught: logSumExp(fitted.map((k) => values[k]), [], softened * temperature),
+        rest: logSumExp(values, fitted, softened * temperature),
     });
-    const counts = Object.fromEntries(["ours", "others", "strange"].map((kind) => [kind, parts.filter((part) => part.kind === kind).length]));
-    if (!counts.others) return 0;
-    const leads = parts.flatMap(({lead}) => (lead === undefined ? [] : [lead]));
-    let allowed = SHIFTS;
-    if (leads.length) {
-        const least = -quantile(leads, Math.min((COST * counts.others) / Math.max(leads.length - 1, 1), 1));
-        allowed = SHIFTS.filter((one) => Math.min(least, SHIFTS.at(-1)) <= one);
+    const kinds = {ours: [], others: [], strange: []};
+    for (const {values, label} of photos) {
+        const {taught, rest} = sums(values, 1);
+        const strange = logAddExp(unknown, rest);
+        if (label < 0) kinds.strange.push({taught, rest: strange, own: strange});
+        else kinds[columns.has(label) ? "ours" : "others"].push({taught, rest, own: values[label] / temperature, values});
     }
-    if (!counts.ours) return allowed.find((one) => one >= 0);
-    const losses = allowed.map((one) =>
-        parts.reduce((sum, {rest, taught, own, kind}) => {
-            const loss = logAddExp(taught - one, rest) - own + (kind === "ours" ? one : 0);
-            return sum + loss / counts[kind];
+    if (!kinds.others.length) return 0;
+    const softened = kinds.others.map(({values, own}) => {
+        const {taught, rest} = sums(values, SOFTENED);
+        return {lead: rest - taught, before: Math.exp(own / SOFTENED - rest)}; // before: the probability of the right class
+    });
+    const lost = (by) =>
+        softened.reduce((sum, {lead, before}) => sum + before / (1 + Math.exp(lead + by / SOFTENED)), 0) / softened.length;
+    const allowed = SHIFTS.slice(SHIFTS.findIndex((by) => lost(by) <= COST)); // the last one if none is
+    if (!kinds.ours.length) return allowed.find((by) => by >= 0);
+    const losses = allowed.map((by) =>
+        Object.entries(kinds).reduce((sum, [kind, parts]) => {
+            const loss = ({taught, rest, own}) => logAddExp(taught - by, rest) - own + (kind === "ours" ? by : 0);
+            return sum + parts.reduce((total, part) => total + loss(part), 0) / Math.max(parts.length, 1);
         }, 0),
     );
     return allowed[losses.indexOf(Math.min(...losses))];
@@ -267,13 +271,8 @@ function gather(past, embeddings, labels, taught, replayed, others) {
         const trust = past.trust(own.length);
         const off = less(mean(joined(own), n), center);
         const back = forward(trust.root, off, n);
-        const drawn = spread(trust.spread, random.draw(DRAWS * n), n);
         const likely = center.map((value, j) => value + dot(row(trust.half, j, n), back));
-        add(
-            Array.from({length: DRAWS}, (_, i) => row(drawn, i, n).map((value, j) => value + likely[j])),
-            label,
-            1 - REAL,
-        );
+        add(drawn(random, likely, trust.spread), label, 1 - REAL);
     }
     const {held_out, held_out_labels} = statistics;
     const fixed = replayed.filter((i) => held_out_labels[i] < known && !taught.includes(held_out_labels[i]));

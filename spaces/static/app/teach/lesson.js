@@ -20,12 +20,6 @@ export class Teacher {
         this.statistics = {...numbers, depth, covariance};
         const kernel = transposed(numbers.kernel, manifest.class_names.length);
         this.past = new Past(this.statistics, {kernel, bias: numbers.bias, narrow: numbers.narrow[0] === 1});
-        // Whether the model names a held-out photo right and does not refuse it.
-        const means = Array.from({length: this.statistics.counts.length}, (_, i) => direction(row(numbers.means, i, depth)));
-        this.known = this.past.heldOutLogits.map((values, i) => {
-            const right = argmax(values) === numbers.held_out_labels[i];
-            return right && !refuses(manifest.calibration, values, row(numbers.held_out, i, depth), means);
-        });
     }
 
     // Args:
@@ -45,7 +39,7 @@ export class Teacher {
                 rows.push(Float64Array.from(one));
                 labels.push(names.indexOf(name));
             }
-        const {head, heldOut, taught: answers} = learn(past, calibration.temperature, rows, labels, this.known);
+        const {head, heldOut, taught: answers} = learn(past, calibration.temperature, rows, labels);
         const means = newMeans(statistics, names.length, rows.slice(before), labels.slice(before)).map(direction);
         const judged = this.#judged(heldOut, rows, labels, answers);
         const fitted = recalibrated(calibration, judged, means);
