@@ -132,6 +132,7 @@ class Metrics(pydantic.BaseModel):
     macro_f1: Share | None = None
     nll: float | None = None  # the same as `loss`, named to match `nll_uncalibrated`
     ece: Share | None = None  # expected calibration error of the most likely name
+    ece_by_chance: Share | None = None  # that of a perfectly calibrated model on as many photos
     nll_uncalibrated: float | None = None  # at temperature 1
     ece_uncalibrated: Share | None = None
     coverage: Share | None = None  # photos whose label is in their label set
@@ -170,6 +171,7 @@ METRICS = {
     "macro_f1": "macro F1",
     "nll": "NLL",
     "ece": "ECE",
+    "ece_by_chance": "ECE by chance",
     "coverage": "label set coverage",
     "set_size": "label set size",
     "refused": "refused",

@@ -19,7 +19,7 @@ from flowers_model.classifier import Answers, FlowerClassifier, softmax
 from flowers_model.statistics import read_statistics
 from train import calibrate, evaluate
 from train.evaluation.calibration import fit_temperature
-from train.evaluation.metrics import calibration_error, macro_f1, measure
+from train.evaluation.metrics import calibration_error, chance_error, macro_f1, measure
 from train.reports.style import plain
 from train.reports.tables import (
     PER_CLASS,
@@ -91,6 +91,14 @@ def test_the_calibration_error_is_the_gap_between_confidence_and_truth():
     assert calibration_error(np.full(1000, 0.6), right) == pytest.approx(0)
     assert calibration_error(np.full(1000, 0.9), right) == pytest.approx(0.3)
     assert calibration_error(np.array([1.0, 0.01]), np.array([True, True])) == pytest.approx(0.495)
+
+
+def test_few_photos_have_a_calibration_error_by_chance():
+    assert chance_error(np.ones(10)) == 0
+    assert chance_error(np.array([0.8])) == pytest.approx(2 * 0.8 * 0.2, abs=0.05)
+    # The mean absolute deviation of a binomial share, by its normal approximation.
+    expected = np.sqrt(2 / np.pi * 0.7 * 0.3 / 100)
+    assert chance_error(np.full(100, 0.7)) == pytest.approx(expected, rel=0.1)
 
 
 def test_intervals_hold_the_figure_and_narrow_with_more_photos():

@@ -18,8 +18,11 @@ MODEL_INDEX = (
     ("loss", "negative log-likelihood", "loss"),
     ("ece", "expected calibration error", "ece"),
 )
-BY_SPLIT = ("top1", "top5", "macro_f1", "nll", "ece", "coverage", "set_size", "refused")
-BY_SOURCE = ("top1", "kept_right", "refused", "sure_wrong", "ece")
+BY_SPLIT = (
+    *("top1", "top5", "macro_f1", "nll", "ece", "ece_by_chance"),
+    *("coverage", "set_size", "refused"),
+)
+BY_SOURCE = ("top1", "kept_right", "refused", "sure_wrong", "ece", "ece_by_chance")
 
 # `flowers_model.hub.publish` replaces USER/MODEL by the repo's name.
 CARD = """---
@@ -37,8 +40,9 @@ Measured on `model.onnx` with one view per photo and calibrated probabilities:
 
 {results}
 
-NLL: negative log-likelihood in nats. ECE: expected calibration error. Label set: the names of which
-one is right{promise}; coverage is how often it is, size the mean number of names. The page
+NLL: negative log-likelihood in nats. ECE: expected calibration error; by chance: that of a
+perfectly calibrated model with the same probabilities on as many photos. Label set: the names of
+which one is right{promise}; coverage is how often it is, size the mean number of names. The page
 `report/index.html` has all metrics and figures.
 
 ![Loss, accuracy and learning rate](report/history.png)

@@ -87,6 +87,7 @@ def measure(
         figures["ece_uncalibrated"] = calibration_error(*_confidence(plain, labels))
     confidence, right = _confidence(answers.probabilities, labels)
     figures["sure_wrong"] = float((~right & (confidence > SURE)).mean())
+    figures["ece_by_chance"] = chance_error(confidence)
     if answers.refusal_scores is not None:
         kept = ~refused(answers.refusal_scores)
         figures["refused"] = float(1 - kept.mean())
@@ -96,6 +97,20 @@ def measure(
             figures["others_refused"] = float(np.mean([refused(kind).mean() for kind in kinds]))
             figures["others_auroc"] = ood_auroc(answers.refusal_scores, kinds)
     return Metrics(loss=figures["nll"], count=len(labels), **figures, **intervals)
+
+
+def chance_error(confidence: np.ndarray) -> float:
+    """The mean calibration error of a perfectly calibrated model with these confidences.
+
+    It is above zero, since the accuracy of a few photos differs from their confidence by chance
+    (consistency resampling: Bröcker & Smith, 2007, https://doi.org/10.1175/WAF993.1).
+
+    Args:
+        confidence: probability of the most likely class, `(N,)`.
+    """
+    random = np.random.default_rng(0)
+    draws = (random.random(len(confidence)) < confidence for _ in range(RESAMPLES))
+    return float(np.mean([calibration_error(confidence, right) for right in draws]))
 
 
 def calibration_error(confidence: np.ndarray, right: np.ndarray) -> float:
