@@ -33,7 +33,7 @@ import numpy as np
 from flowers_model.grow import Head
 from flowers_model.statistics import Statistics
 from flowers_model.storage import narrowed
-from flowers_model.uncertainty import log_sum_exp
+from flowers_model.uncertainty import log_sum_exp, softmax
 
 DRAWS = 20  # embeddings sampled per class, in pairs with opposite signs (antithetic variates)
 SHRINKAGE = 0.3  # of the shared covariance towards a sphere; that of the means uses 0.5
@@ -94,12 +94,13 @@ def learn(
     )
     columns = np.unique(labels)
     told = np.isfinite(taught).all(axis=1)
-    unknown = _unknown(statistics.held_out @ head.kernel + head.bias, temperature)
+    before = statistics.held_out @ head.kernel + head.bias
     shift = temperature * _shift(
         np.vstack([held_out, taught[told], strangers]) / temperature,
         np.concatenate([statistics.held_out_labels, labels[told], np.full(len(strangers), -1)]),
         columns,
-        unknown,
+        before / temperature,
+        _unknown(before, temperature),
     )
     bias = new.bias.copy()
     for values in (bias, held_out.T, taught.T):
@@ -158,7 +159,9 @@ def _held_out_answers(
     return held_out, taught, strangers
 
 
-def _shift(logits: np.ndarray, labels: np.ndarray, columns: np.ndarray, unknown: float) -> float:
+def _shift(
+    logits: np.ndarray, labels: np.ndarray, columns: np.ndarray, before: np.ndarray, unknown: float
+) -> float:
     """By how much to lower the fitted columns, in units of the temperature.
 
     The photos of the taught classes, of all other classes and of other things weigh the same.
@@ -167,6 +170,8 @@ def _shift(logits: np.ndarray, labels: np.ndarray, columns: np.ndarray, unknown:
         logits: held-out logits at temperature 1, `(N, C)`.
         labels: int `(N,)`; -1 for other things.
         columns: those that were fitted.
+        before: logits of the first H of these photos from the head before, at temperature 1;
+            all photos of other classes are among them.
         unknown: the extra logit.
     """
     fitted = np.isin(np.arange(logits.shape[1]), columns)
@@ -175,11 +180,16 @@ def _shift(logits: np.ndarray, labels: np.ndarray, columns: np.ndarray, unknown:
     others = ~ours & ~strange
     if not others.any():
         return 0.0
+    photos = np.flatnonzero(others)
     own = logits[np.arange(len(labels)), labels]
-    rest, taught = (log_sum_exp(logits[:, part], SOFTENED)[others] for part in (~fitted, fitted))
-    before = np.exp(own[others] / SOFTENED - rest)  # the probability of the right class
-    lost = [np.mean(before / (1 + np.exp(rest - taught + by / SOFTENED))) for by in SHIFTS]
-    allowed = SHIFTS[np.argmax(np.array([*lost[:-1], 0]) <= COST) :]
+    around, new = (log_sum_exp(logits[photos][:, part], SOFTENED) for part in (~fitted, fitted))
+    least = softmax(before[photos], SOFTENED)[np.arange(len(photos)), labels[photos]].mean() - COST
+
+    def after(shift: float) -> float:
+        logs = own[photos] / SOFTENED - np.logaddexp(around, new - shift / SOFTENED)
+        return np.exp(logs).mean()
+
+    allowed = SHIFTS[[after(shift) >= least or shift == SHIFTS[-1] for shift in SHIFTS]]
     if not ours.any():
         return allowed[allowed >= 0][0]
     rest, taught = log_sum_exp(logits[:, ~fitted], 1.0), log_sum_exp(logits[:, fitted], 1.0)

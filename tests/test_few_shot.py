@@ -97,6 +97,19 @@ def test_a_single_photo_has_no_held_out_answer(statistics, head):
     assert np.isfinite(learned.held_out).all()
 
 
+def test_improving_a_class_costs_it_nothing_where_it_was_confused_before(statistics, head):
+    # Two old classes overlap: each takes photos of the other.
+    means = MEANS.copy()
+    means[1] = 0.8 * MEANS[0] + 0.2 * MEANS[1]
+    photos = np.vstack([around(mean, 100) for mean in means]).astype(np.float32)
+    past = dataclasses.replace(statistics, means=means.astype(np.float32), held_out=photos)
+    before = Head((means.T / 0.25).astype(np.float32), -np.sum(means**2, axis=1) / 0.5)
+    learned = learn(before, past, around(means[0], 20), [0] * 20).head
+    others = around(means[0], 1000)
+    shares = [right(others @ one.kernel + one.bias, 0).mean() for one in (before, learned)]
+    assert shares[1] > shares[0] - 0.05
+
+
 def test_all_classes_can_be_improved_at_once(statistics, head):
     labels = np.repeat(np.arange(OLD), 3)
     embeddings = np.vstack([around(mean, 3) for mean in MEANS])

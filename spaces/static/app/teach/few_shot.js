@@ -97,7 +97,7 @@ export function learn(past, temperature, rows, labels) {
     const {heldOut, taught, strangers} = heldOutAnswers(past, temperature, rows, labels, search);
     const {held_out_labels} = past.statistics;
     const columns = new Set(labels);
-    const photos = heldOut.map((values, i) => ({values, label: held_out_labels[i]}));
+    const photos = heldOut.map((values, i) => ({values, label: held_out_labels[i], before: past.heldOutLogits[i]}));
     taught.forEach((values, i) => values && photos.push({values, label: labels[i]}));
     for (const values of strangers) photos.push({values, label: -1});
     const lower = temperature * shift(photos, columns, temperature, unknown(past.heldOutLogits, temperature));
@@ -145,7 +145,8 @@ function heldOutAnswers(past, temperature, rows, labels, search) {
 // By how much to lower the fitted columns, in units of the temperature. The photos of the taught
 // classes, of all other classes and of other things weigh the same.
 // Args:
-//     photos: held-out logits and labels (-1 for other things); unknown: the extra logit.
+//     photos: held-out logits and labels (-1 for other things), and the logits from the head before;
+//         unknown: the extra logit.
 function shift(photos, columns, temperature, unknown) {
     const fitted = [...columns];
     const sums = (values, softened) => ({
@@ -153,20 +154,21 @@ function shift(photos, columns, temperature, unknown) {
         rest: logSumExp(values, fitted, softened * temperature),
     });
     const kinds = {ours: [], others: [], strange: []};
-    for (const {values, label} of photos) {
+    for (const {values, label, before} of photos) {
         const {taught, rest} = sums(values, 1);
         const strange = logAddExp(unknown, rest);
         if (label < 0) kinds.strange.push({taught, rest: strange, own: strange});
-        else kinds[columns.has(label) ? "ours" : "others"].push({taught, rest, own: values[label] / temperature, values});
+        else kinds[columns.has(label) ? "ours" : "others"].push({taught, rest, own: values[label] / temperature, values, label, before});
     }
     if (!kinds.others.length) return 0;
-    const softened = kinds.others.map(({values, own}) => {
-        const {taught, rest} = sums(values, SOFTENED);
-        return {lead: rest - taught, before: Math.exp(own / SOFTENED - rest)}; // before: the probability of the right class
+    const softened = kinds.others.map(({values, label, before}) => {
+        const own = (one) => one[label] / (SOFTENED * temperature);
+        return {...sums(values, SOFTENED), own: own(values), before: Math.exp(own(before) - logSumExp(before, [], SOFTENED * temperature))};
     });
     const lost = (by) =>
-        softened.reduce((sum, {lead, before}) => sum + before / (1 + Math.exp(lead + by / SOFTENED)), 0) / softened.length;
-    const allowed = SHIFTS.slice(SHIFTS.findIndex((by) => lost(by) <= COST)); // the last one if none is
+        softened.reduce((sum, {taught, rest, own, before}) => sum + before - Math.exp(own - logAddExp(taught - by / SOFTENED, rest)), 0) /
+        softened.length;
+    const allowed = SHIFTS.filter((by) => lost(by) <= COST || by === SHIFTS.at(-1));
     if (!kinds.ours.length) return allowed.find((by) => by >= 0);
     const losses = allowed.map((by) =>
         Object.entries(kinds).reduce((sum, [kind, parts]) => {
