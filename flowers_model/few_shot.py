@@ -63,11 +63,13 @@ class Learned:
         head: for C classes.
         held_out: logits of the held-out photos of the statistics, `(H, C)`.
         taught: logits of the taught photos, `(T, C)`; NaN for the only photo of a class.
+        strangers: logits of the photos of other things of the statistics, `(S, C)`.
     """
 
     head: Head
     held_out: np.ndarray
     taught: np.ndarray
+    strangers: np.ndarray
 
 
 def learn(
@@ -103,9 +105,9 @@ def learn(
         _unknown(before, temperature),
     )
     bias = new.bias.copy()
-    for values in (bias, held_out.T, taught.T):
+    for values in (bias, held_out.T, taught.T, strangers.T):
         values[columns] -= shift
-    return Learned(Head(new.kernel, bias), held_out, taught)
+    return Learned(Head(new.kernel, bias), held_out, taught, strangers)
 
 
 def _unknown(logits: np.ndarray, temperature: float) -> float:

@@ -221,7 +221,7 @@ def teach(
         # The taught photos form a source.
         np.concatenate([statistics.held_out_sources, np.full(told.sum(), -1)]),
     )
-    calibration = _recalibrated(calibration, held_out, learned.head, statistics)
+    calibration = _recalibrated(calibration, held_out, learned.strangers, statistics)
     manifest = classifier.manifest.model_copy(
         update={"class_names": names, "calibration": calibration, "by_source": {}}
     )
@@ -362,12 +362,16 @@ def example(photo: Photo, title: str) -> Example:
 
 
 def _recalibrated(
-    calibration: bundle.Calibration, held_out: Judged, head: Head, statistics: Statistics
+    calibration: bundle.Calibration,
+    held_out: Judged,
+    strangers: np.ndarray,
+    statistics: Statistics,
 ) -> bundle.Calibration:
     """Fit temperature, refusal threshold and limit of the label sets again.
 
     As in `train.evaluation.calibration`, all old sources have the same weight, and the promises
-    hold for every source with at least 20 photos.
+    hold for every source with at least 20 photos. `strangers` are the logits of the statistics'
+    out-of-distribution photos, from heads that were fitted without them.
     """
     numbers, counts = np.unique(held_out.sources, return_counts=True)
     sources = [np.flatnonzero(held_out.sources == number) for number in numbers]
@@ -381,13 +385,12 @@ def _recalibrated(
 
     refusal = calibration.refusal
     if refusal is not None:
-        strange = statistics.strangers @ head.kernel + head.bias
         kinds = statistics.stranger_kinds
         areas = {}
         for kind in refusal.auroc | {refusal.score: 0.5}:
             score = SCORES[kind](statistics.means)
             raw = score.score(held_out.logits, held_out.embeddings, temperature)
-            others = score.score(strange, statistics.strangers, temperature)
+            others = score.score(strangers, statistics.strangers, temperature)
             areas[kind] = float(
                 np.mean(
                     [auroc(raw[r], others[kinds == k]) for r in large for k in np.unique(kinds)]

@@ -72,17 +72,19 @@ def test_old_classes_lose_one_percent_of_probability_at_most(statistics, head, l
     assert right(others, OLD).mean() > (0.85 if lean < 0.5 else 0.02)
 
 
-@pytest.mark.parametrize("kind", ["held_out", "taught"])
+@pytest.mark.parametrize("kind", ["held_out", "taught", "strangers"])
 def test_answers_come_from_heads_that_have_not_seen_the_photo(statistics, head, kind):
     embeddings = np.vstack([around(2 * np.eye(DEPTH)[k], 4) for k in (OLD, OLD + 1)])
     labels = np.repeat([OLD, OLD + 1], 4)
 
     def lead(step):
         """By how much the first new class leads the second for a photo that is moved."""
-        photos = {"held_out": statistics.held_out.copy(), "taught": embeddings.copy()}
+        photos = {"taught": embeddings.copy()}
+        photos |= {name: getattr(statistics, name).copy() for name in ("held_out", "strangers")}
         photos[kind][2] += step
-        past = dataclasses.replace(statistics, held_out=photos["held_out"])
-        logits = getattr(learn(head, past, photos["taught"], labels), kind)[2]
+        taught = photos.pop("taught")
+        past = dataclasses.replace(statistics, **photos)
+        logits = getattr(learn(head, past, taught, labels), kind)[2]
         return logits[OLD] - logits[OLD + 1]
 
     # A head that does not know the photo answers it linearly.
