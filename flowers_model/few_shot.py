@@ -3,7 +3,8 @@
 The new columns are fitted by logistic regression on four kinds of embeddings:
 
 - samples of the old classes, drawn from their means and shared covariance (generative replay, which
-  needs no old photo);
+  needs no old photo), in pairs with opposite signs (antithetic variates: Hammersley & Morton,
+  1956);
 - the held-out photos of the old classes, which lie farther from the means than training photos do
   (rehearsal);
 - the photos of the taught classes, and samples around the likely mean of each. That mean is
@@ -35,7 +36,7 @@ from flowers_model.statistics import Statistics
 from flowers_model.storage import narrowed
 from flowers_model.uncertainty import log_sum_exp, softmax
 
-DRAWS = 20  # embeddings sampled per class, in pairs with opposite signs (antithetic variates)
+DRAWS = 20  # embeddings sampled per class, an even number
 SHRINKAGE = 0.3  # of the shared covariance towards a sphere; that of the means uses 0.5
 # The weights of an old class relative to a new one: of its samples and, on average, of its held-out
 # photos.

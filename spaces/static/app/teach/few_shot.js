@@ -3,7 +3,7 @@
 import {Normals} from "./random.js";
 import {addProducts, cholesky, dot, forward, gram, joined, less, mean, product, quantile, row, spread, transposed} from "./matrix.js";
 
-const DRAWS = 20; // embeddings sampled per class, in pairs with opposite signs (antithetic variates)
+const DRAWS = 20; // embeddings sampled per class, in pairs with opposite signs
 const SHRINKAGE = 0.3; // of the shared covariance towards a sphere; that of the means uses 0.5
 // The weights of an old class relative to a new one: of its sampled embeddings and, on average, of
 // its held-out photos.
