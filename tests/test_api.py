@@ -293,6 +293,7 @@ def name_of(endpoint: str) -> str:
     return "photos" if endpoint == "classify_batch" else "photo"
 
 
+@pytest.mark.slow
 def test_no_event_of_the_page_fetches(server, client, other):
     address, connections = other
     file = {"path": address, "url": address, **FILE}
@@ -374,6 +375,7 @@ def test_of_too_many_photos_at_once_the_last_are_told_to_come_back(gated):
     assert httpx.post(f"{url}/classify", content=data).status_code == 200
 
 
+@pytest.mark.slow
 def test_a_full_queue_of_the_page_says_so(gated):
     url, gate = gated
     data = photo(COLOURS["poppy"])

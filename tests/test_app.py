@@ -126,6 +126,7 @@ def test_a_rotated_phone_photo_is_answered_like_the_upright_one(client, tmp_path
     assert send(client, tmp_path / "upright.png") == send(client, tmp_path / "lying.png")
 
 
+@pytest.mark.slow
 def test_the_api_says_what_does_not_look_like_a_known_flower(model, tmp_path):
     folder = shutil.copytree(model, tmp_path / "model", symlinks=False)
     manifest = bundle.read_manifest(folder)
@@ -304,6 +305,7 @@ def relabel(folder: pathlib.Path, command: str) -> None:
     bundle.write_json(folder / bundle.MANIFEST, manifest)
 
 
+@pytest.mark.slow
 def test_without_a_model_named_the_newest_run_is_opened_else_the_default(tmp_path, monkeypatch):
     def card(*arguments: str) -> str:
         return app.open_page(list(arguments)).frame.texts["en"]["flowers-card"]

@@ -54,6 +54,7 @@ def likeness(view: np.ndarray, photo: np.ndarray) -> float:
     return max(np.corrcoef(x.ravel(), places(photo).ravel())[0, 1] for x in mirrored)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", OFTEN)
 def test_a_step_changes_the_photo_and_keeps_it_recognisable(name, flower):
     seen = views(name, flower)

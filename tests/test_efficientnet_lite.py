@@ -112,6 +112,7 @@ def test_imagenet_weights_come_from_the_hub(server):
             np.testing.assert_array_equal(layer.gamma, tensors[f"{name}.weight"])
 
 
+@pytest.mark.slow
 def test_weights_that_cannot_be_fetched_are_one_clear_line(server):
     with pytest.raises(network.NetworkError, match="EfficientNetLite1 cannot be built") as caught:
         network.build("EfficientNetLite1", 3, 32, weights="imagenet")

@@ -220,6 +220,7 @@ def test_an_earlier_network_answers_for_what_the_model_learned_from(model, data,
     assert manifest.metrics["valid"].count == 9
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick_bundles")
 def test_the_command_measures_what_the_run_measured(model, data, tmp_path, capsys):
     output = tmp_path / "report"

@@ -292,6 +292,7 @@ def test_nothing_readable_is_said(tmp_path):
         survey(open_source(f"folder:{tmp_path}", 0))
 
 
+@pytest.mark.slow
 def test_augmentations_are_shown(data, tmp_path):
     names = ["inception", "cutmix"]
     exploration.explore(f"folder:{data}", tmp_path / "new", augment=names, seed=0)

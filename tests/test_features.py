@@ -33,6 +33,7 @@ def test_features_are_the_networks_embeddings(net):
     np.testing.assert_allclose(room.features(net, PHOTOS, "train"), expected, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_onnx_gives_the_same_features(net, monkeypatch):
     monkeypatch.setattr(room, "EXPORT_FROM", 1)
     expected = networks.embedder(net).predict(PHOTOS, verbose=0)

@@ -587,6 +587,7 @@ def test_a_download_that_breaks_off_midway_is_completed(server, repo_id, folder,
     assert second.range == (None if reset else "bytes=10485760-")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", ["refused", "dropped", "reset"])
 def test_fetching_goes_on_after_a_fault_that_passes(server, repo_id, folder, fault):
     put(server, repo_id, folder)

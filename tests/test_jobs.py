@@ -19,6 +19,7 @@ def server(monkeypatch):
         yield server
 
 
+@pytest.mark.slow
 def test_a_training_becomes_a_job_whose_log_is_followed(server, capsys):
     arguments = [*TRAINING, "--on-hub", "t4-small", "--hours=2", "--optimizer", "adamw"]
     assert run.main(arguments) == 0

@@ -34,6 +34,7 @@ RANGES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", RANGES)
 @pytest.mark.usefixtures("weights_by_numpy")
 def test_photos_are_normalised_exactly_once(name):
@@ -205,6 +206,7 @@ def test_class_maps_of_a_linear_head_average_to_the_logits():
     np.testing.assert_allclose(net.predict_on_batch(photos), logits, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_class_maps_of_a_deep_head_are_grad_cams():
     net = network.build("ConvNet", 3, 32, filters=(4, 8), head_units=(6, 5), weights=None)
     photos = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3)).astype(np.float32)
@@ -267,6 +269,7 @@ def channels_first():
     keras.config.set_image_data_format("channels_last")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backbone", ["ConvNet", "MobileNetV3Small", "EfficientNetLite0"])
 @pytest.mark.usefixtures("weights_by_numpy")
 def test_networks_are_channels_last_whatever_keras_json_says(channels_first, backbone):

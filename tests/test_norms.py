@@ -1,6 +1,7 @@
 """Precise BatchNorm: the statistics are those of the photos that they are computed on."""
 
 import numpy as np
+import pytest
 
 from flowers_model import network as networks
 from train.loop.batch_norm import measure_norms
@@ -14,6 +15,7 @@ def photos(count):
     return np.random.default_rng(0).integers(0, 256, (count, 16, 16, 3)).astype(np.uint8)
 
 
+@pytest.mark.slow
 def test_serving_sees_what_a_training_step_sees():
     network, x = build(), photos(12)
     networks.set_trainable(network, None, train_norms=True)

@@ -77,6 +77,7 @@ def test_batches_are_a_function_of_seed_and_epoch_alone(photos):
     assert not all(np.array_equal(a[0], b[0]) for a, b in zip(three, other, strict=False))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mix", ["mixup", "cutmix"])
 def test_blended_batches_come_again_after_a_resume(photos, mix):
     whole = training_photos(split_of(photos), "train", 24)

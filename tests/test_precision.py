@@ -62,6 +62,7 @@ def test_the_least_able_card_decides(monkeypatch):
     assert precision.compute_capability() == (7, 5)
 
 
+@pytest.mark.slow
 def test_inference_features_and_norms_are_those_of_full_float32(tf32, tmp_path, monkeypatch):
     monkeypatch.setenv("FLOWERS_DATA", str(tmp_path))
     photos = np.random.default_rng(0).integers(0, 256, (6, 24, 24, 3), np.uint8)

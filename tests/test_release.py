@@ -109,6 +109,7 @@ def test_a_bundle_too_large_to_ship_is_refused(trained, tmp_path, monkeypatch):
     assert not (tmp_path / "default").exists()
 
 
+@pytest.mark.slow
 def test_the_default_bundle_knows_oxfords_flowers():
     manifest = bundle.check(DEFAULT)
     assert manifest.class_names == list(oxford_flowers102())

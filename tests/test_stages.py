@@ -48,6 +48,7 @@ def train(data, folder, **settings):
     return training.train(experiment, folder).network, read_history(folder)
 
 
+@pytest.mark.slow
 def test_history_spans_the_stages_with_the_learning_rate(data, tmp_path):
     _, history = train(data, tmp_path / "run", learning_rate_finetune=1e-3)
     assert [row["stage"] for row in history] == ["head"] * 2 + ["finetune"] * 3
@@ -57,6 +58,7 @@ def test_history_spans_the_stages_with_the_learning_rate(data, tmp_path):
     assert max(r["learning_rate"] for r in history[2:]) <= 1e-3 < history[0]["learning_rate"]
 
 
+@pytest.mark.slow
 def test_the_head_stage_leaves_the_backbone_alone(data, tmp_path):
     from flowers_model import network as networks
 
@@ -290,6 +292,7 @@ def test_the_network_ends_with_the_best_epochs_weights(data, tmp_path):
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_no_number_stops_the_run_with_advice(data, tmp_path):
     with pytest.raises(TrainingError, match="lower --learning-rate"):
         train(data, tmp_path / "run", epochs_head=0, learning_rate=1e30, schedule="constant")

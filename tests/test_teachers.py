@@ -65,6 +65,7 @@ def test_labels_are_half_the_datas_and_half_what_the_teachers_see(teacher, other
         np.testing.assert_allclose(labels, own / 2 + (first + second) / 4, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_taught_batches_come_again_after_a_resume(teacher):
     three = taught_batches([teacher], first_epoch=0, epochs=3)
     resumed = taught_batches([teacher], first_epoch=2, epochs=3)

@@ -149,6 +149,7 @@ def test_a_network_trains_to_the_same_weights_and_saves_the_same_file(tmp_path):
         np.testing.assert_allclose(predicted, results[False][0], atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("weights_by_numpy")
 def test_a_backbone_with_frozen_norms_predicts_the_same():
     net = network.build("MobileNet", 5, 32, alpha=0.25)
@@ -161,6 +162,7 @@ def test_a_backbone_with_frozen_norms_predicts_the_same():
     assert not np.array_equal(after, np.zeros_like(after))
 
 
+@pytest.mark.slow
 def test_several_devices_keep_the_stock_layers(monkeypatch):
     import jax
 
