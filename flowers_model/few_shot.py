@@ -51,8 +51,9 @@ STEPS = 200
 HISTORY = 40  # steps from which L-BFGS estimates the curvature
 FOLDS = 5  # for held-out answers; up to five taught photos of a class are held out one by one
 SHIFTS = np.arange(-60, 61) / 10  # by which columns may be lowered, in units of the temperature
-# The probability that held-out photos of other classes may lose on average, at SOFTENED times the
-# temperature. (A bound on how many photos become wrong would depend on one or two of them.)
+# The probability that the right class of held-out photos of other classes may lose on average, at
+# SOFTENED times the temperature. (A bound on how many photos become wrong would depend on one or
+# two of them.)
 COST, SOFTENED = 0.01, 1.5
 
 

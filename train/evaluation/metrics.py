@@ -85,9 +85,9 @@ def measure(
         plain = softmax(answers.logits)
         figures["nll_uncalibrated"] = float(negative_log_likelihoods(plain, labels).mean())
         figures["ece_uncalibrated"] = calibration_error(*_confidence(plain, labels))
-    confidence, right = _confidence(answers.probabilities, labels)
-    figures["sure_wrong"] = float((~right & (confidence > SURE)).mean())
-    figures["ece_by_chance"] = chance_error(confidence)
+    sure = columns["confidence"] > SURE
+    figures["sure_wrong"] = float((sure & (guesses != labels)).mean())
+    figures["ece_by_chance"] = chance_error(columns["confidence"])
     if answers.refusal_scores is not None:
         kept = ~refused(answers.refusal_scores)
         figures["refused"] = float(1 - kept.mean())

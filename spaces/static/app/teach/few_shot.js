@@ -17,8 +17,9 @@ const STEPS = 200;
 const HISTORY = 40; // steps from which L-BFGS estimates the curvature
 const FOLDS = 5; // for held-out answers; up to five taught photos of a class are held out one by one
 const SHIFTS = Array.from({length: 121}, (_, i) => (i - 60) / 10); // by which columns may be lowered
-// The probability that held-out photos of other classes may lose on average, at SOFTENED times the
-// temperature. (A bound on how many photos become wrong would depend on one or two of them.)
+// The probability that the right class of held-out photos of other classes may lose on average, at
+// SOFTENED times the temperature. (A bound on how many photos become wrong would depend on one or
+// two of them.)
 const [COST, SOFTENED] = [0.01, 1.5];
 
 // A covariance mixed with `share` of a sphere of the same trace.
@@ -50,7 +51,7 @@ export class Past {
         this.within = shrunk(statistics.covariance, n, SHRINKAGE);
         const random = new Normals();
         const root = cholesky(this.within, n);
-        this.old = joined(Array.from({length: count}, (_, label) => joined(drawn(random, row(means, label, n), root))));
+        this.old = joined(Array.from({length: count}, (_, label) => drawn(random, row(means, label, n), root)).flat());
         this.random = random;
         this.oldLogits = this.#logits(this.old);
         this.strangerLogits = this.#logits(statistics.strangers);
@@ -156,9 +157,10 @@ function shift(photos, columns, temperature, unknown) {
     const kinds = {ours: [], others: [], strange: []};
     for (const {values, label, before} of photos) {
         const {taught, rest} = sums(values, 1);
-        const strange = logAddExp(unknown, rest);
-        if (label < 0) kinds.strange.push({taught, rest: strange, own: strange});
-        else kinds[columns.has(label) ? "ours" : "others"].push({taught, rest, own: values[label] / temperature, values, label, before});
+        if (label < 0) {
+            const strange = logAddExp(unknown, rest);
+            kinds.strange.push({taught, rest: strange, own: strange});
+        } else kinds[columns.has(label) ? "ours" : "others"].push({taught, rest, own: values[label] / temperature, values, label, before});
     }
     if (!kinds.others.length) return 0;
     const softened = kinds.others.map(({values, label, before}) => {
