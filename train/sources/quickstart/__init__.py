@@ -19,7 +19,9 @@ from train.sources.base import Options, Source, SourceError, Split
 from train.sources.quickstart.canvas import (
     CIRCLE,
     DOWN,
+    LEAF,
     SIZE,
+    STEM,
     UP,
     Colours,
     Place,
@@ -61,7 +63,8 @@ def background(scene: Scene, plant: Callable, view: Callable, colours: Colours) 
         glow = np.array(stops[2]) * rng.uniform(0.6, 1.3, (lights, 1)) + rng.uniform(0, 0.15, 3)
         dots(frame, rng.random((lights, 2)), rng.uniform(0.02, 0.09, lights), glow, soft=2)
     n = rng.integers(1, 4)
-    leaf(frame, rng.uniform(0, CIRCLE, n), 0.7, rng.uniform(0.1, 0.25, n), at=rng.random((n, 2)))
+    angle, width = rng.uniform(0, CIRCLE, n), rng.uniform(0.1, 0.25, n)
+    leaf(frame, angle, 0.7, width, at=rng.random((n, 2)))
     if rng.random() < 0.35:
         matrix = view(rng) * size * rng.uniform(0.12, 0.25)
         plant(Place(scene, rng.uniform(0.1, 0.9, 2) * size, matrix), colours)
@@ -75,13 +78,14 @@ def foreground(scene: Scene) -> None:
         soft = rng.uniform(1, 9)
         if rng.random() < 0.6:  # a blade of grass, from below
             angle, length = UP + rng.normal(0, 0.35), rng.uniform(0.6, 1.4)
-            bend = rng.normal(0, 1.5)
-            leaf(frame.moved(rng.random(), 1.1), angle, length, 0.06, bend=bend, soft=soft)
+            look = LEAF._replace(bend=rng.normal(0, 1.5), soft=soft)
+            leaf(frame.moved(rng.random(), 1.1), angle, length, 0.06, look)
         else:  # a leaf, from anywhere around
             angle = rng.uniform(0, CIRCLE)
             corner = frame.moved(*(0.5 - 0.75 * direction(angle)))
             length, width = rng.uniform(0.35, 0.7), rng.uniform(0.12, 0.3)
-            leaf(corner, angle + rng.normal(0, 0.4), length, width, soft=soft)
+            look = LEAF._replace(soft=soft)
+            leaf(corner, angle + rng.normal(0, 0.4), length, width, look)
 
 
 def photograph(scene: Scene) -> bytes:
@@ -119,7 +123,8 @@ def draw_photo(seed: int, split: int, label: int, number: int) -> bytes:
     centre = SIZE * (0.5 + rng.uniform(-0.16, 0.16, 2))
     if view is front:
         upright = Place(scene, centre, np.eye(2) * radius)
-        stem(upright, DOWN + rng.normal(0, 0.3), bend=rng.normal(0, 1.5))
+        lean = DOWN + rng.normal(0, 0.3)
+        stem(upright, lean, look=STEM._replace(bend=rng.normal(0, 1.5)))
         n = rng.integers(1, 4)
         leaf(upright, rng.uniform(0.2, 2.9, n), 1.5, rng.uniform(0.3, 0.6, n))
     plant(Place(scene, centre, view(rng) * radius), colours)

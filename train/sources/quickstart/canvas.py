@@ -186,49 +186,50 @@ def profile(a: float, b: float, flare: float = 0.0) -> tuple[np.ndarray, np.ndar
     return width.astype(np.float32), (np.gradient(width) * 512).astype(np.float32)
 
 
+class Look(NamedTuple):
+    """What petals, leaves and stems look like.
+
+    `outline` (a, b) is the profile u**a * (1 - u)**b: small exponents give blunt ends, large ones
+    points; a third number lets the tip flare. The tip lies `bend`, one number or one a petal, of
+    their half-widths aside; it is cut in the middle by `notch` and waved by `ruffle`, in lengths.
+    `veins` and `cup` say how strong stripes and curvature show in the light; `shade` and `soft` are
+    those of `Scene.stamp`.
+    """
+
+    outline: tuple[float, ...] = (0.5, 0.5)
+    bend: float | np.ndarray | list[float] = 0.0
+    notch: float = 0.0
+    ruffle: float = 0.0
+    veins: float = 0.06
+    cup: float = 0.35
+    shade: float = 0.35
+    soft: float = 1.0
+
+
 def petals(
-    place: Place,
-    angle,
-    length,
-    width,
-    colours: tuple,
-    *,
-    at=(0.0, 0.0),
-    start=0.0,
-    outline=(0.5, 0.5),
-    bend=0.0,
-    notch=0.0,
-    ruffle=0.0,
-    veins=0.06,
-    cup=0.35,
-    shade=0.35,
-    soft=1.0,
+    place: Place, angle, length, width, colours: tuple, look: Look | None = None, at=(0.0, 0.0)
 ) -> None:
     """Petals, leaves, stems: whatever has a base and a tip. One a value of `angle`.
 
     Args:
         place: where; lengths and positions are in its coordinates.
-        angle, length, width, start, bend: one number, or one a petal (N,). A petal begins `start`
-            away from `at`, (2,) or (N, 2), and ends `bend` of its half-widths aside.
+        angle, length, width: one number, or one a petal (N,).
         colours: of base and tip, each (3,) or (N, 3).
-        outline: (a, b) is the profile u**a * (1 - u)**b: small exponents give blunt ends, large
-            ones points; a third number lets the tip flare.
-        notch, ruffle: how deep the tip is cut in the middle, and waved; in lengths.
-        veins, cup: how strong stripes and curvature show in the light.
-        shade, soft: as in `Scene.stamp`.
+        look: what they look like, by default as `Look` says.
+        at: where they begin, (2,) or (N, 2).
     """
-    rng, light = place.rng, place.scene.light
+    rng, light, look = place.rng, place.scene.light, look or Look()
     angle = np.atleast_1d(angle)
-    length, width, start = (np.asarray(a)[..., None] for a in (length, width, start))
+    length, width = (np.asarray(a)[..., None] for a in (length, width))
     ahead = direction(angle)
-    base = place.centre + (at + start * ahead) @ place.matrix.T
+    base = place.centre + np.broadcast_to(at, ahead.shape) @ place.matrix.T
     along = length * ahead @ place.matrix.T
     across = width / 2 * ahead[:, ::-1] * (-1, 1) @ place.matrix.T
-    lift, turn = (cup * (a @ light) / length_of(a) for a in (along, across))
+    lift, turn = (look.cup * (a @ light) / length_of(a) for a in (along, across))
     tone = rng.normal(0.72, 0.05, len(angle)) - 0.5 * lift
     phase = rng.uniform(0, CIRCLE, len(angle))
-    half_width, taper = profile(*outline)
-    bend = np.atleast_1d(bend)
+    half_width, taper = profile(*look.outline)
+    bend = np.atleast_1d(look.bend)
     room = 1 + float(np.abs(bend).max())  # the stamp of a bent petal is wider than the petal
     first, last = (np.asarray(c).reshape(-1, 3).T for c in colours)
 
@@ -239,11 +240,11 @@ def petals(
         v = straight(u, v, each)
         side = np.abs(v)
         tip = u
-        if notch:
-            tip = tip + notch * u * np.square((1 - 1.6 * side).clip(0))
-        if ruffle:
+        if look.notch:
+            tip = tip + look.notch * u * np.square((1 - 1.6 * side).clip(0))
+        if look.ruffle:
             wave = np.cos(7 * v + each(phase))
-            tip = tip + ruffle * u * wave * (4 * wave * wave - 2)  # cos x + cos 3x
+            tip = tip + look.ruffle * u * wave * (4 * wave * wave - 2)  # cos x + cos 3x
         step = (tip * 512 + 256).astype(np.int32)
         by_u = taper.take(step, mode="clip")
         if room > 1:
@@ -254,15 +255,15 @@ def petals(
         v = straight(u, v, each)
         mix = smooth(u)
         light = each(tone) + each(turn) * v + each(lift) * u + 0.28 * mix
-        if veins:
-            wave = np.cos(18 * v + each(phase))
-            light *= 1 - 0.7 * veins + veins * wave * (1 + 1.4 * wave)  # cos x + 0.7 cos 2x
+        if look.veins:
+            wave = np.cos(18 * v + each(phase))  # below, cos x + 0.7 cos 2x
+            light *= 1 - 0.7 * look.veins + look.veins * wave * (1 + 1.4 * wave)
         colour = each(last - first) * mix
         colour += each(first)
         colour *= light
         return colour
 
-    place.scene.stamp(base, along, across * room, shape, paint, soft, shade)
+    place.scene.stamp(base, along, across * room, shape, paint, look.soft, look.shade)
 
 
 def dots(place: Place, at, radius, colour, shade: float = 0.0, soft: float = 1.0) -> None:
@@ -284,24 +285,29 @@ def dots(place: Place, at, radius, colour, shade: float = 0.0, soft: float = 1.0
     place.scene.stamp(centre - along, 2 * along, across, ball, paint, soft, shade, apart=True)
 
 
-def stem(place: Place, angle=DOWN, length=4.0, width=0.09, **look) -> None:
+STEM = Look((0.02, 0.02), veins=0, cup=0.5)
+LEAF = Look((0.6, 0.9))
+
+
+def stem(
+    place: Place, angle=DOWN, length=4.0, width=0.09, look: Look = STEM, at=(0.0, 0.0)
+) -> None:
     colour = green(place.rng)
-    look = {"outline": (0.02, 0.02), "veins": 0, "cup": 0.5, **look}
-    petals(place, angle, length, width, (colour, colour * 0.9), **look)
+    petals(place, angle, length, width, (colour, colour * 0.9), look, at)
 
 
-def leaf(place: Place, angle, length, width, **look) -> None:
+def leaf(place: Place, angle, length, width, look: Look = LEAF, at=(0.0, 0.0)) -> None:
     colour = green(place.rng)
-    petals(place, angle, length, width, (colour * 0.7, colour * 1.1), outline=(0.6, 0.9), **look)
+    petals(place, angle, length, width, (colour * 0.7, colour * 1.1), look, at)
 
 
-def florets(place: Place, at: np.ndarray, size, count: int, colours: tuple, **look) -> None:
+def florets(place: Place, at: np.ndarray, size, count: int, colours: tuple, look: Look) -> None:
     """Small flowers of `count` petals each at the points `at` (N, 2), drawn in that order."""
     angle = place.rng.uniform(0, CIRCLE, (len(at), 1)) + np.arange(count) * CIRCLE / count
     size = np.repeat(np.broadcast_to(size, len(at)), count)
     colours = [c if c.ndim == 1 else np.repeat(c, count, 0) for c in colours]
     at = np.repeat(at, count, 0)
-    petals(place, angle.ravel(), size, size * 5 / count, colours, at=at, **look)
+    petals(place, angle.ravel(), size, size * 5 / count, colours, look, at)
 
 
 def green(rng: np.random.Generator) -> np.ndarray:

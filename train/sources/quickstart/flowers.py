@@ -11,8 +11,11 @@ from train.sources.quickstart.canvas import (
     CIRCLE,
     DOWN,
     GOLDEN_ANGLE,
+    LEAF,
+    STEM,
     UP,
     Colours,
+    Look,
     Place,
     angle_of,
     direction,
@@ -39,14 +42,15 @@ def bluebell(place: Place, c: Colours) -> None:
     arch = np.stack([lean * (1.5 * t**1.5 - 0.75), 0.5 - 2.1 * t + 0.9 * t**3], -1)
     step = np.diff(arch, axis=0)
     stem(place.moved(*arch[0]), length=3, width=0.08)
-    stem(place, angle_of(step), length_of(step) * 1.15, 0.075, at=arch[:-1], shade=0)
+    plain = STEM._replace(shade=0)
+    stem(place, angle_of(step), length_of(step) * 1.15, 0.075, plain, arch[:-1])
     side = np.where(rng.random(n) < 0.7, lean, -lean)
     angle = DOWN - side * rng.uniform(0.1, 0.6, n)
-    stem(place, angle, 0.2, 0.06, at=arch, shade=0)
+    stem(place, angle, 0.2, 0.06, plain, arch)
     hang = arch + np.stack([side * 0.1, np.full(n, 0.08)], -1)
     size = np.linspace(0.72, 0.42, n) * rng.uniform(0.9, 1.1, n)
-    look = {"outline": (0.35, 0.05, 0.6), "ruffle": 0.04, "cup": 0.6, "shade": 0.45}
-    petals(place, angle, size, size / 2, c.petal, at=hang, **look)
+    look = Look((0.35, 0.05, 0.6), ruffle=0.04, cup=0.6, shade=0.45)
+    petals(place, angle, size, size / 2, c.petal, look, hang)
 
 
 def daisy(place: Place, c: Colours) -> None:
@@ -56,7 +60,7 @@ def daisy(place: Place, c: Colours) -> None:
     for shift in (0, 0.5):
         angle = ring(n, rng, 0.07) + shift * CIRCLE / n
         length = rng.uniform(0.86, 1.0, n)
-        petals(place, angle, length, 4.4 / n, c.petal, outline=(0.5, 0.22), shade=0.25)
+        petals(place, angle, length, 4.4 / n, c.petal, Look((0.5, 0.22), shade=0.25))
     dots(place, CENTRE, 0.27, c.centre * 0.7, shade=0.5)
     dots(place, spiral(50) * 0.26, 0.038, c.centre)
 
@@ -69,8 +73,8 @@ def dandelion(place: Place, c: Colours) -> None:
     at = at * (1.2 - 0.2 * length_of(at)[:, None]) + rng.normal(0, 0.02, (n, 2))
     reach = length_of(at)
     pale = c.outer * 0.4 + 0.6
-    look = {"outline": (0.05, 0.05), "veins": 0, "shade": 0}
-    petals(place, angle_of(at), reach, 0.018, (c.inner * 0.5, pale * 0.8), **look)
+    look = Look((0.05, 0.05), veins=0, shade=0)
+    petals(place, angle_of(at), reach, 0.018, (c.inner * 0.5, pale * 0.8), look)
     dots(place, CENTRE, 0.14, c.centre * 0.45, shade=0.4)
     bright = (pale * (1.1 - 0.25 * reach[:, None])).T
 
@@ -96,7 +100,7 @@ def forget_me_not(place: Place, c: Colours) -> None:
     at = spiral(n) * 0.72 + rng.normal(0, 0.08, (n, 2))
     stem(place, angle_of((0, 1.2) - at), 1.4, 0.05, at=at)
     size = rng.uniform(0.3, 0.4, n)
-    florets(place, at, size, 5, c.petal, outline=(0.55, 0.3), notch=0.06)
+    florets(place, at, size, 5, c.petal, Look((0.55, 0.3), notch=0.06))
     dots(place, at, size * 0.27, c.centre * 1.1, shade=0.3)
     dots(place, at, size * 0.1, c.centre * 0.4)
 
@@ -104,15 +108,15 @@ def forget_me_not(place: Place, c: Colours) -> None:
 def hydrangea(place: Place, c: Colours) -> None:
     """A dome of many florets with four petals each."""
     rng = place.rng
-    leaf(place, ring(4, rng, 0.3), 1.5, 0.8, veins=0.1)
+    leaf(place, ring(4, rng, 0.3), 1.5, 0.8, LEAF._replace(veins=0.1))
     n = rng.integers(30, 42)
     at = spiral(n)[::-1] * 0.85 + rng.normal(0, 0.03, (n, 2))
     towards_light = at @ place.matrix.T @ place.scene.light / length_of(place.matrix[:, 0])
     dome = (1.08 - 0.45 * length_of(at) ** 2 + 0.2 * towards_light)[:, None]
     tint = rng.uniform(0, 0.4, (n, 1))
     outer = (c.outer * (1 - tint) + c.inner * tint) * dome
-    look = {"outline": (0.75, 0.4), "veins": 0}
-    florets(place, at, 1.35 / n**0.5, 4, (outer * 0.75, outer), **look)
+    look = Look((0.75, 0.4), veins=0)
+    florets(place, at, 1.35 / n**0.5, 4, (outer * 0.75, outer), look)
     dots(place, at, 0.03, c.centre * 0.9)
 
 
@@ -122,13 +126,13 @@ def iris(place: Place, c: Colours) -> None:
     stem(place, width=0.12)
     leaf(place.moved(rng.choice([-0.4, 0.4]), 2.8), UP + rng.normal(0, 0.15), 2.6, 0.35)
     stand = UP + np.array([-0.5, 0.5, 0.0]) + rng.normal(0, 0.06, 3)
-    look = {"outline": (0.6, 0.35), "ruffle": 0.014, "bend": [0.3, -0.3, 0]}
-    petals(place, stand, [0.95, 0.95, 1.05], 0.72, (c.inner * 0.8, c.outer), at=(0, 0.08), **look)
+    look = Look((0.6, 0.35), bend=[0.3, -0.3, 0], ruffle=0.014)
+    petals(place, stand, [0.95, 0.95, 1.05], 0.72, (c.inner * 0.8, c.outer), look, at=(0, 0.08))
     fall = DOWN + np.array([1.1, -1.1, 0.0]) + rng.normal(0, 0.08, 3)
     bend = np.array([-0.5, 0.5, 0.0])
-    look = {"outline": (0.8, 0.32), "ruffle": 0.016, "shade": 0.5}
-    petals(place, fall, 1.0, 0.62, (c.inner, c.outer * 0.9), bend=bend, **look)
-    petals(place, fall, 0.5, 0.12, (c.centre, c.centre), bend=bend, shade=0, soft=2)
+    look = Look((0.8, 0.32), bend, ruffle=0.016, shade=0.5)
+    petals(place, fall, 1.0, 0.62, (c.inner, c.outer * 0.9), look)
+    petals(place, fall, 0.5, 0.12, (c.centre, c.centre), Look(bend=bend, shade=0, soft=2))
 
 
 def lavender(place: Place, c: Colours) -> None:
@@ -148,8 +152,8 @@ def lavender(place: Place, c: Colours) -> None:
     at = foot[:, None, None] + height * direction(lean)[:, None, None]
     at = (at + rng.normal(0, 0.02, (*angle.shape, 2))).reshape(-1, 2)
     angle, size = angle.ravel(), size.ravel()
-    look = {"outline": (0.6, 0.5), "veins": 0}
-    petals(place, angle, size, size * 0.62, (c.inner * 0.8, c.outer), at=at, **look)
+    look = Look((0.6, 0.5), veins=0)
+    petals(place, angle, size, size * 0.62, (c.inner * 0.8, c.outer), look, at)
 
 
 def lily(place: Place, c: Colours) -> None:
@@ -158,20 +162,20 @@ def lily(place: Place, c: Colours) -> None:
     for shift, width in ((0, 0.42), (0.5, 0.56)):
         angle = ring(3, rng) + shift * CIRCLE / 3
         bend = rng.normal(0, 0.35, 3)
-        look = {"outline": (0.5, 0.85), "ruffle": 0.012}
-        petals(place, angle, rng.uniform(0.93, 1.05, 3), width, c.petal, bend=bend, **look)
-        look = {"outline": (0.3, 1.0), "veins": 0, "shade": 0, "soft": 2}
-        bend = bend * width / 0.05 * 0.8**2  # the crease follows the petal
-        petals(place, angle, 0.8, 0.05, (c.inner * 0.8, c.outer), bend=bend, **look)
+        look = Look((0.5, 0.85), bend, ruffle=0.012)
+        petals(place, angle, rng.uniform(0.93, 1.05, 3), width, c.petal, look)
+        crease = bend * width / 0.05 * 0.8**2  # it follows the petal
+        look = Look((0.3, 1.0), crease, veins=0, shade=0, soft=2)
+        petals(place, angle, 0.8, 0.05, (c.inner * 0.8, c.outer), look)
     freckles = direction(rng.uniform(0, CIRCLE, 40)) * rng.uniform(0.15, 0.45, (40, 1))
     dots(place, freckles, 0.013, c.inner * 0.45)
     thread = np.array([0.8, 0.85, 0.6])
     angle = ring(6, rng, 0.15)
     reach = rng.uniform(0.45, 0.6, 6)
-    petals(place, angle, reach, 0.035, (thread, thread), outline=(0.05, 0.05), veins=0)
+    petals(place, angle, reach, 0.035, (thread, thread), Look((0.05, 0.05), veins=0))
     anther = angle + np.pi / 2
     at = direction(angle) * reach[:, None] - 0.085 * direction(anther)
-    petals(place, anther, 0.17, 0.07, (c.centre * 0.8, c.centre), at=at, veins=0)
+    petals(place, anther, 0.17, 0.07, (c.centre * 0.8, c.centre), Look(veins=0), at)
     dots(place, CENTRE, 0.06, thread * 0.8)
 
 
@@ -182,11 +186,11 @@ def orchid(place: Place, c: Colours) -> None:
     sepals = np.array([UP, UP + 2.2, UP - 2.2]) + rng.normal(0, 0.05, 3)
     petals(place, sepals, 0.93, 0.5, (c.inner, c.outer * 0.92))
     tilt = rng.uniform(-0.1, 0.3)
-    look = {"outline": (0.6, 0.35), "veins": 0.1, "ruffle": 0.012, "shade": 0.45}
-    petals(place, [-tilt, np.pi + tilt], 1.0, 0.98, c.petal, **look)
+    look = Look((0.6, 0.35), veins=0.1, ruffle=0.012, shade=0.45)
+    petals(place, [-tilt, np.pi + tilt], 1.0, 0.98, c.petal, look)
     lip = DOWN + np.array([-0.75, 0.75, 0.0])
-    look = {"outline": (0.4, 0.5), "shade": 0.5}
-    petals(place, lip, [0.34, 0.34, 0.52], 0.27, (c.centre, c.inner * 0.6), **look)
+    look = Look((0.4, 0.5), shade=0.5)
+    petals(place, lip, [0.34, 0.34, 0.52], 0.27, (c.centre, c.inner * 0.6), look)
     dots(place, CENTRE, 0.1, c.outer, shade=0.5)
     dots(place, [(0, 0.1)], 0.05, c.centre * 0.9)
 
@@ -198,14 +202,15 @@ def poppy(place: Place, c: Colours) -> None:
     dark, thread = c.inner * 0.25, c.centre * 0.35
     for quarter in (0, 0.25):
         angle = spin + (quarter + np.array([0, 0.5])) * CIRCLE + rng.normal(0, 0.1, 2)
-        look = {"outline": (0.55, 0.3), "ruffle": 0.03, "shade": 0.5}
-        petals(place, angle, rng.uniform(0.9, 1.05, 2), 1.55 - 0.6 * quarter, c.petal, **look)
-        petals(place, angle, 0.42, 0.4, (dark, dark), soft=5, shade=0, veins=0)
+        look = Look((0.55, 0.3), ruffle=0.03, shade=0.5)
+        petals(place, angle, rng.uniform(0.9, 1.05, 2), 1.55 - 0.6 * quarter, c.petal, look)
+        petals(place, angle, 0.42, 0.4, (dark, dark), Look(veins=0, shade=0, soft=5))
     at = direction(rng.uniform(0, CIRCLE, 46)) * rng.uniform(0.18, 0.34, (46, 1))
-    petals(place, angle_of(at), length_of(at), 0.02, (thread, thread), veins=0, shade=0)
+    plain = Look(veins=0, shade=0)
+    petals(place, angle_of(at), length_of(at), 0.02, (thread, thread), plain)
     dots(place, at, 0.035, c.centre * 0.55)
     dots(place, CENTRE, 0.15, [0.45, 0.55, 0.3], shade=0.5)
-    petals(place, ring(8, rng), 0.13, 0.035, (thread, thread), veins=0, shade=0)
+    petals(place, ring(8, rng), 0.13, 0.035, (thread, thread), plain)
 
 
 def rose(place: Place, c: Colours) -> None:
@@ -215,9 +220,9 @@ def rose(place: Place, c: Colours) -> None:
     angle = np.arange(n) * GOLDEN_ANGLE * rng.choice([-1, 1]) + rng.normal(0, 0.15, n)
     reach = 1 - 0.84 * np.linspace(0, 1, n) ** 0.85
     deep = (0.6 + 0.4 * reach)[:, None]  # less light falls into the heart
-    look = {"outline": (0.55, 0.28), "ruffle": 0.02, "veins": 0.015, "shade": 0.55, "cup": 0.4}
+    look = Look((0.55, 0.28), ruffle=0.02, veins=0.015, shade=0.55, cup=0.4)
     colours = (c.inner * deep * 0.75, c.outer * deep)
-    petals(place, angle, reach, reach * 1.25 + 0.08, colours, **look)
+    petals(place, angle, reach, reach * 1.25 + 0.08, colours, look)
 
 
 def sunflower(place: Place, c: Colours) -> None:
@@ -227,7 +232,8 @@ def sunflower(place: Place, c: Colours) -> None:
     for shift in (0, 0.5):
         angle = ring(n, rng, 0.06) + shift * CIRCLE / n
         length = rng.uniform(0.44, 0.56, n)
-        petals(place, angle, length, 4.2 / n, c.petal, start=0.48, outline=(0.5, 0.8))
+        edge = 0.48 * direction(angle)
+        petals(place, angle, length, 4.2 / n, c.petal, Look((0.5, 0.8)), edge)
     dots(place, CENTRE, 0.58, c.centre * 0.35, shade=0.5)
     seeds = spiral(150)
     ripe = smooth(length_of(seeds) * 1.6 - 0.5)[:, None]
@@ -238,17 +244,18 @@ def tulip(place: Place, c: Colours) -> None:
     """A cup of broad petals on a straight stem, seen from the side."""
     rng = place.rng
     both = np.array([-1, 1])
-    stem(place.moved(0, 0.8), bend=rng.normal(0, 0.8), width=0.13)
+    stem(place.moved(0, 0.8), width=0.13, look=STEM._replace(bend=rng.normal(0, 0.8)))
     sides = both * rng.uniform(0.5, 1, 2)
-    leaf(place.moved(0, 2.6), UP + 0.6 * sides, 2.4, 0.5, bend=0.8 * sides)
+    leaf(place.moved(0, 2.6), UP + 0.6 * sides, 2.4, 0.5, LEAF._replace(bend=0.8 * sides))
     openness = rng.uniform(0.08, 0.3)
-    look = {"outline": (0.45, 0.55), "veins": 0.05}
+    look = Look((0.45, 0.55), veins=0.05)
     back = (c.inner * 0.75, c.outer * 0.75)
-    petals(place, UP + 0.7 * both * openness, 1.75, 0.95, back, at=(0, 0.85), **look)
+    petals(place, UP + 0.7 * both * openness, 1.75, 0.95, back, look, at=(0, 0.85))
     angle = UP + both * openness * rng.uniform(1, 1.4, 2)
     at = np.array([(-0.17, 0.85), (0.17, 0.85)])
-    petals(place, angle, 1.8, 1.0, (c.inner, c.outer * 0.95), at=at, bend=-0.2 * both, **look)
-    petals(place, UP + rng.normal(0, 0.08), 1.6, 1.05, c.petal, at=(0, 0.9), **look)
+    sides = look._replace(bend=-0.2 * both)
+    petals(place, angle, 1.8, 1.0, (c.inner, c.outer * 0.95), sides, at)
+    petals(place, UP + rng.normal(0, 0.08), 1.6, 1.05, c.petal, look, at=(0, 0.9))
 
 
 def front(rng: np.random.Generator) -> np.ndarray:
