@@ -210,7 +210,9 @@ def _text(random: np.random.Generator) -> np.ndarray:
         for _ in range(SIDE // size)
     ]
     font = ImageFont.load_default(size)
-    ImageDraw.Draw(picture).multiline_text((6, 6), "\n".join(lines), tuple(ink.tolist()), font)
+    # A letter takes half of `size`; Pillow would render what lies beyond the edge, too.
+    seen = "\n".join(line[: 3 * SIDE // size] for line in lines)
+    ImageDraw.Draw(picture).multiline_text((6, 6), seen, tuple(ink.tolist()), font)
     return np.asarray(picture)
 
 
