@@ -1,12 +1,8 @@
 """The bundle: opened by plain Keras, checked before use, never executed."""
 
 import json
-import os
 import pathlib
-import subprocess
-import sys
 
-import numpy as np
 import pytest
 from helpers import write_tiny_bundle
 
@@ -86,37 +82,6 @@ def test_a_gallery_photo_must_be_there(folder):
     (folder / "gallery/1.jpg").unlink()
     with pytest.raises(BundleError, match=r"1\.jpg"):
         bundle.check(folder)
-
-
-OPEN_WITH_PLAIN_KERAS = """
-import sys
-class Missing:  # as where TensorFlow is not installed
-    def find_spec(name, path=None, target=None):
-        if name.split(".")[0] == "tensorflow":
-            raise ModuleNotFoundError(name)
-sys.meta_path.insert(0, Missing)
-import keras, numpy
-network = keras.saving.load_model(sys.argv[1])
-photos = numpy.load(sys.argv[2])
-numpy.save(sys.argv[3], numpy.asarray(network.predict(photos, verbose=0)))
-assert not any(name.split(".")[0] == "flowers_model" for name in sys.modules)
-"""
-
-
-@pytest.mark.slow
-def test_plain_keras_opens_the_network_on_jax_alone(folder, tmp_path):
-    photos = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), np.uint8)
-    np.save(tmp_path / "photos.npy", photos.astype(np.float32))
-    subprocess.run(
-        [sys.executable, "-c", OPEN_WITH_PLAIN_KERAS, folder, "photos.npy", "logits.npy"],
-        cwd=tmp_path,
-        env=os.environ | {"KERAS_BACKEND": "jax"},
-        check=True,
-    )
-    from flowers_model.engine import OnnxEngine
-
-    [ours] = OnnxEngine(folder).run(photos)
-    np.testing.assert_allclose(np.load(tmp_path / "logits.npy"), ours, atol=1e-4)
 
 
 def test_code_in_a_network_is_never_run(folder):
