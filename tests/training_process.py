@@ -24,6 +24,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
 import keras
 import numpy as np
+import numpy_weights
 
 from flowers_model import network as networks
 from flowers_model.errors import UserError
@@ -73,6 +74,7 @@ def inference(experiment: Experiment) -> dict:
     return {"difference": float(difference), "refused": refused}
 
 
+numpy_weights.draw(setattr)
 for number, values in enumerate(settings):
     values = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
     experiment = dataclasses.replace(Experiment(), **values)
