@@ -154,16 +154,26 @@ def page_process(
         )
     url = f"http://{host}:{port}"
     try:
-        for _ in range(600):
+        for _ in range(1200):
             assert process.poll() is None, log.read_text()
             with contextlib.suppress(httpx.TransportError):
                 httpx.get(url)
                 break
-            time.sleep(0.1)
+            time.sleep(0.05)
         yield url
     finally:
         process.terminate()
         process.wait()
+
+
+@contextlib.contextmanager
+def launched(demo, **settings) -> Iterator[str]:
+    """The address of a page (`gr.Blocks`) that is served by this process until the block ends."""
+    _, url, _ = demo.launch(prevent_thread_lock=True, quiet=True, **settings)
+    try:
+        yield url.rstrip("/")
+    finally:
+        demo.close(verbose=False)
 
 
 class Files(http.server.SimpleHTTPRequestHandler):

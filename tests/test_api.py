@@ -22,7 +22,7 @@ import pytest
 import safehttpx
 from gradio import processing_utils
 from gradio_client.exceptions import AppError
-from helpers import COLOURS, photo, write_tiny_bundle
+from helpers import COLOURS, launched, photo, write_tiny_bundle
 from mcp.client.streamable_http import streamable_http_client
 from test_app import ROOT
 
@@ -42,16 +42,6 @@ MCP_HEADERS = {
 @pytest.fixture(scope="module")
 def classifier(tmp_path_factory) -> FlowerClassifier:
     return FlowerClassifier.from_pretrained(write_tiny_bundle(tmp_path_factory.mktemp("bundle")))
-
-
-@contextlib.contextmanager
-def launched(demo: gr.Blocks, **settings) -> Iterator[str]:
-    """The address of a page in this process."""
-    _, url, _ = demo.launch(prevent_thread_lock=True, quiet=True, **settings)
-    try:
-        yield url.rstrip("/")
-    finally:
-        demo.close(verbose=False)
 
 
 @pytest.fixture(scope="module")
