@@ -13,10 +13,12 @@ run first, so that no process is still busy with one while the others are done.
 """
 
 import atexit
+import functools
 import json
 import os
 import pathlib
 import shutil
+import ssl
 import subprocess
 import sys
 import tarfile
@@ -55,6 +57,9 @@ for _name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_ENDPOINT", "HF_HUB_OFFLI
     os.environ.pop(_name, None)
 _root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path[:0] = [_root, os.path.join(_root, "spaces")]
+# httpx reads all root certificates for each client, also for `httpx.get` of a plain http address,
+# which takes longer than most of the tests' requests.
+ssl.create_default_context = functools.cache(ssl.create_default_context)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -115,21 +120,34 @@ def repo_id() -> str:
 @pytest.fixture(scope="session")
 def axe(pytestconfig) -> Callable[[object], list[str]]:
     """Serious findings of axe-core (fetched once from the npm registry) on a page at the widths of
-    a desktop and a phone, and whether the page is too wide for them. It leaves the phone's width.
+    a desktop and a phone, in light and dark, and whether the page is too wide for them. It leaves
+    the phone's width and light colours.
     """
     with tarfile.open(npm_package(pytestconfig, "axe-core", "4.10.3")) as opened:
         script = opened.extractfile("package/axe.min.js").read().decode()
 
+    # Once the page has heard of its new colours, buttons change to theirs little by little.
+    settled = """async () => {
+        await new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
+        for (const one of document.getAnimations()) {
+            if (one instanceof CSSTransition) one.finish();
+        }
+    }"""
+
     def findings(page) -> list[str]:
-        page.evaluate(script)
+        if page.evaluate("!('axe' in window)"):
+            page.evaluate(script)
         found = []
-        for width in (1280, 390):
+        for width, scheme in ((1280, "light"), (1280, "dark"), (390, "dark"), (390, "light")):
             page.set_viewport_size({"width": width, "height": 844})
+            page.emulate_media(color_scheme=scheme)
+            page.evaluate(settled)
+            assert (page.locator(".dark").count() > 0) == (scheme == "dark")
             result = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
             for one in result["violations"]:
                 if one["impact"] in ("serious", "critical"):
                     places = [node["html"][:200] for node in one["nodes"]]
-                    found.append(json.dumps([width, one["id"], one["help"], places]))
+                    found.append(json.dumps([width, scheme, one["id"], one["help"], places]))
             if page.evaluate("document.documentElement.scrollWidth") > width:
                 found.append(f"the page is wider than {width} pixels")
         return found
