@@ -319,11 +319,17 @@ def _write_runtime(folder: pathlib.Path) -> None:
     The WebAssembly is compressed here, since not every host does so, and called .bin, since some
     hosts would have browsers take a .gz apart.
     """
-    with tarfile.open(_fetch_runtime()) as archive:
-        for name in SCRIPTS:
-            (folder / name).write_bytes(archive.extractfile(f"package/dist/{name}").read())
-        wasm = archive.extractfile(f"package/dist/{WASM}").read()
-    (folder / "ort.wasm.bin").write_bytes(gzip.compress(wasm, 9, mtime=0))
+    needed = {f"package/dist/{name}": name for name in (*SCRIPTS, WASM)}
+    # As a stream: going back in the archive would unpack it from the start.
+    with tarfile.open(_fetch_runtime(), "r|gz") as archive:
+        files = {
+            needed[one.name]: archive.extractfile(one).read()
+            for one in archive
+            if one.name in needed
+        }
+    for name in SCRIPTS:
+        (folder / name).write_bytes(files[name])
+    (folder / "ort.wasm.bin").write_bytes(gzip.compress(files[WASM], 9, mtime=0))
 
 
 def _fetch_runtime() -> pathlib.Path:
