@@ -457,11 +457,12 @@ def test_on_a_space_a_client_is_whom_the_proxy_speaks_for(monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_taken_port_is_told_in_one_line_with_status_2(classifier):
+def test_a_taken_port_is_told_in_one_line_with_status_2(classifier, tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         result = subprocess.run(
             [sys.executable, ROOT / "app.py", "--model", classifier.folder],
+            cwd=tmp_path,
             env={**os.environ, "GRADIO_SERVER_PORT": str(port)},
             capture_output=True,
             text=True,
@@ -471,6 +472,7 @@ def test_a_taken_port_is_told_in_one_line_with_status_2(classifier):
         f"error: cannot listen on port {port}: taken, or not allowed; "
         "set GRADIO_SERVER_PORT to another\n"
     )
+    assert result.stdout == ""
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,6 @@ import pathlib
 import re
 import shutil
 import socket
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -18,7 +17,7 @@ import numpy as np
 import pillow_heif
 import pytest
 from gradio_client.exceptions import AppError
-from helpers import page_process, write_tiny_bundle
+from helpers import launched, page_process, write_tiny_bundle
 from PIL import Image
 
 import app
@@ -31,9 +30,9 @@ ROOT = pathlib.Path(app.__file__).parent
 
 
 @contextlib.contextmanager
-def serving(model: pathlib.Path, room: pathlib.Path) -> Iterator[str]:
+def serving(model: pathlib.Path, room: pathlib.Path, **more: str) -> Iterator[str]:
     """`python app.py --model …` on a free port; its address."""
-    environment = dict(os.environ)
+    environment = os.environ | more
     environment.pop("GRADIO_ANALYTICS_ENABLED")  # the page turns it off by itself
     command = [sys.executable, ROOT / "app.py", "--model", model, "--requests-a-minute", "0"]
     with page_process(command, environment, room) as url:
@@ -77,8 +76,14 @@ def model(tmp_path_factory) -> pathlib.Path:
 
 
 @pytest.fixture(scope="module")
-def server(model, tmp_path_factory) -> Iterator[str]:
-    with serving(model, tmp_path_factory.mktemp("server")) as url:
+def room(tmp_path_factory) -> pathlib.Path:
+    return tmp_path_factory.mktemp("server")
+
+
+@pytest.fixture(scope="module")
+def server(model, room) -> Iterator[str]:
+    """A page that also logs each module that it imports."""
+    with serving(model, room, PYTHONPROFILEIMPORTTIME="1") as url:
         yield url
 
 
@@ -135,14 +140,10 @@ def test_the_api_says_what_does_not_look_like_a_known_flower(model, tmp_path):
     )
     manifest.calibration.label_sets = bundle.LabelSets(coverage=0.9, limit=1)
     bundle.write_json(folder / bundle.MANIFEST, manifest)
-    demo = page.build(FlowerClassifier.from_pretrained(folder))
-    _, url, _ = demo.launch(prevent_thread_lock=True, quiet=True)
-    try:
+    with launched(page.build(FlowerClassifier.from_pretrained(folder))) as url:
         client = gradio_client.Client(url, download_files=False, verbose=False)
         (tmp_path / "photo.jpg").write_bytes(encoded("JPEG"))
         answer = send(client, tmp_path / "photo.jpg")
-    finally:
-        demo.close()
     [expected] = FlowerClassifier.from_pretrained(folder).classify(tmp_path / "photo.jpg")
     assert answer["label"] == expected.labels[0]  # the best guess all the same
     assert answer["refused"]
@@ -250,38 +251,30 @@ def test_nor_is_it_shown_on_the_page(client, server, model, meta):
     assert "data:image" not in said
 
 
-@pytest.mark.slow
-def test_the_page_loads_no_training_framework(model):
-    script = (
-        "import sys, app; app.demo;"
-        "heavy = {'keras', 'tensorflow', 'jax', 'jaxlib', 'torch', 'train'};"
-        "print(sorted(heavy & {name.partition('.')[0] for name in sys.modules}))"
-    )
-    result = subprocess.run(
-        [sys.executable, "-c", script],
-        cwd=ROOT,
-        env={**os.environ, "FLOWERS_MODEL": str(model)},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert result.stdout == "[]\n"
+def test_the_page_loads_no_training_framework(client, room, tmp_path):
+    (tmp_path / "photo.jpg").write_bytes(encoded("JPEG"))
+    send(client, tmp_path / "photo.jpg")
+    log = (room / "log.txt").read_text()
+    loaded = set(re.findall(r"^import time: .*\| +(\w+)", log, re.MULTILINE))
+    assert {"gradio", "onnxruntime", "page"} <= loaded
+    assert not {"keras", "tensorflow", "jax", "jaxlib", "torch", "train"} & loaded
 
 
-@pytest.mark.slow
-def test_a_start_that_cannot_work_ends_with_one_line_and_status_2(tmp_path):
-    result = subprocess.run(
-        [sys.executable, ROOT / "app.py", "--model", "nowhere at all"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-    )
-    assert result.returncode == 2
-    assert result.stderr == (
+def test_programs_that_import_it_find_the_page(model, monkeypatch):
+    monkeypatch.setenv("FLOWERS_MODEL", str(model))
+    demo = app.demo
+    del app.demo  # built for this model
+    assert "python train/run.py --preset tiny" in demo.frame.texts["en"]["flowers-card"]
+
+
+def test_a_start_that_cannot_work_ends_with_one_line_and_status_2(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert app.main(["--model", "nowhere at all"]) == 2
+    assert capsys.readouterr() == (
+        "",
         "error: 'nowhere at all' is neither a folder here nor a Hub repo: "
-        "give a bundle's folder, USER/MODEL or USER/MODEL@REVISION\n"
+        "give a bundle's folder, USER/MODEL or USER/MODEL@REVISION\n",
     )
-    assert result.stdout == ""
 
 
 @pytest.mark.parametrize(
@@ -330,9 +323,7 @@ def test_without_a_model_named_the_newest_run_is_opened_else_the_default(tmp_pat
 def test_uploads_and_what_was_made_of_them_are_deleted_soon(model, tmp_path, monkeypatch):
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "uploads"))
     monkeypatch.setattr(page, "FORGET", (1, 1))  # as the page does, but in seconds
-    demo = page.build(FlowerClassifier.from_pretrained(model))
-    _, url, _ = demo.launch(prevent_thread_lock=True, quiet=True)
-    try:
+    with launched(page.build(FlowerClassifier.from_pretrained(model))) as url:
         client = gradio_client.Client(url, download_files=False, verbose=False)
         path = tmp_path / "photo.jpg"
         path.write_bytes(encoded("JPEG"))
@@ -347,37 +338,29 @@ def test_uploads_and_what_was_made_of_them_are_deleted_soon(model, tmp_path, mon
                 break
             time.sleep(0.1)
         assert kept() == []
-    finally:
-        demo.close()
-        shutil.rmtree(tmp_path / "uploads", ignore_errors=True)
 
 
 @pytest.mark.slow
-def test_a_server_that_is_stopped_leaves_no_photo_behind(model, tmp_path):
-    (tmp_path / "photo.jpg").write_bytes(encoded("JPEG"))
-    with serving(model, tmp_path) as url:
-        client = gradio_client.Client(url, download_files=False, verbose=False)
-        send(client, tmp_path / "photo.jpg")
-        gallery = pathlib.Path(gallery_urls(client)[0].partition("file=")[2])
-        assert gallery.is_file()
-    assert [path for path in (tmp_path / "uploads").rglob("*") if path.is_file()] == []
-    assert not gallery.parent.exists()
-
-
-@pytest.mark.slow
-def test_proxies_ipv6_and_a_sub_path_hold(model, tmp_path):
-    if not socket.has_dualstack_ipv6():
-        pytest.skip("no IPv6 here")
+def test_proxies_ipv6_and_a_sub_path_hold_and_a_stop_leaves_no_photo_behind(model, tmp_path):
+    ipv6 = socket.has_dualstack_ipv6()
     environment = os.environ | {
         "http_proxy": "http://127.0.0.1:9",
         "ALL_PROXY": "socks5://127.0.0.1:9",
-        "GRADIO_SERVER_NAME": "::1",
+        "GRADIO_SERVER_NAME": "::1" if ipv6 else "127.0.0.1",
         "GRADIO_ROOT_PATH": "/flowers",
     }
     for name in ("NO_PROXY", "no_proxy"):
         environment.pop(name, None)
     command = [sys.executable, ROOT / "app.py", "--model", model]
-    with page_process(command, environment, tmp_path, host="[::1]") as url:
+    host = "[::1]" if ipv6 else "127.0.0.1"
+    with page_process(command, environment, tmp_path, host=host) as url:
         assert httpx.get(f"{url}/config").json()["root"] == f"{url}/flowers"
         answer = httpx.post(f"{url}/classify", content=encoded("JPEG"))
-    assert answer.status_code == 200
+        assert answer.status_code == 200
+        client = gradio_client.Client(url, download_files=False, verbose=False)
+        (tmp_path / "photo.jpg").write_bytes(encoded("JPEG"))
+        send(client, tmp_path / "photo.jpg")
+        gallery = pathlib.Path(gallery_urls(client)[0].partition("file=")[2])
+        assert gallery.is_file()
+    assert [path for path in (tmp_path / "uploads").rglob("*") if path.is_file()] == []
+    assert not gallery.parent.exists()
