@@ -1,6 +1,5 @@
 """Many photos at once, models side by side, and what visitors let the page keep, in Chromium."""
 
-import contextlib
 import csv
 import io
 import json
@@ -16,7 +15,7 @@ from collections.abc import Iterator
 import httpx
 import numpy as np
 import pytest
-from helpers import COLOURS, page_process, photo, use_hub, write_tiny_bundle
+from helpers import COLOURS, launched, page_process, photo, use_hub, write_tiny_bundle
 from hub_server import HubServer
 from PIL import Image
 from test_app import ROOT, encoded, lying
@@ -27,6 +26,7 @@ import page as page_package
 from flowers_model import bundle
 from flowers_model.classifier import FlowerClassifier
 from flowers_model.errors import UserError
+from page import theme
 from page.tabs import compare
 from train.sources import open_source
 
@@ -52,14 +52,6 @@ def models(tmp_path_factory) -> list[pathlib.Path]:
     return folders
 
 
-@contextlib.contextmanager
-def serving(models: list[pathlib.Path], room: pathlib.Path, *more: str) -> Iterator[str]:
-    named = [part for model in models for part in ("--model", str(model))]
-    command = [sys.executable, ROOT / "app.py", *named, "--requests-a-minute", "0", *more]
-    with page_process(command, dict(os.environ), room) as url:
-        yield url
-
-
 @pytest.fixture(scope="module")
 def room(tmp_path_factory) -> pathlib.Path:
     return tmp_path_factory.mktemp("room")
@@ -67,7 +59,9 @@ def room(tmp_path_factory) -> pathlib.Path:
 
 @pytest.fixture(scope="module")
 def server(models, room) -> Iterator[str]:
-    with serving(models[:2], room, "--feedback", str(room / "kept")) as url:
+    named = [part for model in models[:2] for part in ("--model", str(model))]
+    more = ["--requests-a-minute", "0", "--feedback", str(room / "kept")]
+    with launched(app.open_page([*named, *more]), **theme.SETTINGS) as url:
         yield url
 
 
@@ -229,10 +223,7 @@ def test_it_can_be_stopped_and_begun_again(page):
 def test_photos_and_thumbnails_are_deleted_soon(models, tmp_path, monkeypatch):
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "uploads"))
     monkeypatch.setattr(page_package, "FORGET", (1, 1))  # as the page does, but in seconds
-    demo = app.open_page(["--model", str(models[0])])
-    _, url, _ = demo.launch(prevent_thread_lock=True, quiet=True)
-    server = url.rstrip("/")
-    try:
+    with launched(app.open_page(["--model", str(models[0])])) as server:
         said = call(server, "many", [sent(server, photo(COLOURS["poppy"]))], None)
         assert "1 photo named" in str(said)
 
@@ -245,8 +236,6 @@ def test_photos_and_thumbnails_are_deleted_soon(models, tmp_path, monkeypatch):
                 break
             time.sleep(0.1)
         assert kept() == []
-    finally:
-        demo.close()
 
 
 def test_files_that_were_not_uploaded_are_not_read(server, models):
@@ -421,7 +410,9 @@ def test_a_page_that_is_stopped_sends_what_is_kept_to_the_dataset_repo(
         hub.add_token("hf_ada", "ada", write=True)
         use_hub(hub, monkeypatch, "hf_ada")
         monkeypatch.setenv("FLOWERS_FEEDBACK", repo_id)
-        with serving(models[:1], tmp_path) as server:
+        command = [sys.executable, ROOT / "app.py", "--model", str(models[0])]
+        command += ["--requests-a-minute", "0"]
+        with page_process(command, dict(os.environ), tmp_path) as server:
             for name, colour in COLOURS.items():
                 for i in range(3):
                     said = call(server, "keep", [sent(server, photo(colour, i))], name)

@@ -1,11 +1,11 @@
 """What a visitor teaches is known to the whole page, for that visit, in headless Chromium."""
 
-import os
-import sys
-
 import pytest
-from helpers import ROOT, page_process, photo, write_teachable_bundle
+from helpers import launched, photo, write_teachable_bundle
 from test_page import CHROMIUM, FLAGS, playwright
+
+import app
+from page import theme
 
 pytestmark = pytest.mark.slow
 VIOLET = (140, 30, 200)
@@ -20,10 +20,9 @@ def violets(count, start=0):
 
 def test_a_flower_is_taught_from_its_answer_known_everywhere_sent_and_forgotten(tmp_path, axe):
     model = write_teachable_bundle(tmp_path / "model")
-    command = [sys.executable, ROOT / "app.py", "--model", str(model)]
-    command += ["--feedback", str(tmp_path / "kept")]
+    demo = app.open_page(["--model", str(model), "--feedback", str(tmp_path / "kept")])
     with (
-        page_process(command, dict(os.environ), tmp_path) as url,
+        launched(demo, **theme.SETTINGS) as url,
         playwright.sync_playwright() as running,
     ):
         browser = running.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
