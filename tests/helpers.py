@@ -12,6 +12,7 @@ import socket
 import subprocess
 import threading
 import time
+import types
 from collections.abc import Callable, Iterator
 
 import filelock
@@ -20,7 +21,8 @@ import huggingface_hub
 import numpy as np
 import pytest
 from hub_server import HubServer
-from huggingface_hub import constants
+from huggingface_hub import constants, file_download
+from huggingface_hub.utils import _http
 from packaging.requirements import Requirement
 from PIL import Image
 
@@ -86,6 +88,10 @@ def use_hub(server: HubServer, monkeypatch: pytest.MonkeyPatch, token: str | Non
     if token:
         monkeypatch.setenv("HF_TOKEN", token)
     monkeypatch.setattr(client, "PAUSES", (0, 0, 0))
+    # huggingface_hub, too, pauses before it tries again.
+    pauseless = types.SimpleNamespace(**{**vars(time), "sleep": lambda seconds: None})
+    for module in (file_download, _http):
+        monkeypatch.setattr(module, "time", pauseless)
     huggingface_hub.close_session()
 
 
