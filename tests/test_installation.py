@@ -1,6 +1,7 @@
 """What `pip install` of the project gives: the lists of packages, the wheel, the command."""
 
 import ast
+import functools
 import importlib.metadata
 import json
 import os
@@ -78,7 +79,7 @@ LOCAL |= {file.stem for folder in ("spaces", "tests") for file in (ROOT / folder
 def test_what_is_imported_is_asked_for_by_name(place, extras):
     """Required directly, and not just by another package that happens to need it."""
     names = {canonical(Requirement(line).name) for line in installed(extras)}
-    distributions = importlib.metadata.packages_distributions()
+    distributions = packages_distributions()
     files = [ROOT / place] if place.endswith(".py") else sorted((ROOT / place).rglob("*.py"))
     assert files
     unnamed = [
@@ -89,6 +90,9 @@ def test_what_is_imported_is_asked_for_by_name(place, extras):
         if not names & {canonical(name) for name in distributions.get(module, [module])}
     ]
     assert unnamed == []
+
+
+packages_distributions = functools.cache(importlib.metadata.packages_distributions)  # a second
 
 
 def imported(file: pathlib.Path) -> set[str]:
