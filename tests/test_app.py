@@ -322,7 +322,7 @@ def test_without_a_model_named_the_newest_run_is_opened_else_the_default(tmp_pat
 @pytest.mark.slow
 def test_uploads_and_what_was_made_of_them_are_deleted_soon(model, tmp_path, monkeypatch):
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "uploads"))
-    monkeypatch.setattr(page, "FORGET", (1, 1))  # as the page does, but in seconds
+    monkeypatch.setattr(page, "FORGET", (1, 3))  # as the page does, but in seconds
     with launched(page.build(FlowerClassifier.from_pretrained(model))) as url:
         client = gradio_client.Client(url, download_files=False, verbose=False)
         path = tmp_path / "photo.jpg"

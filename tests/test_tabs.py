@@ -225,7 +225,7 @@ def test_it_can_be_stopped_and_begun_again(page):
 
 def test_photos_and_thumbnails_are_deleted_soon(models, tmp_path, monkeypatch):
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "uploads"))
-    monkeypatch.setattr(page_package, "FORGET", (1, 1))  # as the page does, but in seconds
+    monkeypatch.setattr(page_package, "FORGET", (1, 3))  # as the page does, but in seconds
     with launched(app.open_page(["--model", str(models[0])])) as server:
         said = call(server, "many", [sent(server, photo(COLOURS["poppy"]))], None)
         assert "1 photo named" in str(said)
