@@ -1,6 +1,7 @@
 """Presets: each builds its network, trains on a few photos, and documents commands that work."""
 
 import dataclasses
+import functools
 import re
 import shlex
 
@@ -32,13 +33,20 @@ def small(name: str) -> Experiment:
         serve_size=experiment.serve_size and 40,
         backbone="ConvNet",
         alpha=None,
-        filters=(4, 8),
+        filters=(4,),
         weights=None,
-        unfreeze=experiment.unfreeze and min(experiment.unfreeze, 3),
+        unfreeze=experiment.unfreeze and min(experiment.unfreeze, 2),
         epochs_head=min(experiment.epochs_head, 1),
         epochs_finetune=min(experiment.epochs_finetune, 1),
         batch_size=4,
     )
+
+
+@functools.cache
+def shapes(name: str):
+    """A preset's own network for ten classes, with shapes only."""
+    experiment = load_preset(name).EXPERIMENT
+    return shapes_of(lambda: build_network(experiment, 10, weights=None))
 
 
 # Of presets that differ in their backbones alone, one.
@@ -47,6 +55,7 @@ DISTINCT = {small(name): name for name in reversed(preset_names())}
 
 @pytest.mark.slow
 @pytest.mark.parametrize("experiment", DISTINCT, ids=DISTINCT.get)
+@pytest.mark.usefixtures("weights_by_numpy")
 def test_a_preset_trains_every_stage(experiment, data, tmp_path):
     experiment = dataclasses.replace(experiment, data=data)
     train(experiment, tmp_path)
@@ -61,10 +70,9 @@ def test_a_presets_network_is_built_at_its_size(name):
     experiment = load_preset(name).EXPERIMENT
     if experiment.backbone.startswith("hub:"):
         pytest.skip("downloads a preset of keras-hub; see test_keras_hub_backbones.py")
-    network = shapes_of(lambda: build_network(experiment, 3, weights=None))
     size = experiment.image_size
-    assert network.input_shape == (None, size, size, 3)
-    assert network.output_shape == (None, 3)
+    assert shapes(name).input_shape == (None, size, size, 3)
+    assert shapes(name).output_shape == (None, 10)
 
 
 @pytest.mark.parametrize(
@@ -72,7 +80,7 @@ def test_a_presets_network_is_built_at_its_size(name):
 )
 def test_as_many_weights_learn_as_in_the_original(name, weights):
     experiment = load_preset(name).EXPERIMENT
-    network = shapes_of(lambda: build_network(experiment, 10, weights=None))
+    network = shapes(name)
     networks.set_trainable(network, experiment.unfreeze, train_norms=experiment.train_norms)
     count = sum(np.prod(variable.shape) for variable in network.trainable_variables)
     assert count == weights + 2 * 256  # the hidden layer's BatchNormalization is ours
