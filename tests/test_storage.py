@@ -18,16 +18,16 @@ pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("weights_by_numpy")]
 def folders(tmp_path_factory):
     """The files of one network as it is, and with its kernels rounded; and the rounded network."""
     keras.utils.set_random_seed(0)
+    rooms = [tmp_path_factory.mktemp(name) for name in ("wide", "narrow")]
+    random = np.random.default_rng(0)
     with pytest.MonkeyPatch.context() as patched:
         numpy_weights.draw(patched.setattr)
         net = network.build("MobileNet", 5, 32, alpha=0.5)
-    random = np.random.default_rng(0)
-    net.set_weights([w + random.normal(0, 0.02, w.shape) ** 2 for w in net.get_weights()])
-    rooms = [tmp_path_factory.mktemp(name) for name in ("wide", "narrow")]
-    for room in rooms:
-        bundle.save_network(net, room)
-        export(room)
-        round_kernels(net)
+        net.set_weights([w + random.normal(0, 0.02, w.shape) ** 2 for w in net.get_weights()])
+        for room in rooms:
+            bundle.save_network(net, room)
+            export(room)  # which initializes a network, too
+            round_kernels(net)
     return *rooms, net
 
 
