@@ -202,8 +202,8 @@ def test_training_uses_the_list(data, output, tmp_path):
         weights=None,
         filters=(4,),
         image_size=16,
-        epochs_head=0,
-        epochs_finetune=1,
+        epochs_head=1,
+        epochs_finetune=0,
     )
     source = training.train(experiment, tmp_path / "run").source
     assert {name: len(split) for name, split in source.splits.items()} == {

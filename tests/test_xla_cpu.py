@@ -14,31 +14,30 @@ pytestmark = pytest.mark.skipif(
 TOLERANCE = {"float32": 1e-5, "bfloat16": 2e-2}
 
 
-def value_and_gradients(function, x, *kernels):
-    """The output, and the gradients of a random weighting of it, as float32 arrays."""
+def value_and_gradients(functions, x, *kernels):
+    """The output of each function, and the gradients of a random weighting of it."""
     import jax
     import jax.numpy as jnp
 
-    @jax.jit  # one program instead of one for each of its operations
-    def all_of(x, *kernels):
+    def all_of(function, x, *kernels):
         y, backward = jax.vjp(function, x, *kernels)
         weighting = np.random.default_rng(7).normal(size=y.shape)
         return y, *backward(jnp.asarray(weighting, y.dtype))
 
-    found = all_of(x, *kernels)
-    return [np.asarray(a, np.float32) for a in found], [a.dtype for a in found]
+    # One program instead of one for each operation.
+    return jax.jit(lambda *arrays: [all_of(function, *arrays) for function in functions])(
+        x, *kernels
+    )
 
 
 def assert_same(ours, stock, x, *kernels):
     import jax.numpy as jnp
 
     arrays = [jnp.asarray(a) for a in (x, *kernels)]
-    (values, types), (expected, expected_types) = (
-        value_and_gradients(f, *arrays) for f in (ours, stock)
-    )
-    assert types == expected_types
-    for value, other in zip(values, expected, strict=True):
+    for value, other in zip(*value_and_gradients((ours, stock), *arrays), strict=True):
+        assert value.dtype == other.dtype
         assert value.shape == other.shape
+        value, other = (np.asarray(a, np.float32) for a in (value, other))
         scale = max(np.abs(other).max(), 1e-3)
         np.testing.assert_allclose(
             value / scale, other / scale, atol=TOLERANCE[str(arrays[0].dtype)]
