@@ -180,7 +180,7 @@ def write_onnx_as_with_tensorflow(folder: pathlib.Path) -> None:
 @pytest.mark.usefixtures("weights_by_numpy")
 def test_onnx_gives_what_keras_gives_for_any_batch(tmp_path, name, head_units, write, counts):
     keras.utils.set_random_seed(3)
-    net = network.build(name, 5, 32, head_units=head_units)
+    net = network.build(name, 5, 32, filters=(4, 8), head_units=head_units)
     net.set_weights(
         [w + np.random.default_rng(0).normal(0, 0.02, w.shape) ** 2 for w in net.get_weights()]
     )
@@ -243,13 +243,14 @@ def test_real_weights_tell_real_flowers_apart():
     if not weights or not data:
         pytest.skip("FLOWERS_TEST_WEIGHTS and FLOWERS_TEST_DATA do not say where real files are")
     file = pathlib.Path(weights) / "mobilenet_0.75_224_imagenet_no_top.weights.h5"
-    net = network.build("MobileNet", 5, 224, alpha=0.75, weights=file)
+    size = 128  # of photos: at 224 px, as many are told apart
+    net = network.build("MobileNet", 5, size, alpha=0.75, weights=file)
     train, valid = (pathlib.Path(data) / "oxford_flowers102" / x for x in ("train", "valid"))
     classes = sorted(path.name for path in train.iterdir())[::20][:5]
 
     def features(folder: pathlib.Path) -> np.ndarray:
         photos = [
-            fit(decode(path), 224, 0.9)
+            fit(decode(path), size, 0.9)
             for name in classes
             for path in sorted((folder / name).glob("*.jpg"))[:5]
         ]
