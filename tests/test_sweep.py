@@ -15,7 +15,7 @@ from train.plans.grid import runs
 from train.reports.leaderboard import _telling
 
 FLAGS = (
-    "--backbone ConvNet --weights none --image-size 16 --filters 4,8 --epochs-head 0 "
+    "--backbone ConvNet --weights none --image-size 16 --filters 4 --epochs-head 0 "
     "--epochs-finetune 1 --batch-size 4 --augment light"
 )
 

@@ -165,7 +165,7 @@ def test_the_area_is_the_mean_over_kinds():
     assert ood_auroc(flowers, [np.array([2.0]), np.array([-1.0, -1.0])]) == 0.5
 
 
-@pytest.mark.slow
+@pytest.mark.usefixtures("quick_bundles")
 def test_other_things_come_in_two_groups_without_a_common_kind():
     flowers = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), np.uint8)
     choose, measure = ood_pictures("choose", flowers), ood_pictures("measure")
