@@ -100,7 +100,7 @@ def test_a_card_that_computes_fast_leaves_a_bundle_with_exact_figures(
         crop=1.0,
         backbone="ConvNet",
         weights=None,
-        filters=(4, 8),
+        filters=(4,),
         epochs_head=1,
         epochs_finetune=2,
         batch_size=4,
