@@ -201,7 +201,7 @@ def test_two_tensorflow_devices_train_as_one(data, tmp_path):
 # Several processes
 
 # Long enough to be stopped; each of 1, 2 or 3 processes has an even number of a batch's rows.
-LONG = {"epochs_finetune": 35, "learning_rate": 1e-3, "batch_size": 12}
+LONG = {"epochs_finetune": 20, "learning_rate": 1e-3, "batch_size": 12}
 
 
 def command(data, settings: dict) -> list[str]:
