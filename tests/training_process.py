@@ -3,6 +3,9 @@
 DEVICES is the number of virtual CPU devices; SETTINGS is a JSON list of `Experiment` settings, one
 training after another. The n-th writes FOLDER/n/weights.npz beside its run and, on JAX,
 FOLDER/n/facts.json: what is divided among the devices and, for a ConvNet, facts about inference.
+
+Other networks than a ConvNet are compiled with XLA's optimizations: deep networks drift apart by
+more than the tests' tolerance without them.
 """
 
 import dataclasses
@@ -22,6 +25,7 @@ else:
     tf.config.set_logical_device_configuration(cpu, parts)
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
+import jax
 import keras
 import numpy as np
 import numpy_weights
@@ -80,6 +84,8 @@ for number, values in enumerate(settings):
     experiment = dataclasses.replace(Experiment(), **values)
     place = folder / str(number)
     place.mkdir(parents=True)
+    if keras.backend.backend() == "jax":
+        jax.config.update("jax_disable_most_optimizations", experiment.backbone == "ConvNet")
     weights = train(experiment, place).network.get_weights()
     np.savez(place / "weights.npz", *weights)
     if keras.backend.backend() == "jax":
