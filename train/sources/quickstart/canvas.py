@@ -26,24 +26,24 @@ class Scene:
 
     def stamp(
         self,
-        base: np.ndarray,
-        along: np.ndarray,
-        across: np.ndarray,
+        frames: tuple[np.ndarray, np.ndarray, np.ndarray],
         outline: Callable,
         paint: Callable,
         soft: float = 1.0,
         shade: float = 0.0,
         apart: bool = False,
     ) -> None:
-        """Draws N stamps, one over the other; `base`, `along` and `across` are (N, 2) in pixels.
+        """Draws N stamps, one over the other.
 
+        `frames` is (base, along, across), (N, 2) in pixels each: where u and v are 0, and the
+        steps from there to u = 1 and to v = 1.
         `outline(u, v, each)` says how far inside a pixel is, positive inside and 0 on the edge,
         and how fast that changes with u and with v; `paint(u, v, each)` gives the colours (3, P).
         Both get the coordinates (P,) of the pixels that matter, and `each`, which spreads numbers
         (..., N) over the pixels of their stamps. `soft` is the width of the edge in pixels,
         `shade` (0..1) the depth of the shadow around it; stamps `apart` do not overlap each other.
         """
-        base, along, across = (np.asarray(a, np.float32) for a in (base, along, across))
+        base, along, across = (np.asarray(a, np.float32) for a in frames)
         size = self.size
         # u and v grow linearly with x and y: slopes (2, N), and the squares of their steepness.
         area = along[:, 0] * across[:, 1] - along[:, 1] * across[:, 0]
@@ -263,7 +263,7 @@ def petals(
         colour *= light
         return colour
 
-    place.scene.stamp(base, along, across * room, shape, paint, look.soft, look.shade)
+    place.scene.stamp((base, along, across * room), shape, paint, look.soft, look.shade)
 
 
 def dots(place: Place, at, radius, colour, shade: float = 0.0, soft: float = 1.0) -> None:
@@ -282,7 +282,8 @@ def dots(place: Place, at, radius, colour, shade: float = 0.0, soft: float = 1.0
         light = light_u.astype("f") * (2 * u - 1) + light_v.astype("f") * v
         return each(colour) * (0.95 + light)
 
-    place.scene.stamp(centre - along, 2 * along, across, ball, paint, soft, shade, apart=True)
+    frames = (centre - along, 2 * along, across)
+    place.scene.stamp(frames, ball, paint, soft, shade, apart=True)
 
 
 STEM = Look((0.02, 0.02), veins=0, cup=0.5)

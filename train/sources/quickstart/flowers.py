@@ -89,7 +89,7 @@ def dandelion(place: Place, c: Colours) -> None:
 
     base = place.centre + at @ place.matrix.T
     along, across = (axis * rng.uniform(0.22, 0.29, (n, 1)) for axis in place.matrix.T)
-    place.scene.stamp(base - along, 2 * along, across, parachute, paint)
+    place.scene.stamp((base - along, 2 * along, across), parachute, paint)
     dots(place, at, 0.025, c.inner * 0.6)
 
 
