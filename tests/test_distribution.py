@@ -187,7 +187,7 @@ def test_eight_devices_train_a_real_backbone_on_real_photos_as_one(on_jax):
 
 @pytest.mark.slow
 def test_two_tensorflow_devices_train_as_one(data, tmp_path):
-    settings = TINY | {"data": f"folder:{data}", "dropout": 0.0}
+    settings = TINY | {"data": f"folder:{data}", "dropout": 0.0, "filters": [4]}
     kinds = [settings | {"distribution": kind} for kind in ("none", "auto")]
     assert_same(*train(tmp_path, 2, kinds, "tensorflow"))
 
@@ -195,7 +195,7 @@ def test_two_tensorflow_devices_train_as_one(data, tmp_path):
 # Several processes
 
 # Long enough to be stopped; each of 1, 2 or 3 processes has an even number of a batch's rows.
-LONG = {"epochs_finetune": 20, "learning_rate": 1e-3, "batch_size": 12}
+LONG = {"filters": [4], "epochs_finetune": 20, "learning_rate": 1e-3, "batch_size": 12}
 
 
 def command(data, settings: dict) -> list[str]:

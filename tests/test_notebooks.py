@@ -18,7 +18,7 @@ GPU = ROOT / "notebooks/colab_gpu.ipynb"
 PETALS = sorted(set((ROOT / "notebooks").glob("*.ipynb")) - {GPU})
 pytestmark = pytest.mark.slow
 TINY = (
-    " --backbone ConvNet --weights none --filters 4,8 --image-size 24 --batch-size 32 --gallery 1"
+    " --backbone ConvNet --weights none --filters 4 --image-size 24 --batch-size 32 --gallery 1"
     " --epochs-head 0 --epochs-finetune 1 --augment none"
 )
 
