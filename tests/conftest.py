@@ -46,6 +46,7 @@ os.environ.update(
     HF_HUB_DISABLE_PROGRESS_BARS="1",
     TF_CPP_MIN_LOG_LEVEL="2",
     MPLBACKEND="Agg",
+    GLIBC_TUNABLES="",  # set, so that commands need not start anew to set it
     JAX_COMPILATION_CACHE_DIR=os.path.join(_home, "jax"),
     JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS="0",
     JAX_DISABLE_MOST_OPTIMIZATIONS="1",  # tiny networks compile for longer than they run
