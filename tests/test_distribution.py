@@ -251,7 +251,7 @@ def assert_bundle_is_of(one: tuple[list, dict], folder: pathlib.Path) -> None:
     """The bundle is complete, and has the weights and the history of a single-process run."""
     weights = keras.saving.load_model(folder / "bundle").get_weights()
     history = json.loads((folder / "history.json").read_text("utf-8"))
-    assert_same(one, (weights, history), 1e-2)
+    assert_same(one, (weights, history))
     splits = bundle.check(folder / "bundle").provenance.splits
     assert splits == {"train": 27, "valid": 15, "test": 9}
 

@@ -206,8 +206,13 @@ class Look(NamedTuple):
     soft: float = 1.0
 
 
+PETAL = Look()
+STEM = Look((0.02, 0.02), veins=0, cup=0.5)
+LEAF = Look((0.6, 0.9))
+
+
 def petals(
-    place: Place, angle, length, width, colours: tuple, look: Look | None = None, at=(0.0, 0.0)
+    place: Place, angle, length, width, colours: tuple, look: Look = PETAL, at=(0.0, 0.0)
 ) -> None:
     """Petals, leaves, stems: whatever has a base and a tip. One a value of `angle`.
 
@@ -215,10 +220,10 @@ def petals(
         place: where; lengths and positions are in its coordinates.
         angle, length, width: one number, or one a petal (N,).
         colours: of base and tip, each (3,) or (N, 3).
-        look: what they look like, by default as `Look` says.
+        look: what they look like.
         at: where they begin, (2,) or (N, 2).
     """
-    rng, light, look = place.rng, place.scene.light, look or Look()
+    rng, light = place.rng, place.scene.light
     angle = np.atleast_1d(angle)
     length, width = (np.asarray(a)[..., None] for a in (length, width))
     ahead = direction(angle)
@@ -284,10 +289,6 @@ def dots(place: Place, at, radius, colour, shade: float = 0.0, soft: float = 1.0
 
     frames = (centre - along, 2 * along, across)
     place.scene.stamp(frames, ball, paint, soft, shade, apart=True)
-
-
-STEM = Look((0.02, 0.02), veins=0, cup=0.5)
-LEAF = Look((0.6, 0.9))
 
 
 def stem(
